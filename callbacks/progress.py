@@ -1,0 +1,82 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+SHOWN = {"train/loss": "loss", "val/loss": "val loss", "val/accuracy": "val accuracy"}
+"""The metrics shown, and what they are called there."""
+
+
+class StepProgress(ProgressBar):
+    """A Rich progress bar over optimizer steps on a terminal; a line at every validation where there is none.
+
+    Args:
+        refresh_seconds: time between two updates of the bar.
+    """
+
+    def __init__(self, refresh_seconds: float = 0.2) -> None:
+        super().__init__()
+        self.refresh_seconds = refresh_seconds
+        self.bar: Progress | None = None
+        self._next_refresh = 0.0
+
+    def disable(self) -> None:
+        self.bar = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        console = Console()
+        if console.is_terminal:
+            columns = (
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[metrics]}"),
+            )
+            self.bar = Progress(*columns, console=console, expand=True)
+            self.bar.add_task("training", total=trainer.estimated_stepping_batches, metrics="")
+            self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if self.bar is not None and now >= self._next_refresh:
+            self._next_refresh = now + self.refresh_seconds
+            self._update(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            return
+        if self.bar is not None:
+            self._update(trainer)
+        else:
+            total = trainer.estimated_stepping_batches
+            print(f"step {trainer.global_step}/{total}  {self._metrics(trainer)}", file=sys.stdout, flush=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        if self.bar is not None:
+            self._update(trainer)
+            self.bar.stop()
+            self.bar = None
+
+    def _update(self, trainer: Trainer) -> None:
+        assert self.bar is not None
+        self.bar.update(self.bar.task_ids[0], completed=trainer.global_step, metrics=self._metrics(trainer))
+
+    def _metrics(self, trainer: Trainer) -> str:
+        values = trainer.callback_metrics
+        return "  ".join(f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values)

@@ -1,0 +1,98 @@
+"""The end of a run in one file, and its place in TensorBoard's HParams tab."""
+
+import json
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "tensorboard", "jsonargparse")
+HPARAM_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
+
+
+class RunSummary(Callback):
+    """Writes ``summary.json`` when training ends and again when the test that follows it has ended.
+
+    It holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per second, the
+    versions of what was used and the git commit. The hyperparameters go to TensorBoard's HParams tab, beside the curves
+    of the same names.
+
+    Args:
+        config: the run's configuration, nested dictionaries of plain values.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.seconds_before = 0.0
+        self.started = 0.0
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds_before + time.perf_counter() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds_before = state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.perf_counter()
+        if trainer.global_step == 0:
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    self._write_hparams(logger)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds = self.state_dict()["seconds"]
+        self._write(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.seconds > 0:  # a test of its own, without training before it, has no folder to write to
+            self._write(trainer)
+
+    def _write_hparams(self, logger: TensorBoardLogger) -> None:
+        shown = {key: self.config[key] for key in ("seed_everything", "model", "data") if key in self.config}
+        writer = logger.experiment._get_file_writer()
+        for summary in hparams_summaries(flatten(shown), dict.fromkeys(HPARAM_METRICS, 0.0)):
+            writer.add_summary(summary)
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.logged_metrics if trainer.state.fn == "fit" else trainer.callback_metrics
+        path = Path(str(trainer.log_dir)) / "summary.json"
+        earlier = json.loads(path.read_text())["metrics"] if path.exists() and trainer.state.fn != "fit" else {}
+        summary = {
+            "metrics": earlier | {name: float(value) for name, value in sorted(metrics.items())},
+            "steps": trainer.global_step,
+            "seconds": round(self.seconds, 3),
+            "steps_per_second": round(trainer.global_step / self.seconds, 3),
+            "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+            "git_commit": git_commit(),
+        }
+        path.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``; values that TensorBoard cannot show become text."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
+
+
+def git_commit() -> str | None:
+    """The commit of this project's checkout, ``-dirty`` if files differ from it; ``None`` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except OSError:
+        return None
+    return result.stdout.strip() or None

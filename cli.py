@@ -1,0 +1,82 @@
+"""Palimpsest: recurrent networks that remember. The one entry point; ``python cli.py --help`` lists the commands.
+
+Nothing heavy is imported before a command is known that needs it.
+"""
+
+import logging
+import sys
+import warnings
+
+HELP = """\
+usage: python cli.py COMMAND --config FILE [--key value ...]
+
+Recurrent networks that remember: train them, score them, see how they do it.
+
+commands:
+  fit       train a model, keep its checkpoints and curves, and test the best
+  validate  score a checkpoint on the validation split
+  test      score a checkpoint on the test split
+  predict   show what a checkpoint predicts for the first items of the test split
+
+start here:
+  python cli.py fit --config configs/lstm_T20.yaml                    train
+  tensorboard --logdir runs                                           watch
+  python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   go on after a stop
+  python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  score it again
+
+python cli.py COMMAND --help lists all keys of a command."""
+
+COMMANDS = ("fit", "validate", "test", "predict")
+
+PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
+
+
+def main(args: list[str]) -> int:
+    """Run one command; returns the exit status: 0, 2 for something a person can put right, 128 + n after signal n."""
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if args[0] not in COMMANDS:
+        return complain(f"there is no command {args[0]!r}; it is one of {', '.join(COMMANDS)}")
+    from training.errors import UserError
+
+    try:
+        return run(args)
+    except UserError as error:
+        return complain(str(error))
+    except KeyboardInterrupt:
+        print("stopped before the next step; what was saved before is intact", file=sys.stderr)
+        return 130
+
+
+def run(args: list[str]) -> int:
+    # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    from training.command_line import RunCLI
+    from training.interruption import Interrupted
+
+    set_up_messages()
+    try:
+        RunCLI(args).run()
+    except Interrupted as interrupted:
+        print(f"{interrupted}; go on with: {interrupted.how_to_go_on}", file=sys.stderr)
+        return 128 + interrupted.signum
+    return 0
+
+
+def complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def set_up_messages() -> None:
+    """Show what this project has to say, and of its libraries only their warnings."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(logging.INFO)
+    for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
+        logging.getLogger(package).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,6 @@
+"""Plain torch modules; importing them never imports Lightning, so that using a trained network starts fast."""
+
+from models.networks.lstm import LSTM
+from models.networks.vanilla_rnn import VanillaRNN
+
+__all__ = ["LSTM", "VanillaRNN"]

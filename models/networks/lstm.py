@@ -1,0 +1,135 @@
+"""Long short-term memory, written by hand (equations 4-10 of the assignment; Hochreiter and Schmidhuber 1997).
+
+Legend: B batch, T time steps, I input features, H hidden units, K classes, n last time steps asked for.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
+from models.networks.recurrent import HandwrittenNetwork, project_inputs
+
+GATES = "gifo"
+"""The order in which the four gates lie in the stored weights: that of equations 4-7."""
+
+
+class Gate:
+    """One gate's share of a stored tensor: H rows of ``W_x``, ``W_h`` or ``b``, read and set by the equation's name."""
+
+    def __init__(self, stored: str, gate: str) -> None:
+        self.stored = stored
+        self.row_block = GATES.index(gate)
+
+    def __get__(self, network: Any, owner: type | None = None) -> Any:
+        if network is None:
+            return self
+        H = network.hidden_size
+        return getattr(network, self.stored)[self.row_block * H : (self.row_block + 1) * H]
+
+    def __set__(self, network: Any, value: Tensor) -> None:
+        rows = self.__get__(network)
+        if value.shape != rows.shape:
+            raise ValueError(f"the value has shape {tuple(value.shape)}; expected {tuple(rows.shape)}")
+        with torch.no_grad():
+            rows.copy_(value)
+
+
+class LSTM(HandwrittenNetwork):
+    """Long short-term memory with a linear readout (equations 4-10 of the assignment).
+
+        g_t = tanh(W_gx x_t + W_gh h_{t-1} + b_g)        (4)  what could be written
+        i_t = sigmoid(W_ix x_t + W_ih h_{t-1} + b_i)     (5)  how much of it is
+        f_t = sigmoid(W_fx x_t + W_fh h_{t-1} + b_f)     (6)  how much of the old cell stays
+        o_t = sigmoid(W_ox x_t + W_oh h_{t-1} + b_o)     (7)  how much of the cell is shown
+        c_t = g_t * i_t + c_{t-1} * f_t                  (8)
+        h_t = tanh(c_t) * o_t                            (9)
+        p_t = W_ph h_t + b_p                             (10)
+
+    The four gates are stored one below the other, in the order g, i, f, o, as ``W_x`` (4H, I), ``W_h`` (4H, H) and
+    ``b`` (4H,), so that a step is one matrix product. Each is read and set by its name in the equations, too:
+    ``W_gx`` (H, I), ``W_gh`` (H, H), ``b_g`` (H,), and so on; reading gives a view, setting copies. ``W_ph`` is (K, H)
+    and ``b_p`` (K,).
+
+    Args:
+        input_size: features of ``x_t``, I; for digits, the number of different ones.
+        hidden_size: features of ``h_t`` and of ``c_t``, H.
+        output_size: classes, K.
+        initialization: ``orthogonal`` (each of the four recurrent matrices orthogonal, input weights normal with
+            ``input_scale``, biases 0 but for ``b_f``) or ``uniform`` (everything as in ``torch.nn.LSTM``).
+        input_scale: standard deviation of the entries of ``W_x`` at the start, for ``orthogonal``.
+        forget_bias: value of ``b_f`` at the start, for ``orthogonal``; above 0 the cell begins by keeping what it has
+            (Gers, Schmidhuber and Cummins 2000).
+    Raises:
+        ValueError: a size is below 1, or inputs or state do not fit; the message names both.
+    """
+
+    W_gx, W_ix, W_fx, W_ox = (Gate("W_x", gate) for gate in GATES)
+    W_gh, W_ih, W_fh, W_oh = (Gate("W_h", gate) for gate in GATES)
+    b_g, b_i, b_f, b_o = (Gate("b", gate) for gate in GATES)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        initialization: Initialization = "orthogonal",
+        input_scale: float = 0.01,
+        forget_bias: float = 1.0,
+    ) -> None:
+        super().__init__(input_size, hidden_size, output_size)
+        self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
+        self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
+        self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))
+        uniform_(self.parameters(), hidden_size)
+        if initialization == "orthogonal":
+            orthogonal_([self.W_gh.detach(), self.W_ih.detach(), self.W_fh.detach(), self.W_oh.detach()])
+            normal_([self.W_x], input_scale)
+            nn.init.zeros_(self.b)
+            nn.init.constant_(self.b_f.detach(), forget_bias)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch.nn.Module would register a Parameter under this name instead of copying it into the stored weights.
+        gate = getattr(type(self), name, None)
+        if isinstance(gate, Gate):
+            gate.__set__(self, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None, num_last_steps: int | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Logits of the last ``num_last_steps`` time steps (all by default), and the final state.
+
+        Shape:
+            inputs: digits (B, T) int64 in [0, I), or floats (B, T, I).
+            state: ``(h_0, c_0)``, each (B, H); zeros by default.
+            returns: logits (B, n, K) and ``(h_T, c_T)``, each (B, H).
+        """
+        hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
+        return self.readout(hidden_states), state
+
+    def hidden_states(
+        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None, num_last_steps: int | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
+        self.check_inputs(inputs, num_last_steps)
+        if state is None:
+            h = c = self.W_h.new_zeros(inputs.shape[0], self.hidden_size)
+        else:
+            h, c = state
+            self.check_state(h, inputs)
+            self.check_state(c, inputs)
+        H = self.hidden_size
+        W_h_t = self.W_h.t()
+        history = []
+        for x_projected in project_inputs(inputs, self.W_x, self.b).unbind(0):
+            pre = torch.addmm(x_projected, h, W_h_t)  # (B, 4H): g, i, f, o before the squashing
+            g_pre, ifo_pre = pre.split((H, 3 * H), dim=1)
+            g = torch.tanh(g_pre)
+            i, f, o = torch.sigmoid(ifo_pre).chunk(3, dim=1)
+            c = g * i + c * f
+            h = torch.tanh(c) * o
+            history.append(h)
+        return torch.stack(history[-(num_last_steps or 0) :], dim=1), (h, c)

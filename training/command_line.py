@@ -1,0 +1,255 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: Lightning's command line with this project's run folders and manners."""
+
+import logging
+import shlex
+from argparse import ArgumentError
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from callbacks import RunCheckpoints, RunSummary, StepProgress, Throughput
+from training.checkpoint_file import read_checkpoint
+from training.errors import UserError
+from training.interruption import Interrupted, StopOnSignal
+from training.loggers import RunMetricsFile, RunTensorBoard
+from training.messages import one_line
+from training.run_folder import RunFolder, experiment_name, find_checkpoint, requeued_run, run_folder_of
+from training.trainer import SealedCheckpointIO, Trainer
+
+log = logging.getLogger(__name__)
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "default_root_dir": "runs",
+    "val_check_interval": 250,
+    "check_val_every_n_epoch": None,  # val_check_interval counts steps, across epochs
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
+SEED = 42
+
+EXAMPLES = {
+    "fit": "python cli.py fit --config configs/lstm_T20.yaml",
+    "validate": "python cli.py validate --config configs/lstm_T20.yaml --ckpt_path best",
+    "test": "python cli.py test --config configs/lstm_T20.yaml --ckpt_path runs/lstm_T20",
+    "predict": "python cli.py predict --config configs/lstm_T20.yaml --ckpt_path best",
+}
+
+DESCRIPTIONS = {
+    "fit": "Train a model, keep its checkpoints and curves in runs/<config's name>/version_<k>/, and test the best.",
+    "validate": "Score a checkpoint on the validation split.",
+    "test": "Score a checkpoint on the test split.",
+    "predict": "Show what a checkpoint predicts for the first items of the test split.",
+}
+
+
+class CheckpointConfig(Callback):
+    """Puts the configuration of model and data into every checkpoint, so that it is never resumed as something else."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = {key: self.config[key] for key in ("model", "data")}
+
+
+class RunCLI(LightningCLI):
+    """Parses a command and checks all that can be checked before anything is written; ``run`` then runs it.
+
+    Args:
+        args: the words after ``python cli.py``.
+    Raises:
+        UserError: the command, its config or its checkpoint is wrong.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        self.args = args
+        self.checkpoint_path: Path | None = None
+        self.checkpoint: dict[str, Any] = {}
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                save_config_callback=None,
+                trainer_class=Trainer,
+                trainer_defaults=TRAINER_DEFAULTS,
+                parser_kwargs={"exit_on_error": False} | {name: parser_kwargs(name) for name in EXAMPLES},
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                args=args,
+            )
+        except ArgumentError as error:
+            raise UserError(f"{one_line(str(error))}; see python cli.py {args[0]} --help") from error
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--seed_everything", type=int, default=SEED, help="Seed of the weights and of the data (default: %(default)s)."
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("data.init_args.num_classes", "model.init_args.num_classes")
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        # Every checkpoint is loaded as tensors and plain values only; that is nothing to be asked for.
+        theirs = LightningCLI.subcommands()
+        return {name: skipped | {"weights_only", "verbose", "return_predictions"} for name, skipped in theirs.items()}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Find the checkpoint, load it safely and hold it against the config.
+
+        Lightning's own version lets the hyper-parameters in the checkpoint replace those of the config, unseen.
+        """
+        self._dump_config()
+        config = self.config[self.config["subcommand"]]
+        experiment = experiment_name([path.relative for path in config.config or []])
+        self.experiment_dir = Path(config.trainer.default_root_dir) / experiment
+        fitting = self.config["subcommand"] == "fit"
+        requeued = requeued_run(self.experiment_dir) if fitting else None
+        if requeued is not None:
+            wanted: str | None = str(requeued.path) if any(requeued.checkpoints.glob("[!.]*.ckpt")) else None
+        else:
+            wanted = config.ckpt_path or (None if fitting else "best")
+        if wanted is not None:
+            self.checkpoint_path = find_checkpoint(wanted, self.experiment_dir, "last" if fitting else "best")
+        if self.checkpoint_path is not None:
+            self.checkpoint = read_checkpoint(self.checkpoint_path)
+            self._compare_with_checkpoint(("model", "data") if fitting else ("model",))
+
+    def _compare_with_checkpoint(self, keys: tuple[str, ...]) -> None:
+        if "config" not in self.checkpoint:
+            raise UserError(f"{self.checkpoint_path} does not say which model it is of; it was not made by this project")
+        for key in keys:
+            theirs, ours = flatten(self.checkpoint["config"][key]), flatten(self.config_dump[key])
+            for name in theirs.keys() & ours.keys():
+                of_training = name.startswith(("init_args.optimizer", "init_args.lr_scheduler"))
+                if theirs[name] != ours[name] and (len(keys) > 1 or not of_training):
+                    raise UserError(
+                        f"the checkpoint {self.checkpoint_path} was made with {key}.{name} = {theirs[name]}, "
+                        f"the config says {ours[name]}; use the config it was made with, or start anew"
+                    )
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+            if self.subcommand == "fit":
+                self.model.configure_optimizers()  # a learning rate of -1 is found here, not in the middle of fit
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise UserError(one_line(str(error))) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        given = config.callbacks or []
+        callbacks: list[Callback] = [CheckpointConfig(self.config_dump)]
+        if self.subcommand == "fit":
+            callbacks += [Throughput(), StopOnSignal(), RunSummary(self.config_dump)]
+            if config.enable_checkpointing is not False and not any(isinstance(c, RunCheckpoints) for c in given):
+                callbacks.append(RunCheckpoints())
+        if config.enable_progress_bar is not False:
+            callbacks.append(StepProgress())
+        plugins: list[Any] = [SealedCheckpointIO()]
+        if SLURMEnvironment.detect():
+            plugins.append(SLURMEnvironment(auto_requeue=False))
+        return super().instantiate_trainer(
+            logger=False, callbacks=[*given, *callbacks], plugins=[*as_list(config.plugins), *plugins], **kwargs
+        )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Do nothing yet: everything is checked first, then ``run`` is called."""
+
+    def run(self) -> None:
+        """Run the command.
+
+        Raises:
+            UserError: the run folder cannot be made or written to.
+            Interrupted: training was stopped by a signal.
+        """
+        getattr(self, str(self.subcommand))()
+
+    def fit(self) -> None:
+        if self.trainer.fast_dev_run:
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+            return
+        folder = self._open_run_folder()
+        try:
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+            best = folder.checkpoint("best")
+            if best.is_file():
+                self.trainer.test(self.model, self.datamodule, ckpt_path=best)
+            print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+        except Interrupted as interrupted:
+            interrupted.how_to_go_on = f"{self._command()} --ckpt_path {folder.path}"
+            raise
+        finally:
+            folder.unlock()
+
+    def validate(self) -> None:
+        self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+
+    def test(self) -> None:
+        self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+
+    def predict(self) -> None:
+        for line in self.model.describe_predictions(
+            self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+        ):
+            print(line)
+
+    def _open_run_folder(self) -> RunFolder:
+        """This run's folder, locked, its config in it: a new one, or that of the checkpoint to go on from."""
+        folder = run_folder_of(self.checkpoint_path) if self.checkpoint_path else None
+        step = self.checkpoint.get("global_step", 0)
+        if folder is None:
+            folder = RunFolder.create(self.experiment_dir)
+            name = "config.yaml"
+        else:
+            folder.lock()
+            name = f"config.resume_{step}.yaml"
+        try:
+            config = self.config[str(self.subcommand)].clone()
+            config.ckpt_path = None
+            self._parser(self.subcommand).save(config, folder.path / name, skip_none=False, overwrite=True)
+            self.trainer.run_dir = folder.path
+            self.trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
+        except OSError as error:
+            folder.unlock()
+            raise UserError(f"cannot write to {folder.path}: {error.strerror}") from error
+        return folder
+
+    def _command(self) -> str:
+        """This command as it was typed, less its ``--ckpt_path``."""
+        words = []
+        skip_next = False
+        for word in self.args:
+            if not skip_next and not word.startswith("--ckpt_path"):
+                words.append(word)
+            skip_next = word == "--ckpt_path"
+        return shlex.join(["python", "cli.py", *words])
+
+
+def parser_kwargs(subcommand: str) -> dict[str, Any]:
+    return {
+        "exit_on_error": False,
+        "usage": f"{EXAMPLES[subcommand]} [--key value ...]",
+        "description": f"{DESCRIPTIONS[subcommand]} Every key below can stand in the config or on the command line.",
+    }
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    if not isinstance(nested, dict):
+        return {prefix.removesuffix("."): nested}
+    return {k: v for key, value in nested.items() for k, v in flatten(value, f"{prefix}{key}.").items()}

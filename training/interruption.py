@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: noted at once, acted on between two steps.
+
+A signal inside a step would leave the weights of one step beside the counters of another.
+"""
+
+import signal
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from callbacks.checkpoints import RunCheckpoints
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal, and ``last`` is saved.
+
+    Args:
+        signum: the signal.
+        step: optimizer steps done.
+    """
+
+    def __init__(self, signum: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
+        self.signum = signum
+        self.how_to_go_on = ""
+        self.step = step
+
+
+class StopOnSignal(Callback):
+    """Ends training after the step under way when a signal has come, and saves ``last`` first.
+
+    A second Ctrl-C does not wait for the step to end.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._handlers_before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Later than Lightning, whose own SIGTERM handler would end training without saving.
+        for signum in SIGNALS:
+            self._handlers_before[signum] = signal.signal(signum, self._note)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signum
+
+    def between_steps(self, trainer: Trainer, ending: bool) -> None:
+        """Stop if a signal has come; called by the loop after every step."""
+        if self.received is not None:
+            for callback in trainer.callbacks:
+                if isinstance(callback, RunCheckpoints):
+                    callback.save_last(trainer)
+            raise Interrupted(self.received, trainer.global_step)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for signum, handler in self._handlers_before.items():
+            signal.signal(signum, handler)
+        self._handlers_before.clear()

@@ -1,0 +1,62 @@
+"""What is written while a run goes on: TensorBoard's events and ``metrics.csv``, one curve over any number of resumes."""
+
+import csv
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+
+class RunTensorBoard(TensorBoardLogger):
+    """TensorBoard's events in the run folder; events from ``first_step`` on, written before, are purged.
+
+    Args:
+        run_dir: the run folder.
+        first_step: the first step that will be logged.
+    """
+
+    def __init__(self, run_dir: Path, first_step: int) -> None:
+        root, experiment, version = run_dir.parent.parent, run_dir.parent.name, run_dir.name
+        purge_step = first_step if first_step > 0 else None
+        super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge_step)
+
+    def save(self) -> None:
+        self.experiment.flush()  # and no hparams.yaml: config.yaml says it all
+
+
+class RunMetricsFile(CSVLogger):
+    """``metrics.csv`` in the run folder, a row for each logged step; rows from ``first_step`` on are cut off first.
+
+    Args:
+        run_dir: the run folder.
+        first_step: the first step that will be logged.
+    """
+
+    def __init__(self, run_dir: Path, first_step: int) -> None:
+        super().__init__(run_dir.parent.parent, run_dir.parent.name, run_dir.name)
+        self._experiment = AppendingWriter(run_dir, first_step)
+
+
+class AppendingWriter(ExperimentWriter):
+    """Lightning's writer deletes an existing file; this one goes on with what came before ``first_step``."""
+
+    def __init__(self, run_dir: Path, first_step: int) -> None:
+        super().__init__(str(run_dir))
+        path = Path(self.metrics_file_path)
+        if path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.metrics_keys = list(reader.fieldnames or [])
+                rows = [row for row in reader if int(row["step"]) < first_step]
+            temporary = path.with_suffix(".tmp")
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.metrics_keys)
+                writer.writeheader()
+                writer.writerows(rows)
+            temporary.replace(path)
+
+    def _check_log_dir_exists(self) -> None:
+        """Where Lightning's writer deletes the file."""
+
+    def save(self) -> None:
+        super(ExperimentWriter, self).save()  # no hparams.yaml

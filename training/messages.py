@@ -1,0 +1,46 @@
+"""jsonargparse's explanations, made into one line."""
+
+import re
+
+NOISE = re.compile(
+    r"^(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|Given value.*"
+    r"|Expected a <class 'NoneType'>.*|Expected a path but .*)$"
+)
+EXPECTED = re.compile(r"Expected an? (.+?)\. Got value: (.*)$")
+CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
+
+
+def one_line(message: str) -> str:
+    """What is wrong, in one line: the key, as it is typed, then what was expected of it and what was given.
+
+    jsonargparse nests its explanations, one alternative a line, and ends with the whole value it was given; of that
+    the keys and the innermost explanations are kept.
+    """
+    keys: list[str] = []
+    causes: list[str] = []
+    given = ""
+    for line in message.splitlines():
+        text = line.strip().removeprefix("- ").strip()
+        if match := re.match(r'Parser key "(.+?)": ?(.*)', text):
+            keys.append(match[1])
+            text = match[2]
+        if match := re.match(r"Problem with given class_path '(.+?)':", text):
+            causes = [f"{match[1]}:"]
+            continue
+        if match := re.match(r"Given value: (.*)", text):
+            given = match[1]
+        if text and not NOISE.match(text):
+            causes.append(readable(text))
+    line = " ".join(dict.fromkeys(causes)) if causes else "not a value that fits"
+    if len(causes) > 1 and all(cause.startswith("Expected") for cause in causes):
+        line = "expected one of: " + ", ".join(c.removeprefix("Expected a ").removeprefix("one of ") for c in causes)
+        line += f"; got {given}"
+    return f"{'.'.join(keys)}: {line}" if keys else line
+
+
+def readable(text: str) -> str:
+    """Python's spelling of types and alternatives, made plain."""
+    text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
+    text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
+    text = CLASS.sub(r"\1", text)
+    return EXPECTED.sub(r"expected \1, got \2", text)

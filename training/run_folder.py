@@ -1,0 +1,201 @@
+"""Where a run lives, ``<root>/<experiment>/version_<k>/``, and which checkpoint is meant.
+
+Importing this module imports neither torch nor Lightning, so that a wrong path is told at once.
+"""
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import filelock
+
+from training.checkpoint_file import checked_content
+from training.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CheckpointName = Literal["best", "last", "previous"]
+
+
+def experiment_name(config_paths: Sequence[str]) -> str:
+    """The stem of the last config, ``unnamed`` without one."""
+    return Path(config_paths[-1]).stem if config_paths else "unnamed"
+
+
+class RunFolder:
+    """One run's folder.
+
+    Holds ``config.yaml``, ``checkpoints/``, TensorBoard's events, ``metrics.csv``, ``summary.json``, and ``job.json``, which
+    names the process that last wrote there.
+
+    Args:
+        path: ``<root>/<experiment>/version_<k>``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        return self.checkpoints / f"{name}.ckpt"
+
+    @classmethod
+    def create(cls, experiment_dir: Path) -> "RunFolder":
+        """Make the next version's folder and lock it.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        while True:
+            versions = run_folders(experiment_dir)
+            path = experiment_dir / f"version_{version_number(versions[-1].path) + 1 if versions else 0}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                if path.is_dir():
+                    continue  # another process was faster; take the next number
+                raise cannot_make(path, "a file of that name exists") from None
+            except OSError as error:
+                raise cannot_make(path, error.strerror or str(error)) from error
+            folder = cls(path)
+            folder.lock()
+            return folder
+
+    def lock(self) -> None:
+        """Keep other processes from writing here until this one ends, and note who it is.
+
+        Raises:
+            UserError: another process is writing here.
+        """
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            job = self.job()
+            raise UserError(
+                f"{self.path} is in use by process {job.get('pid')} on {job.get('host')}; "
+                "wait until it ends, or start a new run without --ckpt_path"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
+        (self.path / "job.json").write_text(json.dumps(this_job()) + "\n")
+
+    def unlock(self) -> None:
+        self._lock.release()
+
+    def job(self) -> dict[str, object]:
+        """What ``job.json`` says; empty if there is none."""
+        try:
+            job = json.loads((self.path / "job.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return job if isinstance(job, dict) else {}
+
+    def find_checkpoint(self, name: CheckpointName) -> Path:
+        """The checkpoint of that name; ``previous`` with a warning where ``last`` is damaged or gone.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        path = self.checkpoint(name)
+        if name != "last":
+            if not path.is_file():
+                raise UserError(f"there is no {path}; {self._alternatives()}")
+            checked_content(path)
+            return path
+        previous = self.checkpoint("previous")
+        if not path.is_file() and not previous.is_file():
+            raise UserError(f"there is no checkpoint in {self.path} yet; start anew without --ckpt_path")
+        try:
+            checked_content(path)
+            return path
+        except UserError as error:
+            if not previous.is_file():
+                raise
+            checked_content(previous)
+            log.warning("%s; going on from %s", error, previous)
+            return previous
+
+    def _alternatives(self) -> str:
+        present = [name for name in ("best", "last", "previous") if (self.checkpoints / f"{name}.ckpt").is_file()]
+        return f"that run has {' and '.join(present)}" if present else "that run has no checkpoint"
+
+
+def run_folders(experiment_dir: Path) -> list[RunFolder]:
+    """The runs of an experiment, oldest first; none if there is no such folder."""
+    paths = [path for path in experiment_dir.glob("version_*") if version_number(path) >= 0 and path.is_dir()]
+    return [RunFolder(path) for path in sorted(paths, key=version_number)]
+
+
+def version_number(path: Path) -> int:
+    """k of ``version_<k>``, -1 for any other name."""
+    digits = path.name.removeprefix("version_")
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> Path | None:
+    """The checkpoint meant by ``wanted``; ``None`` where ``auto`` finds nothing to go on from.
+
+    Args:
+        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, a run folder or an
+            experiment folder (its newest run).
+        experiment_dir: where this experiment's runs are.
+        default: which checkpoint of a folder is taken, and what ``auto`` looks for.
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+    """
+    if wanted in ("best", "last", "auto"):
+        runs = run_folders(experiment_dir)
+        if wanted == "auto" and not (runs and any(runs[-1].checkpoints.glob("[!.]*.ckpt"))):
+            return None
+        if not runs:
+            raise UserError(f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one without --ckpt_path")
+        return runs[-1].find_checkpoint(wanted if wanted != "auto" else default)  # type: ignore[arg-type]
+    if "://" in wanted:
+        raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
+    path = Path(wanted)
+    if path.is_file():
+        checked_content(path)
+        return path
+    if not path.is_dir():
+        raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
+    if (path / "checkpoints").is_dir():
+        return RunFolder(path).find_checkpoint(default)
+    runs = run_folders(path)
+    if not runs:
+        raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
+    return runs[-1].find_checkpoint(default)
+
+
+def run_folder_of(checkpoint: Path) -> RunFolder | None:
+    """The run that a checkpoint belongs to, ``None`` if it lies elsewhere."""
+    folder = checkpoint.resolve().parent
+    return RunFolder(folder.parent) if folder.name == "checkpoints" else None
+
+
+def requeued_run(experiment_dir: Path) -> RunFolder | None:
+    """Under Slurm, the run that an earlier start of this very job left behind; ``None`` for a first start."""
+    job = this_job()
+    for run in reversed(run_folders(experiment_dir)):
+        earlier = run.job()
+        if job["slurm_job"] is not None and earlier.get("slurm_job") == job["slurm_job"]:
+            return run if earlier.get("slurm_restarts") != job["slurm_restarts"] else None
+    return None
+
+
+def this_job() -> dict[str, object]:
+    """Who is writing: host, process, and under Slurm the job (array id and task) and how often it was requeued."""
+    environment = os.environ
+    job = environment.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    restarts = environment.get("SLURM_RESTART_COUNT", "0")
+    return {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job": job, "slurm_restarts": restarts}
+
+
+def cannot_make(path: Path, reason: str) -> UserError:
+    return UserError(f"cannot make the run folder {path}: {reason}; choose another place with --trainer.default_root_dir")
