@@ -53,12 +53,12 @@ def run(args: list[str]) -> int:
     # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     from training.command_line import RunCLI
-    from training.interruption import Interrupted
+    from training.interruption import InterruptedRun
 
     set_up_messages()
     try:
         RunCLI(args).run()
-    except Interrupted as interrupted:
+    except InterruptedRun as interrupted:
         print(f"{interrupted}; go on with: {interrupted.how_to_go_on}", file=sys.stderr)
         return 128 + interrupted.signum
     return 0

@@ -11,8 +11,8 @@ from pytorch_lightning.callbacks import Checkpoint
 class RunCheckpoints(Checkpoint):
     """Saves ``best.ckpt`` when validation improves, ``last.ckpt`` every n steps and at the end.
 
-    Nothing is saved inside a step: the loop calls ``between_steps`` when a step, and the validation that may follow it, is
-    complete. The file that was ``last`` becomes ``previous`` only when the new one is whole on the disk.
+    Nothing is saved inside a step: the loop calls ``between_steps`` when a step, and the validation that may follow it,
+    is complete. The file that was ``last`` becomes ``previous`` only when the new one is whole on the disk.
 
     Args:
         every_n_steps: optimizer steps from one ``last`` to the next, at least 1.

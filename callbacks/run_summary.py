@@ -55,7 +55,7 @@ class RunSummary(Callback):
             self._write(trainer)
 
     def _write_hparams(self, logger: TensorBoardLogger) -> None:
-        shown = {key: self.config[key] for key in ("seed_everything", "model", "data") if key in self.config}
+        shown: dict[str, Any] = {key: self.config[key] for key in ("seed_everything", "model", "data")}
         writer = logger.experiment._get_file_writer()
         for summary in hparams_summaries(flatten(shown), dict.fromkeys(HPARAM_METRICS, 0.0)):
             writer.add_summary(summary)

@@ -34,7 +34,7 @@ ENUMERATED_SPACE_MAX = 1_000_000
 """Held-out palindromes are picked from a list of all up to this many; beyond, they are drawn, and never twice."""
 
 CHUNK_DIGITS = 1 << 16
-"""Digits of the first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
+"""Digits of first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
 
 
 class PalindromeDataModule(LightningDataModule):
@@ -91,7 +91,7 @@ class PalindromeDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         if not is_split(self.length, self.num_classes):
             log.info(
-                "There are only %d palindromes of length %d: too few to split, so training, validation and test share them.",
+                "There are %d palindromes of length %d, too few to split: training, validation and test share them.",
                 num_palindromes(self.length, self.num_classes),
                 self.length,
             )
@@ -258,7 +258,8 @@ def in_split(halves: Tensor, length: int, num_classes: int, split: Split) -> Ten
 def hash_digits(digits: Tensor) -> Tensor:
     """A hash of every row, (B, N) int64 -> (B,) int64, at least 0; the same on every machine and in every version.
 
-    A polynomial in the digits modulo 2^64, whose bits are then mixed (the finalizer of SplitMix64: Steele, Lea and Flood 2014).
+    A polynomial in the digits modulo 2^64, whose bits are then mixed (the finalizer of SplitMix64: Steele, Lea and
+    Flood 2014).
     """
     base = torch.full((digits.shape[1],), 0x5851F42D4C957F2D, dtype=torch.int64)
     value = ((digits + 1) * base.cumprod(0)).sum(1)  # int64 wraps around, which is the modulo

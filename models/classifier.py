@@ -3,7 +3,7 @@
 Legend: B predictions of a batch, K classes.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -11,7 +11,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 
@@ -21,7 +21,7 @@ class Classifier(LightningModule):
     What a training step leaves behind stays on the device until every ``trainer.log_every_n_steps``-th step, when
     the means over the steps since the last time are logged: ``train/loss`` (nats per prediction), ``train/accuracy``
     (0 to 1), ``train/gradient_norm`` (of all parameters, before clipping) and the ``train/learning_rate`` of that step.
-    Steps not yet logged are part of the checkpoint. Validation and test log ``loss`` and ``accuracy`` of the whole split.
+    Steps not yet logged are part of the checkpoint. Validation and test log ``loss`` and ``accuracy`` of the split.
 
     Args:
         num_classes: classes, K.
@@ -35,8 +35,8 @@ class Classifier(LightningModule):
         super().__init__()
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.train_metrics = nn.ModuleDict({name: MeanMetric() for name in ("loss", "accuracy", "gradient_norm")})
-        self.held_out_metrics = nn.ModuleDict(
+        self.train_metrics = metrics({name: MeanMetric() for name in ("loss", "accuracy", "gradient_norm")})
+        self.held_out_metrics = metrics(
             {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(num_classes, average="micro")}
         )
         self.steps_to_log: dict[str, list[Tensor]] = {name: [] for name in self.train_metrics}
@@ -114,3 +114,8 @@ class Classifier(LightningModule):
         for name, metric in self.held_out_metrics.items():
             self.log(f"{stage}/{name}", metric.compute(), prog_bar=True)
             metric.reset()
+
+
+def metrics(named: dict[str, Metric]) -> dict[str, Metric]:
+    """A ``ModuleDict``, so that the metrics move to the model's device; its type forgets that they are metrics."""
+    return cast(dict[str, Metric], nn.ModuleDict(named))

@@ -57,7 +57,7 @@ class PalindromeClassifier(Classifier):
         return self(digits), target
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """``digits`` as given, their ``target``, the prediction ``preds`` and its probability ``probs``, all (B, ...)."""
+        """``digits`` (B, T-1) and ``target`` (B,) as given, the predictions ``preds`` (B,) and their ``probs`` (B,)."""
         digits, target = batch
         probs, preds = self(digits).softmax(dim=1).max(dim=1)
         return {"digits": digits, "target": target, "preds": preds, "probs": probs}

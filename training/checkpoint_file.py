@@ -41,7 +41,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write the checkpoint {path}: {error.strerror}; what stood there before is intact") from error
+        raise UserError(
+            f"cannot write the checkpoint {path}: {error.strerror}; what stood there before is intact"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"the checkpoint {path} holds more than tensors and plain values, so loading it could run code; it is refused"
+            f"the checkpoint {path} holds more than tensors and plain values and is refused: loading it could run code"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no checkpoint of this project (it has no state_dict); give another file")
@@ -79,7 +81,7 @@ def checked_content(path: Path) -> bytes:
     body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
     if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
         raise UserError(
-            f"{path} is no checkpoint of this project, or is damaged: {len(content)} bytes that do not end in a checksum"
+            f"{path} is damaged or no checkpoint of this project: its {len(content)} bytes do not end in a checksum"
         )
     if comment != checksum(body):
         raise UserError(f"the checkpoint {path} is damaged: its checksum does not fit its {len(content)} bytes")

@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: Lightning's command line with this project's run folders and manners."""
+"""``fit``, ``validate``, ``test`` and ``predict``: Lightning's command line, with run folders and safe checkpoints."""
 
 import logging
 import shlex
@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from callbacks import RunCheckpoints, RunSummary, StepProgress, Throughput
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
-from training.interruption import Interrupted, StopOnSignal
+from training.interruption import InterruptedRun, StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
 from training.run_folder import RunFolder, experiment_name, find_checkpoint, requeued_run, run_folder_of
@@ -88,7 +88,10 @@ class RunCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--seed_everything", type=int, default=SEED, help="Seed of the weights and of the data (default: %(default)s)."
+            "--seed_everything",
+            type=int,
+            default=SEED,
+            help="Seed of the weights and of the data (default: %(default)s).",
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -127,7 +130,9 @@ class RunCLI(LightningCLI):
 
     def _compare_with_checkpoint(self, keys: tuple[str, ...]) -> None:
         if "config" not in self.checkpoint:
-            raise UserError(f"{self.checkpoint_path} does not say which model it is of; it was not made by this project")
+            raise UserError(
+                f"{self.checkpoint_path} does not say which model it is of; it was not made by this project"
+            )
         for key in keys:
             theirs, ours = flatten(self.checkpoint["config"][key]), flatten(self.config_dump[key])
             for name in theirs.keys() & ours.keys():
@@ -171,7 +176,7 @@ class RunCLI(LightningCLI):
 
         Raises:
             UserError: the run folder cannot be made or written to.
-            Interrupted: training was stopped by a signal.
+            InterruptedRun: training was stopped by a signal.
         """
         getattr(self, str(self.subcommand))()
 
@@ -186,7 +191,7 @@ class RunCLI(LightningCLI):
             if best.is_file():
                 self.trainer.test(self.model, self.datamodule, ckpt_path=best)
             print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
-        except Interrupted as interrupted:
+        except InterruptedRun as interrupted:
             interrupted.how_to_go_on = f"{self._command()} --ckpt_path {folder.path}"
             raise
         finally:

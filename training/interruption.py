@@ -14,7 +14,7 @@ from callbacks.checkpoints import RunCheckpoints
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):
+class InterruptedRun(Exception):  # noqa: N818 - it is no error
     """Training was stopped by a signal, and ``last`` is saved.
 
     Args:
@@ -55,7 +55,7 @@ class StopOnSignal(Callback):
             for callback in trainer.callbacks:
                 if isinstance(callback, RunCheckpoints):
                     callback.save_last(trainer)
-            raise Interrupted(self.received, trainer.global_step)
+            raise InterruptedRun(self.received, trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for signum, handler in self._handlers_before.items():

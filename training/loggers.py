@@ -1,4 +1,4 @@
-"""What is written while a run goes on: TensorBoard's events and ``metrics.csv``, one curve over any number of resumes."""
+"""What a run writes as it goes: TensorBoard's events and ``metrics.csv``, one curve however often it is resumed."""
 
 import csv
 from pathlib import Path

@@ -29,8 +29,8 @@ def experiment_name(config_paths: Sequence[str]) -> str:
 class RunFolder:
     """One run's folder.
 
-    Holds ``config.yaml``, ``checkpoints/``, TensorBoard's events, ``metrics.csv``, ``summary.json``, and ``job.json``, which
-    names the process that last wrote there.
+    Holds ``config.yaml``, ``checkpoints/``, TensorBoard's events, ``metrics.csv``, ``summary.json``, and ``job.json``,
+    which names the process that last wrote there.
 
     Args:
         path: ``<root>/<experiment>/version_<k>``.
@@ -141,8 +141,8 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
     """The checkpoint meant by ``wanted``; ``None`` where ``auto`` finds nothing to go on from.
 
     Args:
-        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, a run folder or an
-            experiment folder (its newest run).
+        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, a run folder
+            or an experiment folder (its newest run).
         experiment_dir: where this experiment's runs are.
         default: which checkpoint of a folder is taken, and what ``auto`` looks for.
     Raises:
@@ -153,7 +153,9 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
         if wanted == "auto" and not (runs and any(runs[-1].checkpoints.glob("[!.]*.ckpt"))):
             return None
         if not runs:
-            raise UserError(f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one without --ckpt_path")
+            raise UserError(
+                f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one without --ckpt_path"
+            )
         return runs[-1].find_checkpoint(wanted if wanted != "auto" else default)  # type: ignore[arg-type]
     if "://" in wanted:
         raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
@@ -198,4 +200,6 @@ def this_job() -> dict[str, object]:
 
 
 def cannot_make(path: Path, reason: str) -> UserError:
-    return UserError(f"cannot make the run folder {path}: {reason}; choose another place with --trainer.default_root_dir")
+    return UserError(
+        f"cannot make the run folder {path}: {reason}; choose another place with --trainer.default_root_dir"
+    )

@@ -1,9 +1,10 @@
 """The loop over training steps: Lightning's, without what nobody asked for, and with a place between two steps.
 
 Lightning's own loop spends more time around a small network than the network spends computing: it opens profiler
-contexts, inspects signatures and walks through hooks that no callback overrides. ``StepLoop`` finds out once which hooks are
-overridden and calls those, in Lightning's order. Whatever is not the plain case (several devices, a gradient scaler, a
-profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``) goes through Lightning's own code.
+contexts, inspects signatures and walks through hooks that no callback overrides. ``StepLoop`` finds out once which
+hooks are overridden and calls those, in Lightning's order. Whatever is not the plain case (several devices, a gradient
+scaler, a profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``) goes through
+Lightning's own code.
 
 This leans on names that Lightning calls private; ``setup.cfg`` bounds its version, and a test holds both loops against
 each other: the same hooks in the same order, the same weights bit for bit.
@@ -15,7 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins import MixedPrecision, Precision
@@ -41,11 +42,14 @@ TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_af
 
 
 class StepLoop(_TrainingEpochLoop):
-    """Runs the steps of an epoch; between two of them it calls ``between_steps(trainer, ending)`` of every callback that has it.
+    """Runs the steps of an epoch; after each it calls ``between_steps(trainer, ending)`` of every callback that has it.
 
-    ``ending`` says that no step follows in this epoch or run. A checkpoint is taken only there, so that resuming never has a half
-    step, or a validation, to make up for. The last step of a run is always followed by validation, if there is any.
+    ``ending`` says that no step follows in this epoch or run. A checkpoint is taken only there, so that resuming never
+    has a half step, or a validation, to make up for. The last step of a run is always followed by validation, if there
+    is any.
     """
+
+    restarting: bool
 
     def reset(self) -> None:
         if self.restarting:
@@ -97,7 +101,11 @@ class StepLoop(_TrainingEpochLoop):
     def _overriding(self, name: str) -> list[Callable[..., Any]]:
         """The callbacks' hooks of that name, then the model's, those that override Lightning's empty ones."""
         trainer = self.trainer
-        hooks = [partial(getattr(c, name), trainer, trainer.lightning_module) for c in trainer.callbacks if overrides(c, name)]
+        hooks: list[Callable[..., Any]] = [
+            partial(getattr(c, name), trainer, trainer.lightning_module)
+            for c in trainer.callbacks
+            if overrides(c, name)
+        ]
         if is_overridden(name, trainer.lightning_module):
             hooks.append(getattr(trainer.lightning_module, name))
         return hooks

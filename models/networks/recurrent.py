@@ -58,7 +58,9 @@ class HandwrittenNetwork(nn.Module):
         if num_steps == 0:
             raise ValueError("inputs have 0 time steps; at least 1 is needed")
         if num_last_steps is not None and not 1 <= num_last_steps <= num_steps:
-            raise ValueError(f"num_last_steps is {num_last_steps}; expected 1 to {num_steps}, the time steps of the input")
+            raise ValueError(
+                f"num_last_steps is {num_last_steps}; expected 1 to {num_steps}, the time steps of the input"
+            )
 
     def check_state(self, state: Tensor, inputs: Tensor) -> None:
         """Raise a ValueError unless ``state`` is (B, H) for the B of ``inputs``."""

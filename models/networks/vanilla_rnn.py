@@ -64,7 +64,7 @@ class VanillaRNN(HandwrittenNetwork):
     def hidden_states(
         self, inputs: Tensor, state: Tensor | None = None, num_last_steps: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and ``h_T``; see ``forward``."""
+        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
         self.check_inputs(inputs, num_last_steps)
         if state is None:
             h = self.W_hh.new_zeros(inputs.shape[0], self.hidden_size)

@@ -1,0 +1,48 @@
+# Everything from a fresh machine with Python 3.11 and make; `make` alone lists the targets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CONFIG ?= configs/lstm_T20.yaml
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install fit test lint bench tensorboard clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo "Set CONFIG=configs/... for another experiment, ARGS='--key value' for more arguments (fit, test, bench)."
+
+install: .venv/installed ## make .venv with what training needs
+
+fit: install ## train $(CONFIG), then test it
+	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
+
+test: .venv/installed-test ## run all tests; ARGS='-m "not slow"' for the fast ones
+	$(RUN) -m pytest $(ARGS)
+
+lint: .venv/installed-dev ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: install ## measure what the training loop costs
+	$(RUN) -m benchmarks.fit_overhead $(ARGS)
+
+tensorboard: install ## watch the runs in a browser
+	.venv/bin/tensorboard --logdir runs
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Set PYTHON=/path/to/python3.11."; exit 1; }
+	"$(PYTHON)" -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg constraints.txt
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-%: .venv/installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	touch $@
