@@ -7,15 +7,15 @@ if TYPE_CHECKING:
     from callbacks.checkpoints import RunCheckpoints
     from callbacks.progress import StepProgress
     from callbacks.run_summary import RunSummary
-    from callbacks.throughput import Throughput
+    from callbacks.training_metrics import TrainingMetrics
 
-__all__ = ["RunCheckpoints", "RunSummary", "StepProgress", "Throughput"]
+__all__ = ["RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
 
 MODULES = {
     "RunCheckpoints": "callbacks.checkpoints",
     "RunSummary": "callbacks.run_summary",
     "StepProgress": "callbacks.progress",
-    "Throughput": "callbacks.throughput",
+    "TrainingMetrics": "callbacks.training_metrics",
 }
 
 

@@ -63,7 +63,7 @@ class RunSummary(Callback):
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
             return
-        metrics = trainer.logged_metrics if trainer.state.fn == "fit" else trainer.callback_metrics
+        metrics = trainer.callback_metrics
         path = Path(str(trainer.log_dir)) / "summary.json"
         earlier = json.loads(path.read_text())["metrics"] if path.exists() and trainer.state.fn != "fit" else {}
         summary = {

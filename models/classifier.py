@@ -15,13 +15,16 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 
+UNSCORED_LOGITS_MAX = 1 << 18
+"""How many logits may wait on the device until it is found out whether they were right: a megabyte."""
+
+
 class Classifier(LightningModule):
     """Trains on a cross-entropy and measures loss and accuracy; a subclass gives ``logits_and_target``.
 
-    What a training step leaves behind stays on the device until every ``trainer.log_every_n_steps``-th step, when
-    the means over the steps since the last time are logged: ``train/loss`` (nats per prediction), ``train/accuracy``
-    (0 to 1), ``train/gradient_norm`` (of all parameters, before clipping) and the ``train/learning_rate`` of that step.
-    Steps not yet logged are part of the checkpoint. Validation and test log ``loss`` and ``accuracy`` of the split.
+    What a training step leaves behind stays on the device, and in the checkpoint, until ``training_metrics`` is asked for
+    the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1) and ``train/gradient_norm`` (of all
+    parameters, before clipping). Validation and test log ``loss`` and ``accuracy`` of the whole split.
 
     Args:
         num_classes: classes, K.
@@ -40,6 +43,7 @@ class Classifier(LightningModule):
             {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(num_classes, average="micro")}
         )
         self.steps_to_log: dict[str, list[Tensor]] = {name: [] for name in self.train_metrics}
+        self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, K) and target (B,) of some last steps
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The network's logits (B, K), floating point, and their targets (B,), int64, for a batch of the datamodule."""
@@ -58,8 +62,17 @@ class Classifier(LightningModule):
         logits, target = self.logits_and_target(batch)
         loss = functional.cross_entropy(logits, target)
         self.steps_to_log["loss"].append(loss.detach())
-        self.steps_to_log["accuracy"].append(logits.argmax(dim=1) == target)
+        self._unscored.append((logits.detach(), target))
+        if len(self._unscored) * logits.numel() > UNSCORED_LOGITS_MAX:
+            self._score()
         return loss
+
+    def _score(self) -> None:
+        """Find out what the last steps got right: once for all of them, as each call costs more than what it computes."""
+        if self._unscored:
+            logits, target = (torch.cat(tensors) for tensors in zip(*self._unscored, strict=True))
+            self.steps_to_log["accuracy"].append(logits.argmax(dim=1) == target)
+            self._unscored.clear()
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -73,25 +86,29 @@ class Classifier(LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
-            self.log_training_steps()
-
-    def log_training_steps(self) -> None:
-        """Log the means over the training steps since the last call, and the learning rate."""
-        for name, metric in self.train_metrics.items():
-            metric.update(torch.stack(self.steps_to_log[name]).float())
-            self.log(f"train/{name}", metric.compute(), prog_bar=name != "gradient_norm")
+    def training_metrics(self) -> dict[str, Tensor]:
+        """Means over the training steps since the last call, and the learning rate of the next step."""
+        values = {}
+        for name, steps in self._steps_to_log_as_tensors().items():
+            metric = self.train_metrics[name]
+            metric.update(steps.float())
+            values[f"train/{name}"] = metric.compute()
             metric.reset()
             self.steps_to_log[name].clear()
-        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        values["train/learning_rate"] = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return values
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["steps_to_log"] = {name: torch.stack(v) for name, v in self.steps_to_log.items() if v}
+        checkpoint["steps_to_log"] = self._steps_to_log_as_tensors()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for name, values in checkpoint["steps_to_log"].items():
-            self.steps_to_log[name] = list(values)
+        self.steps_to_log = {name: list(steps.split(1)) for name, steps in checkpoint["steps_to_log"].items()}
+
+    def _steps_to_log_as_tensors(self) -> dict[str, Tensor]:
+        """Loss and gradient norm of each step since the last ``training_metrics``, and which predictions were right."""
+        self._score()
+        empty = torch.empty(0)
+        return {name: torch.hstack(steps) if steps else empty for name, steps in self.steps_to_log.items()}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch)

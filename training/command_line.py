@@ -11,7 +11,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from callbacks import RunCheckpoints, RunSummary, StepProgress, Throughput
+from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.interruption import InterruptedRun, StopOnSignal
@@ -156,7 +156,7 @@ class RunCLI(LightningCLI):
         given = config.callbacks or []
         callbacks: list[Callback] = [CheckpointConfig(self.config_dump)]
         if self.subcommand == "fit":
-            callbacks += [Throughput(), StopOnSignal(), RunSummary(self.config_dump)]
+            callbacks += [TrainingMetrics(), StopOnSignal(), RunSummary(self.config_dump)]
             if config.enable_checkpointing is not False and not any(isinstance(c, RunCheckpoints) for c in given):
                 callbacks.append(RunCheckpoints())
         if config.enable_progress_bar is not False:

@@ -1,0 +1,112 @@
+"""What does ``fit`` cost beyond the training itself?
+
+Side by side, in turns, in one process:
+
+- vendor: forward and backward of ``torch.nn.LSTM`` alone, same batch and hidden size;
+- bare: the network, data and optimizer of the config in the shortest loop that trains it: batches ready, forward,
+  backward, clip, optimizer step, ``zero_grad``;
+- fit: ``python cli.py fit`` of the config, everything on: data, logging, progress, checkpoints, validation.
+
+    python -m benchmarks.fit_overhead [--steps 1000] [--rounds 5] [--lengths 5 20]
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cli import set_up_messages
+from training.command_line import RunCLI
+
+CONFIG = "configs/lstm_T{length}.yaml"
+
+
+def command(length: int, steps: int, root: str) -> RunCLI:
+    config = CONFIG.format(length=length)
+    return RunCLI(["fit", "--config", config, "--trainer.max_steps", str(steps), "--trainer.default_root_dir", root])
+
+
+def seconds_of_fit(length: int, steps: int) -> float:
+    """Seconds from the first step of ``fit`` to the end of training, its last checkpoint and validation included."""
+    with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
+        command(length, steps, root).run()
+        (summary,) = Path(root).glob("*/version_0/summary.json")
+        return float(json.loads(summary.read_text())["seconds"])
+
+
+def seconds_of_bare_loop(length: int, steps: int) -> float:
+    cli = command(length, steps, "nowhere")
+    network, optimizer = cli.model.network, cli.model.configure_optimizers()
+    parameters = list(network.parameters())
+    loader = cli.datamodule.train_dataloader()
+    batches = [loader.batch(k) for k in range(steps)]
+    start = time.perf_counter()
+    for digits, target in batches:
+        logits, _ = network(digits, num_last_steps=1)
+        loss = functional.cross_entropy(logits[:, -1], target)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, cli.trainer.gradient_clip_val)
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - start
+
+
+def seconds_of_vendor(length: int, steps: int) -> float:
+    cli = command(length, steps, "nowhere")
+    digits, _ = cli.datamodule.train_dataloader().batch(0)
+    inputs = functional.one_hot(digits, cli.model.network.input_size).float()
+    lstm = nn.LSTM(cli.model.network.input_size, cli.model.network.hidden_size, batch_first=True)
+    start = time.perf_counter()
+    for _ in range(steps):
+        outputs, _ = lstm(inputs)
+        outputs[:, -1].sum().backward()
+    return time.perf_counter() - start
+
+
+def measure(length: int, steps: int, rounds: int) -> dict[str, float]:
+    """Medians over the rounds: milliseconds a step of each, and the two ratios."""
+    figures: dict[str, list[float]] = {name: [] for name in ("vendor", "bare", "fit", "ratio", "added")}
+    for round_number in range(rounds + 1):
+        vendor, bare, fit = (
+            1000 * seconds(length, steps) / steps
+            for seconds in (seconds_of_vendor, seconds_of_bare_loop, seconds_of_fit)
+        )
+        if round_number > 0:  # the first one warms up
+            for name, value in zip(figures, (vendor, bare, fit, fit / bare, (fit - bare) / vendor), strict=True):
+                figures[name].append(value)
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What fit costs beyond the training itself.")
+    parser.add_argument("--steps", type=int, default=1000, help="optimizer steps per round (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds, of which medians are taken (default: %(default)s)"
+    )
+    parser.add_argument("--lengths", type=int, nargs="+", default=[5, 20], help="T (default: 5 20)")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    set_up_messages()
+    print(
+        f"{torch.get_num_threads()} threads, {arguments.steps} steps, medians of {arguments.rounds} rounds, ms a step"
+    )
+    print(f"{'T':>4} {'nn.LSTM':>9} {'bare':>9} {'fit':>9} {'fit/bare':>9} {'added/nn.LSTM':>14}")
+    for length in arguments.lengths:
+        f = measure(length, arguments.steps, arguments.rounds)
+        print(
+            f"{length:4} {f['vendor']:9.3f} {f['bare']:9.3f} {f['fit']:9.3f} {f['ratio']:9.3f} {f['added']:14.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What is known of training while it goes on."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class TrainingMetrics(Callback):
+    """Logs the model's ``training_metrics()`` and ``train/steps_per_second`` every ``trainer.log_every_n_steps`` steps.
+
+    They go to the loggers directly: ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on
+    validation does not count.
+    """
+
+    def __init__(self) -> None:
+        self.step_before = 0
+        self.time_before = 0.0
+        self.validation_started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step_before, self.time_before = trainer.global_step, time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.time_before += time.perf_counter() - self.validation_started
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if step % trainer.log_every_n_steps != 0:
+            return
+        metrics = pl_module.training_metrics()
+        now = time.perf_counter()
+        rate = (step - self.step_before) / (now - self.time_before)
+        self.step_before, self.time_before = step, now
+        trainer.callback_metrics.update(metrics)
+        scalars = {name: value.item() for name, value in metrics.items()} | {"train/steps_per_second": rate}
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step=step - 1)  # Lightning counts from 0 here, and so do validation's rows
+            logger.save()
