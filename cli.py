@@ -45,15 +45,14 @@ def main(args: list[str]) -> int:
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
-        print("stopped before the next step; what was saved before is intact", file=sys.stderr)
-        return 130
+        return complain_of_abort()
 
 
 def run(args: list[str]) -> int:
     # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     from training.command_line import RunCLI
-    from training.interruption import InterruptedRun
+    from training.interruption import AbortedRun, InterruptedRun
 
     set_up_messages()
     try:
@@ -61,7 +60,14 @@ def run(args: list[str]) -> int:
     except InterruptedRun as interrupted:
         print(f"{interrupted}; go on with: {interrupted.how_to_go_on}", file=sys.stderr)
         return 128 + interrupted.signum
+    except AbortedRun:
+        return complain_of_abort()
     return 0
+
+
+def complain_of_abort() -> int:
+    print("stopped at once; what was saved before is intact", file=sys.stderr)
+    return 130
 
 
 def complain(message: str) -> int:

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-
 UNSCORED_LOGITS_MAX = 1 << 18
 """How many logits may wait on the device until it is found out whether they were right: a megabyte."""
 
@@ -22,8 +21,8 @@ UNSCORED_LOGITS_MAX = 1 << 18
 class Classifier(LightningModule):
     """Trains on a cross-entropy and measures loss and accuracy; a subclass gives ``logits_and_target``.
 
-    What a training step leaves behind stays on the device, and in the checkpoint, until ``training_metrics`` is asked for
-    the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1) and ``train/gradient_norm`` (of all
+    What a training step leaves behind stays on the device, and in the checkpoint, until ``training_metrics`` is asked
+    for the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1) and ``train/gradient_norm`` (of all
     parameters, before clipping). Validation and test log ``loss`` and ``accuracy`` of the whole split.
 
     Args:
@@ -68,7 +67,7 @@ class Classifier(LightningModule):
         return loss
 
     def _score(self) -> None:
-        """Find out what the last steps got right: once for all of them, as each call costs more than what it computes."""
+        """Find out what the last steps got right, for all at once: a call costs more than what it computes."""
         if self._unscored:
             logits, target = (torch.cat(tensors) for tensors in zip(*self._unscored, strict=True))
             self.steps_to_log["accuracy"].append(logits.argmax(dim=1) == target)
@@ -129,8 +128,7 @@ class Classifier(LightningModule):
 
     def _log_held_out(self, stage: str) -> None:
         for name, metric in self.held_out_metrics.items():
-            self.log(f"{stage}/{name}", metric.compute(), prog_bar=True)
-            metric.reset()
+            self.log(f"{stage}/{name}", metric)
 
 
 def metrics(named: dict[str, Metric]) -> dict[str, Metric]:

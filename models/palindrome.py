@@ -61,3 +61,14 @@ class PalindromeClassifier(Classifier):
         digits, target = batch
         probs, preds = self(digits).softmax(dim=1).max(dim=1)
         return {"digits": digits, "target": target, "preds": preds, "probs": probs}
+
+    def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
+        """A heading and a line for each of the first predictions: what was read, what came, what was named."""
+        lines = ["digits read, the last digit, the prediction and its probability"]
+        rows = zip(
+            *(torch.cat([p[key] for p in predictions]) for key in ("digits", "target", "preds", "probs")), strict=True
+        )
+        for digits, target, pred, prob in list(rows)[:num_shown]:
+            text = "".join(map(str, digits.tolist()))
+            lines.append(f"{text} {target} {pred} {prob:.3f}{'' if pred == target else '  wrong'}")
+        return lines

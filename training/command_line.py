@@ -3,9 +3,11 @@
 import logging
 import shlex
 from argparse import ArgumentError
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
@@ -31,6 +33,8 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 
 SEED = 42
+SEED_MAX = 2**32 - 1
+"""The largest seed that Lightning takes, since numpy takes none above it."""
 
 EXAMPLES = {
     "fit": "python cli.py fit --config configs/lstm_T20.yaml",
@@ -68,6 +72,7 @@ class RunCLI(LightningCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.args = args
+        self.stop_on_signal = StopOnSignal()
         self.checkpoint_path: Path | None = None
         self.checkpoint: dict[str, Any] = {}
         try:
@@ -107,6 +112,11 @@ class RunCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
 
+    def _dump_config(self) -> None:
+        # As Lightning does, but for an argument that jsonargparse has renamed.
+        dump = self.parser.dump(self.config, skip_link_targets=False, skip_unset=False, format="yaml")
+        self.config_dump = yaml.safe_load(dump)[self.config["subcommand"]]
+
     def _parse_ckpt_path(self) -> None:
         """Find the checkpoint, load it safely and hold it against the config.
 
@@ -134,14 +144,19 @@ class RunCLI(LightningCLI):
                 f"{self.checkpoint_path} does not say which model it is of; it was not made by this project"
             )
         for key in keys:
-            theirs, ours = flatten(self.checkpoint["config"][key]), flatten(self.config_dump[key])
-            for name in theirs.keys() & ours.keys():
-                of_training = name.startswith(("init_args.optimizer", "init_args.lr_scheduler"))
-                if theirs[name] != ours[name] and (len(keys) > 1 or not of_training):
+            for name, theirs, ours in differences(self.checkpoint["config"][key], self.config_dump[key], key):
+                of_training = name.startswith(("model.init_args.optimizer", "model.init_args.lr_scheduler"))
+                if self.config["subcommand"] == "fit" or not of_training:
                     raise UserError(
-                        f"the checkpoint {self.checkpoint_path} was made with {key}.{name} = {theirs[name]}, "
-                        f"the config says {ours[name]}; use the config it was made with, or start anew"
+                        f"the checkpoint {self.checkpoint_path} was made with {name} = {theirs}, "
+                        f"the config says {ours}; use the config it was made with, or start anew"
                     )
+
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        if not 0 <= seed <= SEED_MAX:
+            raise UserError(f"seed_everything is {seed}; it must be from 0 to {SEED_MAX}")
+        super()._set_seed()
 
     def instantiate_classes(self) -> None:
         try:
@@ -153,10 +168,10 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
-        given = config.callbacks or []
-        callbacks: list[Callback] = [CheckpointConfig(self.config_dump)]
-        if self.subcommand == "fit":
-            callbacks += [TrainingMetrics(), StopOnSignal(), RunSummary(self.config_dump)]
+        given = as_list(config.callbacks)
+        callbacks: list[Callback] = [CheckpointConfig(self.config_dump), self.stop_on_signal]
+        if not config.fast_dev_run:
+            callbacks += [TrainingMetrics(), RunSummary(self.config_dump)]
             if config.enable_checkpointing is not False and not any(isinstance(c, RunCheckpoints) for c in given):
                 callbacks.append(RunCheckpoints())
         if config.enable_progress_bar is not False:
@@ -186,7 +201,8 @@ class RunCLI(LightningCLI):
             return
         folder = self._open_run_folder()
         try:
-            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+            with self.stop_on_signal.listening():
+                self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
             best = folder.checkpoint("best")
             if best.is_file():
                 self.trainer.test(self.model, self.datamodule, ckpt_path=best)
@@ -222,7 +238,7 @@ class RunCLI(LightningCLI):
         try:
             config = self.config[str(self.subcommand)].clone()
             config.ckpt_path = None
-            self._parser(self.subcommand).save(config, folder.path / name, skip_none=False, overwrite=True)
+            self._parser(self.subcommand).save(config, folder.path / name, skip_unset=False, overwrite=True)
             self.trainer.run_dir = folder.path
             self.trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
         except OSError as error:
@@ -253,8 +269,10 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def flatten(nested: Any, prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
-    if not isinstance(nested, dict):
-        return {prefix.removesuffix("."): nested}
-    return {k: v for key, value in nested.items() for k, v in flatten(value, f"{prefix}{key}.").items()}
+def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of everything that stands in both configurations and is not the same."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in theirs.keys() & ours.keys():
+            yield from differences(theirs[key], ours[key], f"{name}.{key}")
+    elif theirs != ours:
+        yield name, theirs, ours

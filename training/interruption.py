@@ -3,9 +3,10 @@
 A signal inside a step would leave the weights of one step beside the counters of another.
 """
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -29,6 +30,13 @@ class InterruptedRun(Exception):  # noqa: N818 - it is no error
         self.step = step
 
 
+class AbortedRun(BaseException):
+    """A second Ctrl-C: nothing is waited for and nothing saved.
+
+    No ``KeyboardInterrupt``, which Lightning would turn into exit status 1.
+    """
+
+
 class StopOnSignal(Callback):
     """Ends training after the step under way when a signal has come, and saves ``last`` first.
 
@@ -37,17 +45,31 @@ class StopOnSignal(Callback):
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._handlers_before: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Later than Lightning, whose own SIGTERM handler would end training without saving.
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note signals instead of obeying them; what was done about them before is done again afterwards."""
+        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        self._listen()
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _listen(self) -> None:
         for signum in SIGNALS:
-            self._handlers_before[signum] = signal.signal(signum, self._note)
+            signal.signal(signum, self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self.received is not None and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise AbortedRun
         self.received = signum
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._listen()  # again: Lightning has put in a handler of its own, which would end training without saving
+        if self.received is not None:
+            raise InterruptedRun(self.received, trainer.global_step)
 
     def between_steps(self, trainer: Trainer, ending: bool) -> None:
         """Stop if a signal has come; called by the loop after every step."""
@@ -56,8 +78,3 @@ class StopOnSignal(Callback):
                 if isinstance(callback, RunCheckpoints):
                     callback.save_last(trainer)
             raise InterruptedRun(self.received, trainer.global_step)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        for signum, handler in self._handlers_before.items():
-            signal.signal(signum, handler)
-        self._handlers_before.clear()

@@ -150,10 +150,9 @@ class StepLoop(_TrainingEpochLoop):
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._call("on_train_batch_end", {"loss": loss}, batch, batch_idx)
         trainer.lightning_module.__dict__["_current_fx_name"] = None
+        trainer._logger_connector.on_batch_end()
         progress.increment_completed()
-        if trainer._logger_connector.should_update_logs:
-            trainer._logger_connector.on_batch_end()
-            trainer._logger_connector.update_train_step_metrics()
+        trainer._logger_connector.update_train_step_metrics()
 
     def _optimize(self, batch: Any, batch_idx: int) -> Tensor:
         """One optimizer step on one batch; returns the loss, detached."""

@@ -76,7 +76,7 @@ class LSTM(HandwrittenNetwork):
         output_size: int,
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
-        forget_bias: float = 1.0,
+        forget_bias: float = 3.0,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size)
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))

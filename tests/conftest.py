@@ -1,0 +1,60 @@
+"""Fixtures for all tests: what a test changes in the process is put back, and runs are small and in a temporary folder."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import cli
+
+
+@pytest.fixture(autouse=True)
+def restored_globals() -> Iterator[None]:
+    """Seed, dtype, threads, gradient mode, signal handlers and log levels are as before after every test."""
+    state, dtype, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    torch.manual_seed(0)
+    yield
+    assert torch.is_grad_enabled()
+    torch.set_rng_state(state)
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+    assert handlers == {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config that trains a small LSTM on short palindromes for a few steps."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "model: {class_path: models.PalindromeClassifier, init_args: {hidden_size: 8}}\n"
+        "data: {class_path: datamodules.PalindromeDataModule,\n"
+        "       init_args: {length: 6, batch_size: 16, steps_per_epoch: 10}}\n"
+        "trainer: {max_steps: 7, gradient_clip_val: 10.0, log_every_n_steps: 3, val_check_interval: 4}\n"
+    )
+    return path
+
+
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def command(config: Path, tmp_path: Path) -> Command:
+    """``command("fit", "--trainer.max_steps", "3")`` runs that with the small config under ``tmp_path/runs``."""
+
+    def run(name: str, *args: str) -> int:
+        root = str(tmp_path / "runs")
+        return cli.main([name, "--config", str(config), "--trainer.default_root_dir", root, *args])
+
+    return run
+
+
+@pytest.fixture
+def run_dir(command: Command, tmp_path: Path) -> Path:
+    """The folder of a finished small run."""
+    assert command("fit") == 0
+    return tmp_path / "runs" / "small" / "version_0"

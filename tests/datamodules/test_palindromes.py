@@ -1,0 +1,176 @@
+"""Palindromes are palindromes, splits share none, and batch k is a function of its arguments."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules import PalindromeDataModule
+from datamodules.palindromes import (
+    PalindromeLoader,
+    complete,
+    draw_halves,
+    half_length,
+    hash_digits,
+    held_out_halves,
+    in_split,
+    make_generator,
+)
+
+
+def words(batch: tuple[torch.Tensor, torch.Tensor]) -> list[str]:
+    digits, target = batch
+    return ["".join(map(str, row)) for row in torch.cat([digits, target[:, None]], dim=1).tolist()]
+
+
+@settings(deadline=None, max_examples=60)
+@given(length=st.integers(2, 41), batch_size=st.integers(1, 9), k=st.integers(0, 10**6), seed=st.integers(0, 2**32))
+def test_batches_hold_palindromes_of_the_length_asked_for(length: int, batch_size: int, k: int, seed: int) -> None:
+    digits, target = PalindromeLoader(length, 10, batch_size, 100, seed).batch(k)
+    assert digits.shape == (batch_size, length - 1) and target.shape == (batch_size,)
+    assert digits.dtype == target.dtype == torch.int64
+    for word in words((digits, target)):
+        assert len(word) == length and word == word[::-1]
+
+
+@pytest.mark.parametrize(("length", "num_classes"), [(5, 10), (6, 10), (9, 10), (13, 2), (7, 3 * 3)])
+def test_splits_are_disjoint_and_cover_everything(length: int, num_classes: int) -> None:
+    every_half = torch.cartesian_prod(*[torch.arange(num_classes)] * half_length(length))
+    members = torch.stack([in_split(every_half, length, num_classes, split) for split in ("train", "val", "test")])
+    assert (members.sum(0) == 1).all()
+    assert members.any(1).all()
+    shares = members.float().mean(1)
+    torch.testing.assert_close(shares, torch.tensor([0.8, 0.1, 0.1]), rtol=0, atol=0.06)
+
+
+@pytest.mark.parametrize("length", [5, 6, 7, 20])
+def test_no_held_out_palindrome_is_trained_on(length: int) -> None:
+    data = PalindromeDataModule(length, steps_per_epoch=100)
+    trained = {word for batch in data.train_dataloader() for word in words(batch)}
+    validated = {word for batch in data.val_dataloader() for word in words(batch)}
+    tested = {word for batch in data.test_dataloader() for word in words(batch)}
+    assert trained and validated and tested
+    assert not trained & validated and not trained & tested and not validated & tested
+
+
+def test_training_at_length_5_sees_every_palindrome_of_its_split() -> None:
+    data = PalindromeDataModule(5, steps_per_epoch=200)
+    trained = {word for batch in data.train_dataloader() for word in words(batch)}
+    held_out = {
+        w for loader in (data.val_dataloader(), data.test_dataloader()) for batch in loader for w in words(batch)
+    }
+    assert len(trained) + len(held_out) == 1000
+
+
+@pytest.mark.parametrize(("length", "expected"), [(5, 93), (7, 978), (9, 9942), (11, 10_000), (30, 10_000)])
+def test_held_out_palindromes_are_distinct_and_as_many_as_there_are(length: int, expected: int) -> None:
+    halves = held_out_halves(length, 10, "test", 10_000, seed=3)
+    assert len(halves) == expected
+    assert len(halves.unique(dim=0)) == expected
+
+
+def test_a_small_split_is_said_to_be_small(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="datamodules")
+    data = PalindromeDataModule(5)
+    loader = data.test_dataloader()
+    assert len(loader) == 1 and loader is data.test_dataloader()
+    assert caplog.messages == [
+        "The test split has 93 palindromes of length 5, not the 10000 asked for: each is taken once."
+    ]
+
+
+def test_a_length_too_short_to_split_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="datamodules")
+    data = PalindromeDataModule(4)
+    data.setup("fit")
+    assert "There are 100 palindromes of length 4, too few to split" in caplog.text
+    assert {w for batch in data.test_dataloader() for w in words(batch)} == {
+        f"{a}{b}{b}{a}" for a in range(10) for b in range(10)
+    }
+
+
+def hash_by_hand(digits: list[int]) -> int:
+    modulo = 2**64
+    value = sum((digit + 1) * pow(0x5851F42D4C957F2D, n, modulo) for n, digit in enumerate(digits, start=1)) % modulo
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % modulo
+    value = (value ^ value >> 27) * 0x94D049BB133111EB % modulo
+    return (value ^ value >> 31) >> 1
+
+
+@given(digits=st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_the_hash_is_splitmix_of_a_polynomial(digits: list[int]) -> None:
+    assert hash_digits(torch.tensor([digits])).tolist() == [hash_by_hand(digits)]
+
+
+def test_the_hash_never_changes() -> None:
+    # If it did, palindromes that a checkpoint was trained on would turn up in the test split.
+    assert hash_digits(torch.tensor([[1, 2, 3]])).tolist() == [5566345160748336288]
+
+
+def test_the_hash_is_even() -> None:
+    buckets = torch.bincount(hash_digits(torch.cartesian_prod(*[torch.arange(10)] * 5)) % 10)
+    assert buckets.min() > 9700 and buckets.max() < 10300  # 10,000 each, three standard deviations being 285
+
+
+def test_batch_k_depends_on_its_arguments_alone() -> None:
+    loader = PalindromeLoader(20, 10, 32, 1000, seed=1)
+    in_order = [batch for batch, _ in zip(loader, range(120), strict=False)]
+    fresh = PalindromeLoader(20, 10, 32, 7, seed=1)
+    for k in (119, 0, 77, 78):
+        torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
+    different: list[dict[str, Any]] = [{"seed": 2}, {"length": 21}]
+    for change in different:
+        arguments = {"length": 20, "num_classes": 10, "batch_size": 32, "steps_per_epoch": 9, "seed": 1} | change
+        assert not torch.equal(PalindromeLoader(**arguments).batch(0)[1], in_order[0][1])
+
+
+@pytest.mark.parametrize("served", [0, 3, 10, 14])
+def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
+    one = PalindromeLoader(8, 10, 4, 10, seed=0)
+    batches = [batch for _ in range(3) for batch in one]
+    assert len(batches) == 30 and len(one) == 10
+    two = PalindromeLoader(8, 10, 4, 10, seed=0)
+    two.load_state_dict({"num_served": served})
+    rest = list(two)
+    assert len(rest) == 10 - served % 10
+    torch.testing.assert_close(rest, batches[served : served + len(rest)], rtol=0, atol=0)
+    assert two.state_dict() == {"num_served": served + len(rest)}
+
+
+def test_draws_are_even_over_digits() -> None:
+    halves = draw_halves(20, 10, "train", 20_000, make_generator(0, "train", 20, 10, 0))
+    counts = torch.stack([torch.bincount(column, minlength=10) for column in halves.T])
+    assert counts.min() > 1800 and counts.max() < 2200
+
+
+def test_complete_mirrors_the_half() -> None:
+    digits, target = complete(torch.tensor([[1, 2, 3]]), 5)
+    assert digits.tolist() == [[1, 2, 3, 2]] and target.tolist() == [1]
+    digits, target = complete(torch.tensor([[1, 2, 3]]), 6)
+    assert digits.tolist() == [[1, 2, 3, 3, 2]] and target.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"length": 1}, "length is 1; it must be at least 2"),
+        ({"length": 5, "batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"length": 5, "num_classes": 1}, "num_classes is 1; it must be at least 2"),
+        ({"length": 5, "steps_per_epoch": 0}, "steps_per_epoch is 0"),
+        ({"length": 5, "num_val": 0}, "num_val is 0"),
+        ({"length": 5, "num_test": 0}, "num_test is 0"),
+        ({"length": 5, "eval_batch_size": 0}, "eval_batch_size is 0"),
+        ({"length": 5, "seed": -1}, "seed is -1; it must be at least 0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PalindromeDataModule(**arguments)
+
+
+def test_the_datamodule_can_be_printed_without_touching_its_loaders() -> None:
+    data = PalindromeDataModule(20)
+    assert str(data) == "PalindromeDataModule(length=20, num_classes=10, batch_size=128)"

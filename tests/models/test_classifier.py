@@ -1,0 +1,106 @@
+"""What a model does around its network: scoring, clipping, means over steps."""
+
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch.nn import functional
+
+from datamodules import PalindromeDataModule
+from models import PalindromeClassifier, classifier
+from training.trainer import Trainer
+
+QUIET = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "accelerator": "cpu",
+}
+
+
+def fit(model: Any, steps: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
+    trainer = Trainer(**(QUIET | {"max_steps": steps, "limit_val_batches": 0, "callbacks": list(callbacks)} | kwargs))
+    trainer.fit(model, PalindromeDataModule(5, batch_size=8, steps_per_epoch=50))
+    return trainer
+
+
+class Recorder(Callback):
+    """What every step did, computed anew."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.right: list[float] = []
+        self.norms: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        logits, target = pl_module.logits_and_target(batch)
+        self.losses.append(functional.cross_entropy(logits, target).item())
+        self.right.append((logits.argmax(1) == target).float().mean().item())
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        self.norms.append(torch.cat([p.grad.flatten() for p in pl_module.parameters()]).norm().item())
+
+
+@pytest.mark.parametrize("unscored_max", [0, 100, 1 << 18])
+def test_training_metrics_are_means_over_the_steps(unscored_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "UNSCORED_LOGITS_MAX", unscored_max)
+    model, recorder = PalindromeClassifier(hidden_size=8), Recorder()
+    fit(model, 7, recorder, gradient_clip_val=1e-3)
+    metrics = {name: value.item() for name, value in model.training_metrics().items()}
+    assert metrics == pytest.approx(
+        {
+            "train/loss": sum(recorder.losses) / 7,
+            "train/accuracy": sum(recorder.right) / 7,
+            "train/gradient_norm": sum(recorder.norms) / 7,
+            "train/learning_rate": 1e-3,
+        },
+        rel=1e-5,
+    )
+    assert not any(model.steps_to_log.values())
+
+
+@pytest.mark.parametrize(("clip", "algorithm"), [(1e-3, "norm"), (1e-3, None), (1e-4, "value"), (None, None)])
+def test_gradients_are_clipped_as_the_trainer_is_told(clip: float | None, algorithm: str | None) -> None:
+    class Clipped(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+            gradient = torch.cat([p.grad.flatten() for p in pl_module.parameters()])
+            self.norm, self.largest = gradient.norm().item(), gradient.abs().max().item()
+
+    clipped, recorder = Clipped(), Recorder()
+    fit(
+        PalindromeClassifier(hidden_size=8),
+        1,
+        clipped,
+        recorder,
+        gradient_clip_val=clip,
+        gradient_clip_algorithm=algorithm,
+    )
+    assert recorder.norms[0] > 1e-2
+    if algorithm == "value":
+        assert clipped.largest == pytest.approx(1e-4)
+    elif clip is not None:
+        assert clipped.norm == pytest.approx(1e-3, rel=1e-3)
+    else:
+        assert clipped.norm == pytest.approx(recorder.norms[0])
+
+
+def test_held_out_metrics_are_over_the_whole_split() -> None:
+    model, data = PalindromeClassifier(hidden_size=8), PalindromeDataModule(6, num_test=100, eval_batch_size=64)
+    trainer = Trainer(**QUIET)
+    (result,) = trainer.test(model, data, verbose=False)
+    digits, target = (torch.cat(parts) for parts in zip(*data.test_dataloader(), strict=True))
+    assert len(target) == 93  # a full batch of 64 and a smaller one
+    logits = model(digits)
+    assert result["test/loss"] == pytest.approx(functional.cross_entropy(logits, target).item(), rel=1e-5)
+    assert result["test/accuracy"] == pytest.approx((logits.argmax(1) == target).float().mean().item())
+
+
+def test_the_schedule_is_stepped_at_every_optimizer_step() -> None:
+    model = PalindromeClassifier(
+        hidden_size=8, lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
+    )
+    trainer = fit(model, 5)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 4)

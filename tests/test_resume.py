@@ -1,0 +1,141 @@
+"""A run that was stopped, however and wherever, ends with the bits of one that never was."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import Command
+from training.checkpoint_file import read_checkpoint
+
+TRAIN_METRICS = ("train/loss", "train/accuracy", "train/gradient_norm", "train/learning_rate")
+VAL_METRICS = ("val/loss", "val/accuracy")
+SCHEDULE = (
+    "--model.lr_scheduler=torch.optim.lr_scheduler.ExponentialLR",
+    "--model.lr_scheduler.gamma=0.9",
+    "--trainer.max_steps=25",
+)
+
+
+def run_of(root: Path) -> Path:
+    (run,) = (root / "small").iterdir()
+    return run
+
+
+def state_of(run: Path) -> dict[str, Any]:
+    """Everything in ``last`` that must not depend on how often the run was stopped."""
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    del checkpoint["callbacks"]["RunSummary"]  # seconds
+    return checkpoint
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            assert_same(a, b)
+    elif isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs)
+    else:
+        assert ours == theirs
+
+
+def rows_of(run: Path, names: tuple[str, ...]) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row[names[0]]]
+    return [{name: row[name] for name in ("step", *names)} for row in rows]
+
+
+def scalars_of(run: Path, name: str) -> list[tuple[int, float]]:
+    accumulator = EventAccumulator(str(run)).Reload()
+    return [(event.step, event.value) for event in accumulator.Scalars(name)]
+
+
+@pytest.fixture
+def whole(command: Command, tmp_path: Path) -> Path:
+    """A run of 25 steps, never stopped: epochs end after 10 and 20, validation comes after 4, 8, ... and 25."""
+    root = tmp_path / "whole"
+    assert command("fit", *SCHEDULE, f"--trainer.default_root_dir={root}") == 0
+    return run_of(root)
+
+
+@pytest.mark.parametrize("stops", [[7], [10], [12], [3, 4, 20, 24]], ids=str)
+def test_a_stopped_run_ends_like_one_that_never_was(
+    stops: list[int], whole: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    last: tuple[str, ...] = ()
+    for stop in stops:
+        disturb = (
+            f'--trainer.callbacks={{"class_path": "tests.training.helpers.SignalAt", "init_args": {{"step": {stop}}}}}'
+        )
+        assert command("fit", *SCHEDULE, root, disturb, *last) == 130
+        last = ("--ckpt_path=last",)
+    assert command("fit", *SCHEDULE, root, *last) == 0
+    parts = run_of(tmp_path / "parts")
+    assert_same(state_of(parts), state_of(whole))
+    for names in (TRAIN_METRICS, VAL_METRICS, ("test/loss", "test/accuracy")):
+        assert rows_of(parts, names) == rows_of(whole, names)
+    for name in (*TRAIN_METRICS, *VAL_METRICS):
+        assert scalars_of(parts, name) == scalars_of(whole, name)
+    assert (parts / "config.yaml").exists()
+    assert {path.name for path in parts.glob("config.resume_*")} == {f"config.resume_{stop}.yaml" for stop in stops}
+
+
+def test_a_crash_loses_only_what_came_after_the_last_checkpoint(whole: Path, command: Command, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    every_5 = '--trainer.callbacks=[{"class_path": "callbacks.RunCheckpoints", "init_args": {"every_n_steps": 5}}'
+    crash = ', {"class_path": "tests.training.helpers.CrashAt", "init_args": {"step": 19}}'
+    with pytest.raises(RuntimeError, match="a bug"):
+        command("fit", *SCHEDULE, root, every_5 + crash + "]")
+    parts = run_of(tmp_path / "parts")
+    assert state_of(parts)["global_step"] == 15
+    assert rows_of(parts, TRAIN_METRICS)[-1]["step"] == "17"
+    assert command("fit", *SCHEDULE, root, "--ckpt_path=last", every_5 + "]") == 0
+    assert_same(state_of(parts), state_of(whole))
+    assert rows_of(parts, TRAIN_METRICS) == rows_of(whole, TRAIN_METRICS)
+    assert scalars_of(parts, "train/loss") == scalars_of(whole, "train/loss")
+
+
+def test_a_finished_run_goes_on_when_it_is_given_more_steps(whole: Path, command: Command, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    assert command("fit", *SCHEDULE, root, "--trainer.max_steps=-1", "--trainer.max_epochs=2") == 0
+    assert command("fit", *SCHEDULE, root, "--ckpt_path=last") == 0
+    assert_same(state_of(run_of(tmp_path / "parts"))["state_dict"], state_of(whole)["state_dict"])
+    assert_same(state_of(run_of(tmp_path / "parts"))["optimizer_states"], state_of(whole)["optimizer_states"])
+
+
+def test_going_on_from_best_takes_back_what_came_after_it(whole: Path, command: Command) -> None:
+    best = read_checkpoint(whole / "checkpoints" / "best.ckpt")["global_step"]
+    before = state_of(whole)
+    rows = rows_of(whole, TRAIN_METRICS)
+    path = whole / "checkpoints" / "best.ckpt"
+    assert command("fit", *SCHEDULE, f"--ckpt_path={path}") == 0
+    assert (whole / f"config.resume_{best}.yaml").exists()
+    assert_same(state_of(whole), before)
+    assert rows_of(whole, TRAIN_METRICS) == rows
+
+
+def test_a_damaged_last_costs_a_few_steps_but_no_bits(
+    whole: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = state_of(whole)
+    last = whole / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    assert command("fit", *SCHEDULE, f"--ckpt_path={whole}") == 0
+    assert_same(state_of(whole), before)
+
+
+def test_the_saved_config_gives_the_same_run(whole: Path, tmp_path: Path) -> None:
+    import cli
+
+    root = tmp_path / "again"
+    assert cli.main(["fit", "--config", str(whole / "config.yaml"), f"--trainer.default_root_dir={root}"]) == 0
+    assert_same(state_of(root / "config" / "version_0")["state_dict"], state_of(whole)["state_dict"])

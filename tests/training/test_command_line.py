@@ -1,0 +1,240 @@
+"""What can be typed wrong ends in one line and exit status 2, and nothing is written."""
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import cli
+from tests.conftest import Command
+from training.checkpoint_file import read_checkpoint, write_checkpoint
+
+
+def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str) -> None:
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.startswith("error: ") and error.endswith("\n") and error.count("\n") == 1, error
+    for part in parts:
+        assert part in error
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--ckpt_path=last"], ["--ckpt_path last", "there is no run in", "start one without"]),
+        (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "no such file or folder", "best, last or auto"]),
+        (["--ckpt_path=https://example.org/a.ckpt"], ["https://example.org/a.ckpt", "a file on this machine"]),
+        (["--data.length=1"], ["length is 1; it must be at least 2"]),
+        (["--data.batch_size=0"], ["batch_size is 0; it must be at least 1"]),
+        (["--data.length=x"], ["data.length", "expected int, got x"]),
+        (["--data.lenth=5"], ["'lenth' is not accepted"]),
+        (["--modell.hidden_size=5"], ["unrecognized arguments: --modell.hidden_size=5"]),
+        (["--model.hidden_size=0"], ["hidden_size is 0; it must be at least 1"]),
+        (["--model.network=gru"], ["model.network", "expected one of 'rnn', 'lstm', got gru"]),
+        (["--model=models.Nothing"], ["models.Nothing", "has no attribute 'Nothing'"]),
+        (["--model=nothing.Nothing"], ["nothing.Nothing"]),
+        (["--trainer.max_steps=abc"], ["trainer.max_steps", "expected int, got abc"]),
+        (["--trainer.max_steps=-5"], ["max_steps", "-5"]),
+        (["--trainer.accelerator=gpu"], ["No supported gpu backend found!"]),
+        (["--trainer.precision=17"], ["trainer.precision", "got 17"]),
+        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=-1"], ["Invalid learning rate: -1"]),
+        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lrr=1"], ["'lrr' is not accepted"]),
+        (["--seed_everything=-1"], ["seed_everything is -1; it must be from 0 to 4294967295"]),
+        (["--seed_everything=abc"], ["seed_everything", "expected int, got abc"]),
+        (["--config=missing.yaml"], ["missing.yaml"]),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one of the wrong inputs is a GPU that is not there")
+def test_wrong_arguments(
+    args: list[str], parts: list[str], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(command("fit", *args), capsys, *parts)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("modell: {a: 1}\n", ["'modell'"]),
+        ("model: {class_path: models.PalindromeClassifier, init_args: {hidden: 3}}\n", ["'hidden' is not accepted"]),
+        ("model: {class_path: models.Nothing}\n", ["models.Nothing"]),
+        ("model: [1, 2\n", ["config"]),
+        ("trainer: {max_steps: many}\n", ["trainer.max_steps", "many"]),
+        ("model: !!python/object/apply:os.system ['touch ran']\n", ["python/object/apply:os.system"]),
+        ("\x00", []),
+    ],
+)
+def test_wrong_configs(
+    text: str,
+    parts: list[str],
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert_refused(command("fit", "--config=wrong.yaml"), capsys, *parts)
+    assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "wrong.yaml"}
+
+
+@pytest.mark.parametrize("args", [["fit"], ["frobnicate"], ["fit", "--config"]])
+def test_commands_that_say_too_little(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(cli.main(args), capsys)
+
+
+def test_a_run_folder_that_cannot_be_made(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("precious")
+    status = command("fit", f"--trainer.default_root_dir={tmp_path / 'file'}")
+    assert_refused(status, capsys, "cannot make the run folder", "Not a directory", "--trainer.default_root_dir")
+    assert (tmp_path / "file").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "file"}
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--model.network=rnn"], ["model.init_args.network = lstm", "the config says rnn"]),
+        (["--model.hidden_size=9"], ["model.init_args.hidden_size = 8", "the config says 9"]),
+        (["--data.length=7"], ["data.init_args.length = 6", "the config says 7"]),
+        (["--seed_everything=43"], ["data.init_args.seed = 42", "the config says 43"]),
+        (
+            ["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=0.1"],
+            ["model.init_args.optimizer = models.palindrome.rmsprop"],
+        ),
+    ],
+)
+def test_a_checkpoint_of_something_else(
+    args: list[str], parts: list[str], run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_of(run_dir)
+    capsys.readouterr()
+    assert_refused(command("fit", "--ckpt_path=last", *args), capsys, "was made with", *parts)
+    assert files_of(run_dir) == before and len(list(run_dir.parent.iterdir())) == 1
+
+
+def test_testing_allows_other_data_but_no_other_network(
+    run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("test", "--data.length=9", "--data.num_test=50") == 0
+    assert "test/accuracy" in capsys.readouterr().out
+    assert_refused(command("test", "--model.network=rnn"), capsys, "network = lstm")
+
+
+class Hostile:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("command_name", ["fit", "test"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "empty", "flipped", "pickle", "torch pickle", "sealed pickle", "foreign"]
+)
+def test_damaged_and_hostile_checkpoints(
+    damage: str, command_name: str, run_dir: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, target = tmp_path / "bad.ckpt", tmp_path / "ran"
+    content = (run_dir / "checkpoints" / "last.ckpt").read_bytes()
+    hostile = read_checkpoint(run_dir / "checkpoints" / "last.ckpt") | {"evil": Hostile(target)}
+    match damage:
+        case "truncated":
+            path.write_bytes(content[: len(content) // 2])
+        case "empty":
+            path.touch()
+        case "flipped":
+            path.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+        case "pickle":
+            path.write_bytes(pickle.dumps(hostile))
+        case "torch pickle":
+            torch.save(hostile, path)
+        case "sealed pickle":
+            write_checkpoint(hostile, path)
+        case "foreign":
+            write_checkpoint({"state_dict": {}, "hyper_parameters": {"hidden_size": 8}}, path)
+    capsys.readouterr()
+    assert_refused(command(command_name, f"--ckpt_path={path}"), capsys, str(path))
+    assert not target.exists() and len(list(run_dir.parent.iterdir())) == 1
+
+
+def test_hyper_parameters_in_a_checkpoint_do_not_replace_those_of_the_config(run_dir: Path, command: Command) -> None:
+    # Lightning's own command line would take hidden_size from here, unseen.
+    path = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(path)
+    checkpoint["hyper_parameters"]["hidden_size"] = 64
+    write_checkpoint(checkpoint, path)
+    assert command("fit", "--ckpt_path=last", "--trainer.max_steps=9") == 0
+    assert read_checkpoint(path)["state_dict"]["network.W_h"].shape == (32, 8)
+
+
+def test_every_form_of_a_checkpoint_goes_on_in_the_same_folder(run_dir: Path, command: Command) -> None:
+    forms = ["last", "auto", "best", run_dir, run_dir.parent, run_dir / "checkpoints" / "previous.ckpt"]
+    (run_dir / "checkpoints" / "previous.ckpt").write_bytes((run_dir / "checkpoints" / "last.ckpt").read_bytes())
+    for number, form in enumerate(forms):
+        assert command("fit", f"--ckpt_path={form}", f"--trainer.max_steps={8 + number}") == 0
+        assert read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 8 + number
+    assert len(list(run_dir.parent.iterdir())) == 1
+
+
+def test_auto_starts_where_there_is_nothing(command: Command, tmp_path: Path) -> None:
+    assert command("fit", "--ckpt_path=auto") == 0
+    assert (tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_checkpoint_from_elsewhere_opens_a_new_run(run_dir: Path, command: Command, tmp_path: Path) -> None:
+    shutil.copy(run_dir / "checkpoints" / "last.ckpt", tmp_path / "copy.ckpt")
+    assert command("fit", f"--ckpt_path={tmp_path / 'copy.ckpt'}", "--trainer.max_steps=9") == 0
+    assert (run_dir.parent / "version_1" / "config.yaml").exists()
+
+
+def test_evaluation_writes_nothing(
+    run_dir: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_of(tmp_path)
+    for name in ("validate", "test", "predict"):
+        assert command(name) == 0
+    out = capsys.readouterr().out
+    assert "val/accuracy" in out and "test/accuracy" in out
+    assert files_of(tmp_path) == before
+
+
+def test_predict_shows_palindromes(run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert command("predict", "--ckpt_path=last") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    for line in lines[1:]:
+        digits, target, prediction, probability, *_ = line.split()
+        assert digits[0] == target and digits[1:] == digits[1:][::-1]
+        assert prediction.isdigit() and 0 <= float(probability) <= 1
+
+
+def test_fast_dev_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    assert command("fit", "--trainer.fast_dev_run=true") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_values_that_are_needed_twice_are_linked(config: Path) -> None:
+    from training.command_line import RunCLI
+
+    command = RunCLI(["fit", f"--config={config}", "--data.num_classes=4", "--seed_everything=7"])
+    assert command.model.network.output_size == command.datamodule.num_classes == 4
+    assert command.datamodule.seed == 7
+
+
+def test_optimizer_and_schedule_come_from_the_config(config: Path) -> None:
+    from training.command_line import RunCLI
+
+    args = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.5"]
+    optimizer = RunCLI(["fit", f"--config={config}", *args]).model.configure_optimizers()
+    assert type(optimizer) is torch.optim.SGD and optimizer.param_groups[0]["lr"] == 0.5
+    default = RunCLI(["fit", f"--config={config}"]).model.configure_optimizers()
+    assert type(default) is torch.optim.RMSprop and default.param_groups[0]["lr"] == 1e-3

@@ -1,0 +1,39 @@
+"""A signal ends training between two steps, with everything saved and a way to go on."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+from training.checkpoint_file import read_checkpoint
+
+
+def disturbed_by(callback: str, **init_args: object) -> str:
+    arguments = ", ".join(f'"{key}": {value!r}'.replace("'", '"') for key, value in init_args.items())
+    return f'--trainer.callbacks={{"class_path": "tests.training.helpers.{callback}", "init_args": {{{arguments}}}}}'
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_the_step_under_way_is_finished_and_saved(
+    name: str, status: int, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("fit", disturbed_by("SignalAt", step=5, name=name)) == status
+    run = tmp_path / "runs" / "small" / "version_0"
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 5
+    error = capsys.readouterr().err
+    assert f"stopped by {name} after step 5; go on with: python cli.py fit --config {tmp_path}/small.yaml" in error
+    assert error.strip().endswith(f"--ckpt_path {run}")
+    assert "Traceback" not in error
+
+
+def test_a_second_ctrl_c_does_not_wait(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("fit", disturbed_by("SignalAt", step=5, times=2)) == 130
+    assert not (tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt").exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_ctrl_c_before_the_first_step(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("fit", disturbed_by("SignalAtStart")) == 130
+    assert "stopped by SIGINT after step 0" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,184 @@
+"""Run folders are found, numbered and locked; a checkpoint is what was asked for or a reason why not."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.checkpoint_file import seal
+from training.errors import UserError
+from training.run_folder import (
+    RunFolder,
+    experiment_name,
+    find_checkpoint,
+    requeued_run,
+    run_folder_of,
+    run_folders,
+    version_number,
+)
+
+ARCHIVE = b"PK\x05\x06" + bytes(18)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """An experiment with two runs; the second has all three checkpoints, the first only its last."""
+    for version, names in ((2, ["last"]), (10, ["best", "last", "previous"])):
+        folder = tmp_path / "runs" / "exp" / f"version_{version}" / "checkpoints"
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.ckpt").write_bytes(seal(name.encode() + ARCHIVE))
+    (tmp_path / "runs" / "exp" / "version_x").mkdir()
+    (tmp_path / "runs" / "exp" / "version_99").touch()
+    return tmp_path / "runs" / "exp"
+
+
+def test_the_experiment_is_the_stem_of_the_last_config() -> None:
+    assert experiment_name(["configs/base.yaml", "configs/lstm_T20.yaml"]) == "lstm_T20"
+    assert experiment_name([]) == "unnamed"
+
+
+def test_runs_are_ordered_by_number(experiment: Path) -> None:
+    assert [version_number(run.path) for run in run_folders(experiment)] == [2, 10]
+    assert run_folders(experiment.parent / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "default", "expected"),
+    [
+        ("last", "last", "version_10/checkpoints/last.ckpt"),
+        ("best", "last", "version_10/checkpoints/best.ckpt"),
+        ("auto", "last", "version_10/checkpoints/last.ckpt"),
+        ("{exp}", "last", "version_10/checkpoints/last.ckpt"),
+        ("{exp}", "best", "version_10/checkpoints/best.ckpt"),
+        ("{exp}/version_2", "last", "version_2/checkpoints/last.ckpt"),
+        ("{exp}/version_10/checkpoints/previous.ckpt", "last", "version_10/checkpoints/previous.ckpt"),
+    ],
+)
+def test_every_form_finds_its_checkpoint(experiment: Path, wanted: str, default: str, expected: str) -> None:
+    found = find_checkpoint(wanted.format(exp=experiment), experiment, default)  # type: ignore[arg-type]
+    assert found == experiment / expected
+
+
+def test_auto_starts_anew_where_there_is_nothing(experiment: Path) -> None:
+    assert find_checkpoint("auto", experiment.parent / "other", "last") is None
+    (experiment / "version_11").mkdir()
+    assert find_checkpoint("auto", experiment, "last") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("{exp}/version_2/checkpoints/nothing.ckpt", "no such file or folder; it may also be best, last or auto"),
+        ("{exp}/version_2", "there is no .*best.ckpt; that run has last"),
+        ("https://example.org/last.ckpt", "a checkpoint is a file on this machine"),
+        ("{exp}/version_x", "holds neither checkpoints/ nor version_<k>/"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_an_error(experiment: Path, wanted: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_checkpoint(wanted.format(exp=experiment), experiment, "best")
+
+
+def test_last_where_there_is_none_is_an_error(experiment: Path) -> None:
+    with pytest.raises(UserError, match="there is no run in .*other yet; start one without --ckpt_path"):
+        find_checkpoint("last", experiment.parent / "other", "last")
+    (experiment / "version_11").mkdir()
+    with pytest.raises(UserError, match="there is no checkpoint in .*version_11 yet"):
+        find_checkpoint("last", experiment, "last")
+
+
+def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = experiment / "version_10" / "checkpoints"
+    (folder / "last.ckpt").write_bytes(b"half a file")
+    for wanted in ("last", "auto", str(experiment), str(experiment / "version_10")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert find_checkpoint(wanted, experiment, "last") == folder / "previous.ckpt"
+        assert "damaged" in caplog.text and "going on from" in caplog.text
+    with pytest.raises(UserError, match="damaged"):
+        find_checkpoint(str(folder / "last.ckpt"), experiment, "last")
+    (folder / "last.ckpt").unlink()  # a crash between two renames
+    assert find_checkpoint("last", experiment, "last") == folder / "previous.ckpt"
+    (folder / "previous.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match="previous.ckpt is damaged"):
+        find_checkpoint("last", experiment, "last")
+
+
+def test_a_new_run_takes_the_next_number(experiment: Path) -> None:
+    folder = RunFolder.create(experiment)
+    assert folder.path == experiment / "version_11" or folder.path == experiment / "version_100"
+    assert folder.job()["pid"]
+    folder.unlock()
+
+
+def test_a_run_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"cannot make the run folder .*: Not a directory; .*--trainer.default_root_dir"
+    ):
+        RunFolder.create(tmp_path / "file" / "exp")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "exp").touch()
+    with pytest.raises(UserError, match="cannot make the run folder"):
+        RunFolder.create(tmp_path / "runs" / "exp")
+
+
+HOLD = """
+import sys, pathlib
+from training.run_folder import RunFolder
+folder = RunFolder(pathlib.Path(sys.argv[1]))
+folder.lock()
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_kept_out_while_the_first_lives(experiment: Path) -> None:
+    path = experiment / "version_2"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match=f"is in use by process {other.pid} on "):
+            RunFolder(path).lock()
+        other.kill()
+    folder = RunFolder(path)
+    folder.lock()  # what the dead one left behind keeps nobody out
+    folder.unlock()
+
+
+def test_the_run_of_a_checkpoint() -> None:
+    folder = run_folder_of(Path("runs/exp/version_3/checkpoints/last.ckpt"))
+    assert folder is not None and folder.path == Path.cwd() / "runs/exp/version_3"
+    assert run_folder_of(Path("elsewhere/last.ckpt")) is None
+
+
+def test_a_requeued_job_finds_its_own_run(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(version: int, job: str, restarts: str) -> None:
+        text = json.dumps({"slurm_job": job, "slurm_restarts": restarts})
+        (experiment / f"version_{version}" / "job.json").write_text(text)
+
+    write(2, "7", "0")
+    write(10, "8_1", "0")
+    assert requeued_run(experiment) is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert requeued_run(experiment) is None  # a second command of the same start
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run = requeued_run(experiment)
+    assert run is not None and run.path == experiment / "version_2"
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert requeued_run(experiment) is None
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    run = requeued_run(experiment)
+    assert run is not None and run.path == experiment / "version_10"
+
+
+def test_finding_a_checkpoint_needs_no_torch() -> None:
+    code = "import sys, training.run_folder; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

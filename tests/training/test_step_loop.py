@@ -1,0 +1,164 @@
+"""Our loop does what Lightning's does: the same hooks in the same order, the same weights bit for bit."""
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.profilers import SimpleProfiler
+from pytorch_lightning.strategies import SingleDeviceStrategy
+
+from datamodules import PalindromeDataModule
+from models import PalindromeClassifier
+from tests.models.test_classifier import QUIET
+from training import step_loop
+from training.step_loop import HOOKS, StepLoop
+from training.trainer import Trainer
+
+STEPS = 25
+
+
+class Witness(Callback):
+    """Notes every hook that is called, in order, and what it was called with."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+
+def note(name: str) -> Any:
+    def hook(self: Witness, trainer: Any, pl_module: Any, *args: Any) -> None:
+        self.seen.append((name, trainer.global_step, pl_module._current_fx_name, [describe(arg) for arg in args]))
+
+    return hook
+
+
+def describe(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [describe(v) for v in value]
+    if isinstance(value, dict):
+        return {k: describe(v) for k, v in value.items()}
+    return type(value).__name__ if isinstance(value, torch.optim.Optimizer) else value
+
+
+for hook_name in (*HOOKS, "on_train_epoch_start", "on_train_epoch_end", "on_validation_end"):
+    setattr(Witness, hook_name, note(hook_name))
+
+
+class Logging(PalindromeClassifier):
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.log("step", float(self.trainer.global_step), on_step=True, on_epoch=True)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.log("outputs", outputs["loss"], prog_bar=True)
+
+
+def fit(trainer_class: type[pl.Trainer], witness: Witness, **kwargs: Any) -> tuple[PalindromeClassifier, pl.Trainer]:
+    torch.manual_seed(0)
+    model = Logging(
+        hidden_size=8, lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+    )
+    arguments = QUIET | {"max_steps": STEPS, "gradient_clip_val": 0.5, "callbacks": [witness]} | kwargs
+    arguments = {"val_check_interval": 5, "check_val_every_n_epoch": None, "log_every_n_steps": 2} | arguments
+    trainer = trainer_class(**arguments)
+    trainer.fit(model, PalindromeDataModule(6, batch_size=8, steps_per_epoch=10, num_val=20))
+    return model, trainer
+
+
+def went_plainly(trainer: pl.Trainer) -> bool:
+    loop = trainer.fit_loop.epoch_loop
+    return isinstance(loop, StepLoop) and loop._plain
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"precision": "bf16-mixed"}, {"limit_train_batches": 7}, {"max_epochs": 2}])
+def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
+    seen_by_ours, seen_by_theirs = Witness(), Witness()
+    ours, our_trainer = fit(Trainer, seen_by_ours, **kwargs)
+    theirs, their_trainer = fit(pl.Trainer, seen_by_theirs, **kwargs)
+    assert went_plainly(our_trainer)
+    assert seen_by_ours.seen == seen_by_theirs.seen
+    assert len(seen_by_ours.seen) > 100
+    torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=0, atol=0)
+    torch.testing.assert_close(
+        ours.trainer.optimizers[0].state_dict(), theirs.trainer.optimizers[0].state_dict(), rtol=0, atol=0
+    )
+    assert our_trainer.fit_loop.state_dict() == their_trainer.fit_loop.state_dict()
+    assert our_trainer.callback_metrics == their_trainer.callback_metrics
+
+
+class AnotherStrategy(SingleDeviceStrategy):
+    """Neither Lightning's nor ours."""
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"profiler": SimpleProfiler()}, {"accumulate_grad_batches": 2}, {"strategy": AnotherStrategy("cpu")}],
+    ids=["profiler", "accumulation", "strategy"],
+)
+def test_what_is_not_plain_goes_through_lightnings_own_code(kwargs: dict[str, Any]) -> None:
+    _, trainer = fit(Trainer, Witness(), **(kwargs | {"max_steps": 3}))
+    assert not went_plainly(trainer)
+    assert trainer.global_step == 3
+
+
+@pytest.mark.parametrize("hook", step_loop.MODEL_HOOKS_OF_LIGHTNING)
+def test_a_model_that_overrides_the_step_is_obeyed(hook: str) -> None:
+    calls = []
+
+    def overridden(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(hook)
+        return getattr(pl.LightningModule, hook)(self, *args, **kwargs)
+
+    model = type("Overriding", (PalindromeClassifier,), {hook: overridden})(hidden_size=8)
+    trainer = Trainer(**(QUIET | {"max_steps": 3, "limit_val_batches": 0}))
+    trainer.fit(model, PalindromeDataModule(6, batch_size=8))
+    assert not went_plainly(trainer) and calls == [hook] * 3
+
+
+@pytest.mark.parametrize("owner", [PalindromeClassifier, PalindromeDataModule])
+def test_transfer_hooks_are_obeyed(owner: type) -> None:
+    class Model(PalindromeClassifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.append(batch[0].max().item())
+            return super().training_step(batch, batch_idx)
+
+    def zeroed(self: Any, batch: Any, dataloader_idx: int) -> Any:
+        return batch[0] * 0, batch[1]
+
+    seen: list[int] = []
+    hooks = {"on_after_batch_transfer": zeroed}
+    model = type("M", (Model,), hooks if owner is PalindromeClassifier else {})(hidden_size=8)
+    data = type("D", (PalindromeDataModule,), hooks if owner is PalindromeDataModule else {})(6, batch_size=8)
+    trainer = Trainer(**(QUIET | {"max_steps": 2, "limit_val_batches": 0}))
+    if owner is PalindromeDataModule:
+        trainer.fit(model, data)
+    else:
+        trainer.fit(model, data.train_dataloader(), data.val_dataloader())
+    assert went_plainly(trainer) and seen == [0, 0]
+
+
+def test_between_steps_comes_after_every_step_and_knows_the_end() -> None:
+    class Between(Callback):
+        def __init__(self) -> None:
+            self.seen: list[tuple[int, bool]] = []
+
+        def between_steps(self, trainer: Any, ending: bool) -> None:
+            progress = trainer.fit_loop.epoch_loop.batch_progress.current
+            assert progress.ready == progress.completed
+            self.seen.append((trainer.global_step, ending))
+
+    between = Between()
+    fit(Trainer, Witness(), callbacks=[between], max_steps=13)
+    assert between.seen == [(step, step in (10, 13)) for step in range(1, 14)]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "validated_after"),
+    [({"max_steps": 12}, [5, 10, 12]), ({"max_steps": -1, "max_epochs": 1, "val_check_interval": 4}, [4, 8, 10])],
+)
+def test_the_last_step_is_validated(kwargs: dict[str, Any], validated_after: list[int]) -> None:
+    witness = Witness()
+    fit(Trainer, witness, **kwargs)
+    assert [step for name, step, *_ in witness.seen if name == "on_validation_end"] == validated_after
