@@ -28,7 +28,7 @@ python cli.py COMMAND --help lists all keys of a command."""
 
 COMMANDS = ("fit", "validate", "test", "predict")
 
-PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
+PACKAGES = ("callbacks", "datamodules", "models", "training")
 
 
 def main(args: list[str]) -> int:

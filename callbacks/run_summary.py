@@ -69,8 +69,8 @@ class RunSummary(Callback):
         summary = {
             "metrics": earlier | {name: float(value) for name, value in sorted(metrics.items())},
             "steps": trainer.global_step,
-            "seconds": round(self.seconds, 3),
-            "steps_per_second": round(trainer.global_step / self.seconds, 3),
+            "seconds": self.seconds,
+            "steps_per_second": trainer.global_step / self.seconds,
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
             "git_commit": git_commit(),
         }
@@ -78,11 +78,14 @@ class RunSummary(Callback):
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``; values that TensorBoard cannot show become text."""
+    """``{"model": {"init_args": {"network": "rnn"}}}`` -> ``{"model.network": "rnn"}``, as it is typed.
+
+    Values that TensorBoard cannot show become text.
+    """
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, prefix if key == "init_args" else f"{prefix}{key}.")
         else:
             flat[prefix + key] = value if isinstance(value, bool | int | float | str) else str(value)
     return flat

@@ -1,6 +1,7 @@
 """What a run writes as it goes: TensorBoard's events and ``metrics.csv``, one curve however often it is resumed."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -19,6 +20,10 @@ class RunTensorBoard(TensorBoardLogger):
         root, experiment, version = run_dir.parent.parent, run_dir.parent.name, run_dir.name
         purge_step = first_step if first_step > 0 else None
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge_step)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        # Lightning adds an epoch to what validation and test measure; a curve of that shows nothing.
+        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     def save(self) -> None:
         self.experiment.flush()  # and no hparams.yaml: config.yaml says it all

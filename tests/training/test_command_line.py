@@ -57,7 +57,7 @@ def test_wrong_arguments(
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("modell: {a: 1}\n", ["'modell'"]),
+        ("modell: {a: 1}\n", ["'modell.a'"]),
         ("model: {class_path: models.PalindromeClassifier, init_args: {hidden: 3}}\n", ["'hidden' is not accepted"]),
         ("model: {class_path: models.Nothing}\n", ["models.Nothing"]),
         ("model: [1, 2\n", ["config"]),

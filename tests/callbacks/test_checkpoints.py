@@ -1,0 +1,51 @@
+"""``best`` is the best, ``last`` the last, ``previous`` the one before it."""
+
+from pathlib import Path
+
+import pytest
+
+from callbacks import RunCheckpoints
+from tests.conftest import Command
+from tests.test_resume import rows_of
+from training.checkpoint_file import read_checkpoint
+
+
+def step_of(run: Path, name: str) -> int:
+    return int(read_checkpoint(run / "checkpoints" / f"{name}.ckpt")["global_step"])
+
+
+def test_best_last_and_previous(command: Command, tmp_path: Path) -> None:
+    callback = '--trainer.callbacks={"class_path": "callbacks.RunCheckpoints", "init_args": {"every_n_steps": 3}}'
+    args = ["--trainer.max_steps=20", "--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=20", callback]
+    assert command("fit", *args) == 0
+    run = tmp_path / "runs" / "small" / "version_0"
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
+    assert (step_of(run, "last"), step_of(run, "previous")) == (20, 18)
+    scores = {int(row["step"]) + 1: float(row["val/loss"]) for row in rows_of(run, ("val/loss",))}
+    best = min(scores, key=lambda step: scores[step])
+    assert list(scores) == [4, 8, 12, 16, 20] and best != 20  # a rate of 20 makes it worse in between
+    assert step_of(run, "best") == best
+    saved = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["RunCheckpoints"]
+    assert saved == {"best_score": pytest.approx(scores[best])}
+
+
+def test_a_worse_score_after_resuming_is_not_best(command: Command, tmp_path: Path) -> None:
+    args = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=20"]
+    run = tmp_path / "runs" / "small" / "version_0"
+    assert command("fit", *args, "--trainer.max_steps=4") == 0
+    best = step_of(run, "best")
+    assert command("fit", *args, "--trainer.max_steps=20", "--ckpt_path=last") == 0
+    scores = {int(row["step"]) + 1: float(row["val/loss"]) for row in rows_of(run, ("val/loss",))}
+    assert step_of(run, "best") == min(scores, key=lambda step: scores[step])
+    assert best == 4
+
+
+def test_checkpoints_hold_only_tensors_and_plain_values(run_dir: Path) -> None:
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")  # refuses anything else
+    assert checkpoint["config"]["model"]["class_path"] == "models.PalindromeClassifier"
+    assert checkpoint["config"]["data"]["init_args"]["seed"] == 42
+
+
+def test_saving_less_often_than_every_step_only() -> None:
+    with pytest.raises(ValueError, match="every_n_steps is 0; it must be at least 1"):
+        RunCheckpoints(every_n_steps=0)

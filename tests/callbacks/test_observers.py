@@ -1,0 +1,140 @@
+"""Callbacks change no weight and no random number, and write where they should."""
+
+import csv
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics, progress
+from callbacks.run_summary import flatten, git_commit
+from datamodules import PalindromeDataModule
+from models import PalindromeClassifier
+from tests.conftest import Command
+from tests.models.test_classifier import QUIET
+from training.trainer import Trainer
+
+
+@pytest.mark.parametrize("name", ["RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"])
+def test_training_is_the_same_with_and_without(name: str, tmp_path: Path) -> None:
+    def train(callbacks: list[Any]) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[float]]:
+        torch.manual_seed(0)
+        model, losses = PalindromeClassifier(hidden_size=8), []
+        original = model.training_step
+
+        def training_step(batch: Any, batch_idx: int) -> Any:
+            loss = original(batch, batch_idx)
+            losses.append(loss.item())
+            return loss
+
+        model.training_step = training_step  # type: ignore[method-assign]
+        quiet = {k: v for k, v in QUIET.items() if k not in ("enable_checkpointing", "enable_progress_bar")}
+        quiet["enable_checkpointing"] = any(isinstance(c, RunCheckpoints) for c in callbacks)
+        quiet["enable_progress_bar"] = any(isinstance(c, StepProgress) for c in callbacks)
+        trainer = Trainer(**quiet, max_steps=12, log_every_n_steps=3, val_check_interval=5, callbacks=callbacks)
+        trainer.run_dir = tmp_path
+        trainer.fit(model, PalindromeDataModule(6, batch_size=8))
+        return dict(model.state_dict()), torch.get_rng_state(), losses
+
+    made = {
+        "RunCheckpoints": lambda: RunCheckpoints(every_n_steps=2),
+        "RunSummary": lambda: RunSummary({"seed_everything": 0, "model": {}, "data": {}}),
+        "StepProgress": StepProgress,
+        "TrainingMetrics": TrainingMetrics,
+    }
+    with_it, without = train([made[name]()]), train([])
+    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    checkpoints = {f"checkpoints/{checkpoint}.ckpt" for checkpoint in ("best", "last", "previous")}
+    expected = {"RunCheckpoints": checkpoints, "RunSummary": {"summary.json"}}
+    assert written == expected.get(name, set())
+
+
+def test_the_run_folder_holds_what_the_design_says(run_dir: Path) -> None:
+    names = {
+        re.sub(r"\.tfevents\..*", "", str(path.relative_to(run_dir))) for path in run_dir.rglob("*") if path.is_file()
+    }
+    assert names == {
+        "config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
+        "events.out",
+        "metrics.csv",
+        "summary.json",
+        "job.json",
+        ".lock",
+    } - ({"checkpoints/previous.ckpt"} if not (run_dir / "checkpoints" / "previous.ckpt").exists() else set())
+
+
+def test_the_summary_holds_the_final_figures(run_dir: Path) -> None:
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert summary["steps"] == 7
+    assert summary["seconds"] > 0
+    assert summary["steps_per_second"] == pytest.approx(7 / summary["seconds"])
+    assert summary["versions"]["torch"] == torch.__version__
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"):
+        last = [float(row[name]) for row in rows if row[name]][-1]
+        assert summary["metrics"][name] == pytest.approx(last)
+
+
+def test_seconds_add_up_over_resumes(run_dir: Path, command: Command) -> None:
+    before = json.loads((run_dir / "summary.json").read_text())["seconds"]
+    assert command("fit", "--ckpt_path=last", "--trainer.max_steps=8") == 0
+    assert json.loads((run_dir / "summary.json").read_text())["seconds"] > before
+
+
+def test_the_git_commit_is_that_of_the_checkout() -> None:
+    root = Path(__file__).parent.parent.parent
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    assert (git_commit() or "").removesuffix("-dirty") == head
+
+
+def test_tensorboard_has_the_curves_and_hyper_parameters_with_metrics(run_dir: Path) -> None:
+    events = EventAccumulator(str(run_dir)).Reload()
+    expected = {f"train/{name}" for name in ("loss", "accuracy", "gradient_norm", "learning_rate", "steps_per_second")}
+    expected |= {"val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+    assert expected == set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("train/loss")] == [2, 5]
+    hparams = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert b"model.hidden_size" in hparams and b"data.length" in hparams
+    experiment = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    for name in (b"test/accuracy", b"val/accuracy", b"train/loss"):
+        assert name in experiment
+
+
+def test_flatten_names_the_way_to_a_value() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": True}}, "e": None, "f": [1]}) == {
+        "a.b": 1,
+        "a.c.d": True,
+        "e": "None",
+        "f": "[1]",
+    }
+
+
+def test_plain_lines_where_there_is_no_terminal(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("fit") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert len(lines) == 2
+    for line, step in zip(lines, (4, 7), strict=True):
+        assert re.fullmatch(rf"step {step}/7  loss \d\.\d{{4}}  val loss \d\.\d{{4}}  val accuracy \d\.\d{{4}}", line)
+
+
+def test_a_bar_on_a_terminal(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "Console", lambda: Console(force_terminal=True, width=120))
+    assert command("fit") == 0
+    out = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "━" in out and "7/7" in out and "val accuracy" in out
+    assert not [line for line in out.splitlines() if line.startswith("step ")]

@@ -1,0 +1,74 @@
+"""Every config builds with its command, is short, asks a question, repeats no default, and means what it meant."""
+
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pytorch_lightning import LightningDataModule, LightningModule
+
+import datamodules
+import models
+from training.command_line import TRAINER_DEFAULTS, RunCLI
+from training.trainer import Trainer
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_builds_and_means_what_it_meant(path: Path) -> None:
+    command = RunCLI(["fit", "--config", str(path)])
+    assert isinstance(command.model, LightningModule) and isinstance(command.datamodule, LightningDataModule)
+    ours = {key: command.config_dump[key] for key in ("seed_everything", "model", "data")}
+    set_by_us = TRAINER_DEFAULTS.keys() | yaml.safe_load(path.read_text())["trainer"].keys()
+    ours["trainer"] = {key: command.config_dump["trainer"][key] for key in set_by_us}
+    golden = GOLDEN / path.name
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(yaml.safe_dump(ours))
+    assert ours == yaml.safe_load(golden.read_text()), "if this is meant, run the test with UPDATE_GOLDEN=1"
+
+
+def test_every_golden_file_has_its_config() -> None:
+    assert [path.name for path in sorted(GOLDEN.iterdir())] == [path.name for path in CONFIGS]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_is_short_and_asks_a_question(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 25
+    assert lines[0].startswith("# ") and lines[0].endswith("?")
+
+
+def repeated_defaults(config: dict[str, Any], signature: inspect.Signature) -> list[str]:
+    return [key for key, value in config.items() if value == signature.parameters[key].default]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_repeats_no_default(path: Path) -> None:
+    config = yaml.safe_load(path.read_text())
+    for key, package in (("model", models), ("data", datamodules)):
+        cls = getattr(package, config[key]["class_path"].rpartition(".")[2])
+        assert repeated_defaults(config[key].get("init_args", {}), inspect.signature(cls)) == []
+    trainer = inspect.signature(Trainer.__base__)
+    assert repeated_defaults(config["trainer"], trainer) == []
+    assert not [key for key, value in config["trainer"].items() if TRAINER_DEFAULTS.get(key) == value]
+
+
+@pytest.mark.parametrize("model", models.__all__)
+@pytest.mark.parametrize("data", datamodules.__all__)
+def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None:
+    required = {"PalindromeDataModule": ["--data.length=5"]}
+    command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
+    assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data
+
+
+@pytest.mark.parametrize("package", [models, datamodules])
+def test_packages_export_what_they_say(package: Any) -> None:
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        package.Nothing  # noqa: B018

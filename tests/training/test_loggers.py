@@ -1,0 +1,45 @@
+"""``metrics.csv`` and TensorBoard's events are one curve, however often they are opened again."""
+
+import csv
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from training.loggers import RunMetricsFile, RunTensorBoard
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_metrics_file_is_cut_back_and_goes_on(tmp_path: Path) -> None:
+    run_dir = tmp_path / "exp" / "version_3"
+    logger = RunMetricsFile(run_dir, 0)
+    for step in range(6):
+        logger.log_metrics({"train/loss": step / 10}, step)
+        logger.save()
+    logger.log_metrics({"val/loss": 0.7}, 5)
+    logger.save()
+    logger = RunMetricsFile(run_dir, 4)
+    assert [row["step"] for row in rows(run_dir)] == ["0", "1", "2", "3"]
+    logger.log_metrics({"train/loss": 9.0, "new": 1.0}, 4)
+    logger.save()
+    assert [(row["step"], row["train/loss"], row["val/loss"], row["new"]) for row in rows(run_dir)] == [
+        *((str(step), str(step / 10), "", "") for step in range(4)),
+        ("4", "9.0", "", "1.0"),
+    ]
+    assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
+
+
+def test_tensorboard_purges_what_will_be_logged_again(tmp_path: Path) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    for first_step, value in ((0, 1.0), (3, 2.0)):
+        logger = RunTensorBoard(run_dir, first_step)
+        for step in range(first_step, 6):
+            logger.log_metrics({"train/loss": value}, step)
+        logger.save()
+        logger.finalize("success")
+    events = EventAccumulator(str(run_dir)).Reload().Scalars("train/loss")
+    assert [(e.step, e.value) for e in events] == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0)]
+    assert all(path.name.startswith("events.") for path in run_dir.iterdir())
