@@ -1,5 +1,7 @@
 """Checkpoints of a run: ``best``, ``last`` and, beside it, ``previous``."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,13 @@ from pytorch_lightning.callbacks import Checkpoint
 
 
 class RunCheckpoints(Checkpoint):
-    """Saves ``best.ckpt`` when validation improves, ``last.ckpt`` every n steps and at the end.
+    """Saves ``last.ckpt`` every n steps, when validation improves, and at the end; the best one is also ``best.ckpt``.
 
     Nothing is saved inside a step: the loop calls ``between_steps`` when a step, and the validation that may follow it,
     is complete. The file that was ``last`` becomes ``previous`` only when the new one is whole on the disk.
 
     Args:
-        every_n_steps: optimizer steps from one ``last`` to the next, at least 1.
+        every_n_steps: optimizer steps from one ``last`` to the next at most, at least 1.
         monitor: the validation metric that is to become small.
     Raises:
         ValueError: ``every_n_steps`` is below 1.
@@ -27,6 +29,7 @@ class RunCheckpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.monitor = monitor
         self.best_score = float("inf")
+        self.best_step = -1
         self.best_is_due = False
         self.last_saved_step = -1
 
@@ -39,27 +42,33 @@ class RunCheckpoints(Checkpoint):
             self.path(trainer, "last").parent.mkdir(parents=True, exist_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_score": self.best_score}
+        return {"best_score": self.best_score, "best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_score = state_dict["best_score"]
+        self.best_step = state_dict["best_step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last_saved_step = trainer.global_step
+        if trainer.ckpt_path and trainer.global_step == self.best_step and trainer.is_global_zero:
+            # The process may have ended when it had saved ``last`` and not yet copied it.
+            copy_whole(Path(trainer.ckpt_path), self.path(trainer, "best"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn == "fit" and score is not None and torch.lt(score, self.best_score):
             self.best_score = float(score)
+            self.best_step = trainer.global_step
             self.best_is_due = True
 
     def between_steps(self, trainer: Trainer, ending: bool) -> None:
         """Save what is due; called by the loop after every step, ``ending`` when none follows in this epoch or run."""
+        if ending or self.best_is_due or trainer.global_step % self.every_n_steps == 0:
+            self.save_last(trainer)
         if self.best_is_due:
             self.best_is_due = False
-            trainer.save_checkpoint(self.path(trainer, "best"))
-        if ending or trainer.global_step % self.every_n_steps == 0:
-            self.save_last(trainer)
+            if trainer.is_global_zero:
+                copy_whole(self.path(trainer, "last"), self.path(trainer, "best"))
 
     def save_last(self, trainer: Trainer) -> None:
         """Save ``last`` unless that step is saved already; to be called between two steps only."""
@@ -73,3 +82,13 @@ class RunCheckpoints(Checkpoint):
             if last.exists():
                 last.replace(self.path(trainer, "previous"))
             coming.replace(last)
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that ``target`` is the old file or the whole new one, never a part."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    with source.open("rb") as read, temporary.open("wb") as written:
+        shutil.copyfileobj(read, written)
+        written.flush()
+        os.fsync(written.fileno())
+    temporary.replace(target)

@@ -54,7 +54,7 @@ class PalindromeClassifier(Classifier):
 
     def logits_and_target(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         digits, target = batch
-        return self(digits), target
+        return self.forward(digits), target
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """``digits`` (B, T-1) and ``target`` (B,) as given, the predictions ``preds`` (B,) and their ``probs`` (B,)."""

@@ -60,6 +60,9 @@ class StepLoop(_TrainingEpochLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         self._plain = self._is_plain(data_fetcher)
+        # In it LightningModule.log finds the hook it is called from. Setting that as an attribute would pass through
+        # torch.nn.Module.__setattr__, which takes microseconds.
+        self._model_state = vars(self.trainer.lightning_module)
         self._hooks = {name: self._overriding(name) for name in HOOKS}
         self._transfers_batches = self._batches_need_transfer()
         self._between_steps = [c.between_steps for c in self.trainer.callbacks if hasattr(c, "between_steps")]
@@ -123,8 +126,7 @@ class StepLoop(_TrainingEpochLoop):
 
     def _call(self, name: str, *args: Any) -> None:
         for hook in self._hooks[name]:
-            # self.log looks here to see which hook it is called from; torch's own __setattr__ would take microseconds.
-            self.trainer.lightning_module.__dict__["_current_fx_name"] = name
+            self._model_state["_current_fx_name"] = name
             hook(*args)
 
     def _advance_plainly(self, data_fetcher: _DataFetcher) -> None:
@@ -145,14 +147,16 @@ class StepLoop(_TrainingEpochLoop):
         loss = self._optimize(batch, batch_idx)
 
         progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
-        if self._num_ready_batches_reached():
-            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        if trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            if self._num_ready_batches_reached():
+                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         self._call("on_train_batch_end", {"loss": loss}, batch, batch_idx)
-        trainer.lightning_module.__dict__["_current_fx_name"] = None
-        trainer._logger_connector.on_batch_end()
+        self._model_state["_current_fx_name"] = None
         progress.increment_completed()
-        trainer._logger_connector.update_train_step_metrics()
+        if self._results:  # someone has called self.log
+            trainer._logger_connector.on_batch_end()
+            trainer._logger_connector.update_train_step_metrics()
 
     def _optimize(self, batch: Any, batch_idx: int) -> Tensor:
         """One optimizer step on one batch; returns the loss, detached."""
@@ -164,7 +168,7 @@ class StepLoop(_TrainingEpochLoop):
 
         def closure() -> Tensor:
             with torch.enable_grad():
-                model.__dict__["_current_fx_name"] = "training_step"
+                self._model_state["_current_fx_name"] = "training_step"
                 with self._forward_context():
                     loss = model.training_step(batch, batch_idx)
                 optimizer_progress.zero_grad.increment_ready()
@@ -179,7 +183,7 @@ class StepLoop(_TrainingEpochLoop):
             losses.append(loss.detach())
             self._call("on_after_backward")
             self._call("on_before_optimizer_step", optimizer)
-            model.__dict__["_current_fx_name"] = "configure_gradient_clipping"
+            self._model_state["_current_fx_name"] = "configure_gradient_clipping"
             model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
             return losses[-1]
 

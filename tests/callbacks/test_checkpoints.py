@@ -26,7 +26,7 @@ def test_best_last_and_previous(command: Command, tmp_path: Path) -> None:
     assert list(scores) == [4, 8, 12, 16, 20] and best != 20  # a rate of 20 makes it worse in between
     assert step_of(run, "best") == best
     saved = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["RunCheckpoints"]
-    assert saved == {"best_score": pytest.approx(scores[best])}
+    assert saved == {"best_score": pytest.approx(scores[best]), "best_step": best}
 
 
 def test_a_worse_score_after_resuming_is_not_best(command: Command, tmp_path: Path) -> None:
@@ -38,6 +38,13 @@ def test_a_worse_score_after_resuming_is_not_best(command: Command, tmp_path: Pa
     scores = {int(row["step"]) + 1: float(row["val/loss"]) for row in rows_of(run, ("val/loss",))}
     assert step_of(run, "best") == min(scores, key=lambda step: scores[step])
     assert best == 4
+
+
+def test_best_is_made_good_if_the_process_ended_before_it_was_copied(run_dir: Path, command: Command) -> None:
+    assert step_of(run_dir, "best") == step_of(run_dir, "last") == 7
+    (run_dir / "checkpoints" / "best.ckpt").unlink()
+    assert command("fit", "--ckpt_path=last") == 0
+    assert step_of(run_dir, "best") == 7
 
 
 def test_checkpoints_hold_only_tensors_and_plain_values(run_dir: Path) -> None:
