@@ -50,9 +50,12 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last_saved_step = trainer.global_step
-        if trainer.ckpt_path and trainer.global_step == self.best_step and trainer.is_global_zero:
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["callbacks"].get(self.state_key, {})
+        if trainer.state.fn == "fit" and trainer.is_global_zero and checkpoint["global_step"] == state.get("best_step"):
             # The process may have ended when it had saved ``last`` and not yet copied it.
-            copy_whole(Path(trainer.ckpt_path), self.path(trainer, "best"))
+            copy_whole(Path(str(trainer.ckpt_path)), self.path(trainer, "best"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)

@@ -199,6 +199,9 @@ class RunCLI(LightningCLI):
         if self.trainer.fast_dev_run:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
             return
+        step, max_steps = self.checkpoint.get("global_step", 0), self.trainer.max_steps
+        if 0 <= max_steps <= step and self.checkpoint:
+            log.info("This run has done %d of %d steps; to go on, give more with --trainer.max_steps.", step, max_steps)
         folder = self._open_run_folder()
         try:
             with self.stop_on_signal.listening():
