@@ -37,6 +37,10 @@ CHUNK_DIGITS = 1 << 16
 """Digits of first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
 
 
+DRAWN_DIGITS_MAX = 1 << 22
+"""Digits drawn in one go, whatever the length: 32 MiB."""
+
+
 class PalindromeDataModule(LightningDataModule):
     """Palindromes to be completed: from the first T-1 digits, name the last one.
 
@@ -223,7 +227,7 @@ def draw_halves(length: int, num_classes: int, split: Split, num: int, generator
     missing = num
     while missing > 0:
         # A few more than will be needed on average, so that one round is nearly always enough.
-        num_drawn = int(missing / share * 1.05) + 64
+        num_drawn = min(int(missing / share * 1.05) + 64, max(1, DRAWN_DIGITS_MAX // half_length(length)))
         halves = torch.randint(num_classes, (num_drawn, half_length(length)), generator=generator)
         parts.append(halves[in_split(halves, length, num_classes, split)][:missing])
         missing -= len(parts[-1])

@@ -52,4 +52,4 @@ def test_the_program_exits_with_the_status(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 2 and result.stdout == ""
-    assert re.fullmatch(r"error: config: .*missing\.yaml.*; see python cli\.py fit --help\n", result.stderr)
+    assert re.fullmatch(r"error: config: .*missing\.yaml.*; see python cli\.py fit --help.*\n", result.stderr)

@@ -89,7 +89,8 @@ class RunCLI(LightningCLI):
                 args=args,
             )
         except ArgumentError as error:
-            raise UserError(f"{one_line(str(error))}; see python cli.py {args[0]} --help") from error
+            way_out = f"see python cli.py {args[0]} --help, or start from {EXAMPLES[args[0]]}"
+            raise UserError(f"{one_line(str(error))}; {way_out}") from error
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(

@@ -49,10 +49,11 @@ class AppendingWriter(ExperimentWriter):
         super().__init__(str(run_dir))
         path = Path(self.metrics_file_path)
         if path.exists():
-            with path.open(newline="") as file:
-                reader = csv.DictReader(file)
-                self.metrics_keys = list(reader.fieldnames or [])
-                rows = [row for row in reader if int(row["step"]) < first_step]
+            # A process that was killed may have written half a line.
+            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            reader = csv.DictReader(lines)
+            self.metrics_keys = list(reader.fieldnames or [])
+            rows = [row for row in reader if int(row["step"]) < first_step]
             temporary = path.with_suffix(".tmp")
             with temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, self.metrics_keys)

@@ -146,6 +146,20 @@ def test_draws_are_even_over_digits() -> None:
     assert counts.min() > 1800 and counts.max() < 2200
 
 
+def test_long_palindromes_are_drawn_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    randint = torch.randint
+
+    def counted(high: int, size: tuple[int, int], **kwargs: Any) -> torch.Tensor:
+        drawn.append(size[0] * size[1])
+        return randint(high, size, **kwargs)
+
+    monkeypatch.setattr(torch, "randint", counted)
+    halves = held_out_halves(4001, 10, "test", 300, seed=0)
+    assert halves.shape == (300, 2001) and in_split(halves, 4001, 10, "test").all()
+    assert len(drawn) > 1 and max(drawn) <= 1 << 22
+
+
 def test_complete_mirrors_the_half() -> None:
     digits, target = complete(torch.tensor([[1, 2, 3]]), 5)
     assert digits.tolist() == [[1, 2, 3, 2]] and target.tolist() == [1]

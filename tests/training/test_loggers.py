@@ -32,6 +32,24 @@ def test_the_metrics_file_is_cut_back_and_goes_on(tmp_path: Path) -> None:
     assert [path.name for path in run_dir.iterdir()] == ["metrics.csv"]
 
 
+def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    run_dir.mkdir(parents=True)
+    (run_dir / "metrics.csv").write_text("step,train/loss\r\n11,0.5\r\n1")
+    RunMetricsFile(run_dir, 20)
+    assert rows(run_dir) == [{"step": "11", "train/loss": "0.5"}]
+
+
+def test_an_empty_file_is_no_obstacle(tmp_path: Path) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    run_dir.mkdir(parents=True)
+    (run_dir / "metrics.csv").touch()
+    logger = RunMetricsFile(run_dir, 0)
+    logger.log_metrics({"train/loss": 0.5}, 0)
+    logger.save()
+    assert rows(run_dir) == [{"step": "0", "train/loss": "0.5"}]
+
+
 def test_tensorboard_purges_what_will_be_logged_again(tmp_path: Path) -> None:
     run_dir = tmp_path / "exp" / "version_0"
     for first_step, value in ((0, 1.0), (3, 2.0)):
