@@ -31,7 +31,7 @@ SPLIT_SPACE_MIN = 100
 """The fewest palindromes that are split: with fewer (few digits) a tenth of them may be none."""
 
 ENUMERATED_SPACE_MAX = 1_000_000
-"""Held-out palindromes are picked from a list of all up to this many; beyond, they are drawn, and never twice."""
+"""Held-out palindromes are picked from a list of all, up to this many; beyond, they are drawn, and none is twice."""
 
 CHUNK_DIGITS = 1 << 16
 """Digits of first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
@@ -237,9 +237,9 @@ def draw_halves(length: int, num_classes: int, split: Split, num: int, generator
 def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed: int) -> Tensor:
     """Up to ``num`` distinct first halves of a split, (<= num, N) int64; fewer only if the split has no more."""
     generator = make_generator(seed, split, length, num_classes, 0)
-    if num_palindromes(length, num_classes) <= ENUMERATED_SPACE_MAX:
-        halves = torch.cartesian_prod(*[torch.arange(num_classes)] * half_length(length)).view(-1, half_length(length))
-        halves = halves[in_split(halves, length, num_classes, split)]
+    # Drawing until enough are different goes fast only where there are far more than enough.
+    if num_palindromes(length, num_classes) <= max(ENUMERATED_SPACE_MAX, 2 * num * NUM_BUCKETS):
+        halves = all_halves(length, num_classes, split)
         return halves[torch.randperm(len(halves), generator=generator)[:num]]
     halves = torch.empty(0, half_length(length), dtype=torch.int64)
     while len(halves) < num:
@@ -248,6 +248,16 @@ def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed:
         first_of_its_hash = torch.cat([torch.ones(1, dtype=torch.bool), hashes[1:] != hashes[:-1]])
         halves = halves[order[first_of_its_hash]]
     return halves
+
+
+def all_halves(length: int, num_classes: int, split: Split) -> Tensor:
+    """Every first half of a split, (number, N) int64, in ascending order."""
+    place_values = num_classes ** torch.arange(half_length(length) - 1, -1, -1)
+    parts = []
+    for numbers in torch.arange(num_palindromes(length, num_classes)).split(DRAWN_DIGITS_MAX // half_length(length)):
+        halves = numbers[:, None] // place_values % num_classes
+        parts.append(halves[in_split(halves, length, num_classes, split)])
+    return torch.cat(parts)
 
 
 def in_split(halves: Tensor, length: int, num_classes: int, split: Split) -> Tensor:

@@ -207,9 +207,9 @@ class RunCLI(LightningCLI):
         try:
             with self.stop_on_signal.listening():
                 self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
-            best = folder.checkpoint("best")
-            if best.is_file():
-                self.trainer.test(self.model, self.datamodule, ckpt_path=best)
+            # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
+            kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
+            self.trainer.test(self.model, self.datamodule, ckpt_path=kept[0] if kept else None)
             print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
         except InterruptedRun as interrupted:
             interrupted.how_to_go_on = f"{self._command()} --ckpt_path {folder.path}"
@@ -265,7 +265,9 @@ def parser_kwargs(subcommand: str) -> dict[str, Any]:
     return {
         "exit_on_error": False,
         "usage": f"{EXAMPLES[subcommand]} [--key value ...]",
-        "description": f"{DESCRIPTIONS[subcommand]} Every key below can stand in the config or on the command line.",
+        "description": f"{DESCRIPTIONS[subcommand]} Every key below can stand in the config or on the command line. "
+        "For the keys of a model: --model.help models.PalindromeClassifier; "
+        "of its data: --data.help datamodules.PalindromeDataModule.",
     }
 
 

@@ -12,9 +12,10 @@ from training.step_loop import StepLoop
 
 
 class Trainer(pl.Trainer):
-    """See ``pytorch_lightning.Trainer``; ``run_dir`` is the folder of this run, once there is one."""
+    """How long to train, how often to validate and to log, on what: Lightning's Trainer."""
 
     run_dir: Path | None = None
+    """The folder of this run, once there is one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

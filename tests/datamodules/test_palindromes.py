@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules import PalindromeDataModule
+from datamodules import PalindromeDataModule, palindromes
 from datamodules.palindromes import (
     PalindromeLoader,
     complete,
@@ -72,6 +72,18 @@ def test_held_out_palindromes_are_distinct_and_as_many_as_there_are(length: int,
     assert len(halves.unique(dim=0)) == expected
 
 
+def test_held_out_palindromes_are_distinct_where_the_same_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(palindromes, "ENUMERATED_SPACE_MAX", 0)
+    halves = held_out_halves(7, 10, "test", 450, seed=3)  # of 978: some are drawn twice for certain
+    assert halves.shape == (450, 4) and len(halves.unique(dim=0)) == 450
+    assert in_split(halves, 7, 10, "test").all()
+
+
+def test_more_may_be_asked_for_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(palindromes, "ENUMERATED_SPACE_MAX", 0)
+    assert len(held_out_halves(7, 10, "test", 10_000, seed=3)) == 978
+
+
 def test_a_small_split_is_said_to_be_small(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="datamodules")
     data = PalindromeDataModule(5)
@@ -121,7 +133,7 @@ def test_batch_k_depends_on_its_arguments_alone() -> None:
     fresh = PalindromeLoader(20, 10, 32, 7, seed=1)
     for k in (119, 0, 77, 78):
         torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
-    different: list[dict[str, Any]] = [{"seed": 2}, {"length": 21}]
+    different: list[dict[str, Any]] = [{"seed": 2}, {"length": 19}]
     for change in different:
         arguments = {"length": 20, "num_classes": 10, "batch_size": 32, "steps_per_epoch": 9, "seed": 1} | change
         assert not torch.equal(PalindromeLoader(**arguments).batch(0)[1], in_order[0][1])

@@ -217,6 +217,22 @@ def test_predict_shows_palindromes(run_dir: Path, command: Command, capsys: pyte
         assert prediction.isdigit() and 0 <= float(probability) <= 1
 
 
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        (["--trainer.limit_val_batches=0"], {"last.ckpt"}),
+        (["--trainer.enable_checkpointing=false"], set()),
+        (["--trainer.enable_progress_bar=false"], {"last.ckpt", "best.ckpt", "previous.ckpt"}),
+    ],
+)
+def test_a_run_without_something_is_still_tested(
+    args: list[str], kept: set[str], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("fit", *args) == 0
+    assert "test/accuracy" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "runs").rglob("*.ckpt")} == kept
+
+
 def test_fast_dev_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
     assert command("fit", "--trainer.fast_dev_run=true") == 0
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
