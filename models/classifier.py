@@ -29,6 +29,8 @@ class Classifier(LightningModule):
         num_classes: classes, K.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
+    Raises:
+        ValueError: from ``configure_optimizers``, if the schedule waits for a metric.
     """
 
     def __init__(
@@ -52,10 +54,13 @@ class Classifier(LightningModule):
         optimizer = self.make_optimizer(self.parameters())
         if self.make_lr_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_lr_scheduler(optimizer), "interval": "step"},
-        }
+        lr_scheduler = self.make_lr_scheduler(optimizer)
+        if isinstance(lr_scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise ValueError(
+                "the schedule is ReduceLROnPlateau, which waits for a metric; it must be one over optimizer steps, "
+                "such as torch.optim.lr_scheduler.CosineAnnealingLR"
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         logits, target = self.logits_and_target(batch)

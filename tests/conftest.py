@@ -1,9 +1,13 @@
 """Fixtures for all tests: what a test changes in the process is put back, and runs are small and in a temporary folder."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# Networks this small gain nothing from a second thread, and lose much on a machine that has other things to do.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch

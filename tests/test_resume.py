@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import Command
@@ -86,6 +87,8 @@ def test_a_stopped_run_ends_like_one_that_never_was(
     for name in (*TRAIN_METRICS, *VAL_METRICS):
         assert scalars_of(parts, name) == scalars_of(whole, name)
     assert (parts / "config.yaml").exists()
+    for path in parts.glob("config*.yaml"):
+        assert yaml.safe_load(path.read_text())["ckpt_path"] is None  # it can be run again as it is
     assert {path.name for path in parts.glob("config.resume_*")} == {f"config.resume_{stop}.yaml" for stop in stops}
 
 

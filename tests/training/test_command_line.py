@@ -41,6 +41,10 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
         (["--trainer.precision=17"], ["trainer.precision", "got 17"]),
         (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=-1"], ["Invalid learning rate: -1"]),
         (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lrr=1"], ["'lrr' is not accepted"]),
+        (
+            ["--model.lr_scheduler=pytorch_lightning.cli.ReduceLROnPlateau", "--model.lr_scheduler.monitor=val/loss"],
+            ["it must be one over"],
+        ),
         (["--seed_everything=-1"], ["seed_everything is -1; it must be from 0 to 4294967295"]),
         (["--seed_everything=abc"], ["seed_everything", "expected int, got abc"]),
         (["--config=missing.yaml"], ["missing.yaml"]),
