@@ -4,6 +4,8 @@ Nothing heavy is imported before a command is known that needs it.
 """
 
 import logging
+import os
+import signal
 import sys
 import warnings
 
@@ -45,7 +47,8 @@ def main(args: list[str]) -> int:
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
-        return complain_of_abort()
+        print("stopped before anything was done", file=sys.stderr)
+        return 130
 
 
 def run(args: list[str]) -> int:
@@ -58,16 +61,12 @@ def run(args: list[str]) -> int:
     try:
         RunCLI(args).run()
     except InterruptedRun as interrupted:
-        print(f"{interrupted}; go on with: {interrupted.how_to_go_on}", file=sys.stderr)
+        print(f"{interrupted}; {interrupted.how_to_go_on}", file=sys.stderr)
         return 128 + interrupted.signum
-    except AbortedRun:
-        return complain_of_abort()
+    except AbortedRun as aborted:
+        print(aborted, file=sys.stderr)
+        return 128 + aborted.signum
     return 0
-
-
-def complain_of_abort() -> int:
-    print("stopped at once; what was saved before is intact", file=sys.stderr)
-    return 130
 
 
 def complain(message: str) -> int:
@@ -85,4 +84,10 @@ def set_up_messages() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, a pager or head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)

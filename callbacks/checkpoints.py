@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 
 class RunCheckpoints(Checkpoint):
@@ -21,6 +22,7 @@ class RunCheckpoints(Checkpoint):
         monitor: the validation metric that is to become small.
     Raises:
         ValueError: ``every_n_steps`` is below 1.
+        MisconfigurationException: at the first validation, if it does not measure ``monitor``.
     """
 
     def __init__(self, every_n_steps: int = 250, monitor: str = "val/loss") -> None:
@@ -39,7 +41,10 @@ class RunCheckpoints(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and trainer.is_global_zero:
-            self.path(trainer, "last").parent.mkdir(parents=True, exist_ok=True)
+            folder = self.path(trainer, "last").parent
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_by_a_killed_process in [*folder.glob(".*.tmp"), *folder.glob("coming.ckpt")]:
+                left_by_a_killed_process.unlink()
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_step": self.best_step}
@@ -58,8 +63,13 @@ class RunCheckpoints(Checkpoint):
             copy_whole(Path(str(trainer.ckpt_path)), self.path(trainer, "best"))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        score = trainer.callback_metrics.get(self.monitor)
-        if trainer.state.fn == "fit" and score is not None and torch.lt(score, self.best_score):
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise MisconfigurationException(f"RunCheckpoints.monitor is {self.monitor}; what is measured is {known}")
+        score = trainer.callback_metrics[self.monitor]
+        if torch.lt(score, self.best_score):
             self.best_score = float(score)
             self.best_step = trainer.global_step
             self.best_is_due = True
@@ -90,8 +100,12 @@ class RunCheckpoints(Checkpoint):
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is the old file or the whole new one, never a part."""
     temporary = target.with_name(f".{target.name}.tmp")
-    with source.open("rb") as read, temporary.open("wb") as written:
-        shutil.copyfileobj(read, written)
-        written.flush()
-        os.fsync(written.fileno())
-    temporary.replace(target)
+    try:
+        with source.open("rb") as read, temporary.open("wb") as written:
+            shutil.copyfileobj(read, written)
+            written.flush()
+            os.fsync(written.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

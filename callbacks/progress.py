@@ -53,7 +53,7 @@ class StepProgress(ProgressBar):
             self._update(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         if self.bar is not None:
             self._update(trainer)

@@ -31,7 +31,7 @@ class TrainingMetrics(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step % trainer.log_every_n_steps != 0:
+        if step % trainer.log_every_n_steps != 0 or step == self.step_before:
             return
         metrics = pl_module.training_metrics()
         now = time.perf_counter()

@@ -8,6 +8,7 @@ Legend: B batch, T length of the whole palindrome, N = ceil(T/2) digits of its f
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -37,8 +38,15 @@ CHUNK_DIGITS = 1 << 16
 """Digits of first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
 
 
+UNCOUNTED = 1 << 60
+"""Stands for any number of palindromes from there on: K^N itself can have millions of digits."""
+
 DRAWN_DIGITS_MAX = 1 << 22
 """Digits drawn in one go, whatever the length: 32 MiB."""
+
+
+DIGITS_MAX = 1 << 30
+"""Digits of a batch or of a held-out split: 8 GiB."""
 
 
 class PalindromeDataModule(LightningDataModule):
@@ -82,6 +90,13 @@ class PalindromeDataModule(LightningDataModule):
         for name, limit in limits.items():
             if arguments[name] < limit:
                 raise ValueError(f"{name} is {arguments[name]}; it must be at least {limit}")
+        for name in ("batch_size", "num_val", "num_test"):
+            num_digits = arguments[name] * length
+            if num_digits > DIGITS_MAX:
+                raise ValueError(
+                    f"{name} is {arguments[name]}: with length {length} that is {num_digits} digits; "
+                    f"it must be at most {DIGITS_MAX} digits, so lower it or the length"
+                )
         self.length = length
         self.batch_size = batch_size
         self.num_classes = num_classes
@@ -137,9 +152,10 @@ class PalindromeDataModule(LightningDataModule):
 class PalindromeLoader:
     """Endless training batches in epochs of ``steps_per_epoch``; it knows its place and can be put back there.
 
-    Batch k depends on the constructor's arguments and k alone. Iterating goes on where the last iteration stopped; an
-    epoch ends at the next multiple of ``steps_per_epoch``. There are no worker processes: Lightning restores a place
-    in mid-epoch only for a loader that has ``state_dict`` and a length, and making a batch takes microseconds.
+    Batch k depends on the constructor's arguments and k alone. Each iteration goes on with the batch after the last one
+    and is an epoch long, or, after ``load_state_dict``, what was left of the epoch then. There are no worker processes:
+    Lightning restores a place in mid-epoch only for a loader that has ``state_dict`` and a length, and making a batch
+    takes microseconds.
     """
 
     def __init__(self, length: int, num_classes: int, batch_size: int, steps_per_epoch: int, seed: int) -> None:
@@ -149,6 +165,8 @@ class PalindromeLoader:
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.num_served = 0
+        self.num_served_in_epoch = 0
+        self._place_in_epoch = 0  # where the next iteration begins: put back, in the middle of an epoch
         self._batches_per_chunk = max(1, CHUNK_DIGITS // (batch_size * half_length(length)))
         self._chunk: tuple[int, list[Batch]] = (-1, [])
 
@@ -156,10 +174,16 @@ class PalindromeLoader:
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
-        remaining = self.steps_per_epoch - self.num_served % self.steps_per_epoch
-        for _ in range(remaining):
+        place, self._place_in_epoch = self._place_in_epoch, 0
+        return self._batches(place)
+
+    def _batches(self, place: int) -> Iterator[Batch]:
+        self.num_served_in_epoch = place
+        while self.num_served_in_epoch < self.steps_per_epoch:
             batch = self.batch(self.num_served)
-            self.num_served += 1  # before the batch is handed out: a checkpoint taken after its step must count it
+            # Before the batch is handed out: a checkpoint taken after its step must count it.
+            self.num_served += 1
+            self.num_served_in_epoch += 1
             yield batch
 
     def batch(self, k: int) -> Batch:
@@ -177,10 +201,11 @@ class PalindromeLoader:
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"num_served": self.num_served}
+        return {"num_served": self.num_served, "num_served_in_epoch": self.num_served_in_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.num_served = state_dict["num_served"]
+        self.num_served_in_epoch = self._place_in_epoch = state_dict["num_served_in_epoch"]
 
 
 class HeldOutLoader:
@@ -205,7 +230,9 @@ def half_length(length: int) -> int:
 
 
 def num_palindromes(length: int, num_classes: int) -> int:
-    """K^N, all palindromes of that length."""
+    """K^N, all palindromes of that length; ``UNCOUNTED`` where they are more than can matter."""
+    if half_length(length) * math.log2(num_classes) >= math.log2(UNCOUNTED):
+        return UNCOUNTED
     return int(num_classes ** half_length(length))
 
 

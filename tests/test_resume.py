@@ -92,6 +92,36 @@ def test_a_stopped_run_ends_like_one_that_never_was(
     assert {path.name for path in parts.glob("config.resume_*")} == {f"config.resume_{stop}.yaml" for stop in stops}
 
 
+def test_a_stop_waits_for_the_optimizer_step(command: Command, tmp_path: Path) -> None:
+    args = ("--trainer.accumulate_grad_batches=3", "--trainer.max_steps=9")
+    assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    stop = '--trainer.callbacks={"class_path": "tests.training.helpers.SignalAt", "init_args": {"batch": 4}}'
+    assert command("fit", *args, root, stop) == 130
+    assert state_of(run_of(tmp_path / "parts"))["global_step"] == 2
+    assert command("fit", *args, root, "--ckpt_path=last") == 0
+    whole, parts = run_of(tmp_path / "whole"), run_of(tmp_path / "parts")
+    assert_same(state_of(parts)["state_dict"], state_of(whole)["state_dict"])
+    rows = rows_of(whole, TRAIN_METRICS)
+    assert [row["step"] for row in rows] == ["2", "5", "8"] and rows_of(parts, TRAIN_METRICS) == rows
+
+
+def test_epochs_cut_short_resume_exactly(command: Command, tmp_path: Path) -> None:
+    args = ("--trainer.limit_train_batches=7", "--trainer.max_epochs=3", "--trainer.max_steps=-1")
+    assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    for stop, last in ((7, ()), (16, ("--ckpt_path=last",))):
+        disturb = (
+            f'--trainer.callbacks={{"class_path": "tests.training.helpers.SignalAt", "init_args": {{"step": {stop}}}}}'
+        )
+        assert command("fit", *args, root, disturb, *last) == 130
+    assert command("fit", *args, root, "--ckpt_path=last") == 0
+    whole, parts = run_of(tmp_path / "whole"), run_of(tmp_path / "parts")
+    assert state_of(whole)["global_step"] == 21
+    assert_same(state_of(parts), state_of(whole))
+    assert rows_of(parts, VAL_METRICS) == rows_of(whole, VAL_METRICS)
+
+
 def test_a_crash_loses_only_what_came_after_the_last_checkpoint(whole: Path, command: Command, tmp_path: Path) -> None:
     root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
     every_5 = '--trainer.callbacks=[{"class_path": "callbacks.RunCheckpoints", "init_args": {"every_n_steps": 5}}'

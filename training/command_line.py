@@ -1,12 +1,15 @@
 """``fit``, ``validate``, ``test`` and ``predict``: Lightning's command line, with run folders and safe checkpoints."""
 
+import contextlib
 import logging
 import shlex
+import shutil
 from argparse import ArgumentError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -36,6 +39,12 @@ SEED = 42
 SEED_MAX = 2**32 - 1
 """The largest seed that Lightning takes, since numpy takes none above it."""
 
+LINKS = {"data.init_args.seed": "seed_everything", "model.init_args.num_classes": "data.init_args.num_classes"}
+"""Values that are needed twice: what follows, and what it follows."""
+
+TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+"""The trainer's keys which, changed, would make a resumed run another one."""
+
 EXAMPLES = {
     "fit": "python cli.py fit --config configs/lstm_T20.yaml",
     "validate": "python cli.py validate --config configs/lstm_T20.yaml --ckpt_path best",
@@ -52,13 +61,24 @@ DESCRIPTIONS = {
 
 
 class CheckpointConfig(Callback):
-    """Puts the configuration of model and data into every checkpoint, so that it is never resumed as something else."""
+    """Puts the configuration of the run into every checkpoint, so that it is never resumed as something else.
+
+    It also knows whether the work has begun: what goes wrong before that is the configuration's fault.
+    """
+
+    has_begun = False
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
 
+    def on_train_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        self.has_begun = True
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
+
     def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = {key: self.config[key] for key in ("model", "data")}
+        trainer_keys = {key: self.config["trainer"][key] for key in TRAINER_KEYS_OF_A_RUN}
+        checkpoint["config"] = {"model": self.config["model"], "data": self.config["data"], "trainer": trainer_keys}
 
 
 class RunCLI(LightningCLI):
@@ -75,6 +95,8 @@ class RunCLI(LightningCLI):
         self.stop_on_signal = StopOnSignal()
         self.checkpoint_path: Path | None = None
         self.checkpoint: dict[str, Any] = {}
+        self.folder: RunFolder | None = None
+        self.folder_is_new = False
         try:
             super().__init__(
                 LightningModule,
@@ -88,9 +110,17 @@ class RunCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 args=args,
             )
-        except ArgumentError as error:
+        except (ArgumentError, UnicodeDecodeError, RecursionError, OSError) as error:
+            self._unlock()
             way_out = f"see python cli.py {args[0]} --help, or start from {EXAMPLES[args[0]]}"
             raise UserError(f"{one_line(str(error))}; {way_out}") from error
+        except UserError:
+            self._unlock()
+            raise
+
+    def _unlock(self) -> None:
+        if self.folder is not None:
+            self.folder.unlock()
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -101,8 +131,8 @@ class RunCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("seed_everything", "data.init_args.seed")
-        parser.link_arguments("data.init_args.num_classes", "model.init_args.num_classes")
+        for target, source in LINKS.items():
+            parser.link_arguments(source, target)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -111,7 +141,12 @@ class RunCLI(LightningCLI):
         return {name: skipped | {"weights_only", "verbose", "return_predictions"} for name, skipped in theirs.items()}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        for target, source in LINKS.items():
+            short = target.replace("init_args.", "")
+            if any(word.split("=")[0] in (f"--{target}", f"--{short}") for word in args):
+                raise UserError(f"--{short} always follows --{source.replace('init_args.', '')}; set that instead")
         self.config = parser.parse_args(args)
+        check_trainer(self.config[self.config["subcommand"]].trainer)
 
     def _dump_config(self) -> None:
         # As Lightning does, but for an argument that jsonargparse has renamed.
@@ -128,24 +163,29 @@ class RunCLI(LightningCLI):
         experiment = experiment_name([path.relative for path in config.config or []])
         self.experiment_dir = Path(config.trainer.default_root_dir) / experiment
         fitting = self.config["subcommand"] == "fit"
-        requeued = requeued_run(self.experiment_dir) if fitting else None
+        requeued = requeued_run(self.experiment_dir, self.args) if fitting else None
         if requeued is not None:
-            wanted: str | None = str(requeued.path) if any(requeued.checkpoints.glob("[!.]*.ckpt")) else None
+            wanted: str | None = str(requeued.path) if requeued.has_checkpoint() else None
         else:
             wanted = config.ckpt_path or (None if fitting else "best")
         if wanted is not None:
             self.checkpoint_path = find_checkpoint(wanted, self.experiment_dir, "last" if fitting else "best")
         if self.checkpoint_path is not None:
+            if fitting:
+                self.folder = run_folder_of(self.checkpoint_path)
+                if self.folder is not None:
+                    self.folder.lock()  # before it is read: what is read then stays true
             self.checkpoint = read_checkpoint(self.checkpoint_path)
-            self._compare_with_checkpoint(("model", "data") if fitting else ("model",))
+            self._compare_with_checkpoint(("model", "data", "trainer") if fitting else ("model",))
 
     def _compare_with_checkpoint(self, keys: tuple[str, ...]) -> None:
-        if "config" not in self.checkpoint:
+        made_with = self.checkpoint.get("config")
+        if not (isinstance(made_with, dict) and all(isinstance(made_with.get(key), dict) for key in keys)):
             raise UserError(
                 f"{self.checkpoint_path} does not say which model it is of; it was not made by this project"
             )
         for key in keys:
-            for name, theirs, ours in differences(self.checkpoint["config"][key], self.config_dump[key], key):
+            for name, theirs, ours in differences(made_with[key], self.config_dump[key], key):
                 of_training = name.startswith(("model.init_args.optimizer", "model.init_args.lr_scheduler"))
                 if self.config["subcommand"] == "fit" or not of_training:
                     raise UserError(
@@ -160,17 +200,20 @@ class RunCLI(LightningCLI):
         super()._set_seed()
 
     def instantiate_classes(self) -> None:
-        try:
+        with blaming_the_config():
             super().instantiate_classes()
             if self.subcommand == "fit":
                 self.model.configure_optimizers()  # a learning rate of -1 is found here, not in the middle of fit
-        except (ValueError, TypeError, MisconfigurationException) as error:
-            raise UserError(one_line(str(error))) from error
+        if self.trainer.world_size > 1:
+            raise UserError(
+                f"trainer.devices and num_nodes ask for {self.trainer.world_size} processes; only one is supported"
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         given = as_list(config.callbacks)
-        callbacks: list[Callback] = [CheckpointConfig(self.config_dump), self.stop_on_signal]
+        self.checkpoint_config = CheckpointConfig(self.config_dump)
+        callbacks: list[Callback] = [self.checkpoint_config, self.stop_on_signal]
         if not config.fast_dev_run:
             callbacks += [TrainingMetrics(), RunSummary(self.config_dump)]
             if config.enable_checkpointing is not False and not any(isinstance(c, RunCheckpoints) for c in given):
@@ -194,28 +237,37 @@ class RunCLI(LightningCLI):
             UserError: the run folder cannot be made or written to.
             InterruptedRun: training was stopped by a signal.
         """
-        getattr(self, str(self.subcommand))()
+        try:
+            with self.stop_on_signal.listening(wait_for_the_step=self.subcommand == "fit"), self._blaming_the_config():
+                getattr(self, str(self.subcommand))()
+        finally:
+            self._unlock()
 
     def fit(self) -> None:
         if self.trainer.fast_dev_run:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
             return
         step, max_steps = self.checkpoint.get("global_step", 0), self.trainer.max_steps
-        if 0 <= max_steps <= step and self.checkpoint:
+        if 0 <= max_steps <= step:
             log.info("This run has done %d of %d steps; to go on, give more with --trainer.max_steps.", step, max_steps)
-        folder = self._open_run_folder()
+        folder = self._open_run_folder(step)
         try:
-            with self.stop_on_signal.listening():
-                self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
-            # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
-            kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
-            self.trainer.test(self.model, self.datamodule, ckpt_path=kept[0] if kept else None)
-            print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
         except InterruptedRun as interrupted:
-            interrupted.how_to_go_on = f"{self._command()} --ckpt_path {folder.path}"
+            if folder.has_checkpoint():
+                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {folder.path}"
             raise
-        finally:
-            folder.unlock()
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {folder.path}: {error.strerror}; what was saved before is intact"
+            ) from error
+        self.stop_on_signal.waits_for_the_step = False
+        # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
+        kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
+        if kept and kept[0].name != "best.ckpt":
+            log.warning("There is no best checkpoint, as no validation gave a loss; the last one is tested.")
+        self.trainer.test(self.model, self.datamodule, ckpt_path=kept[0] if kept else None)
+        print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
 
     def validate(self) -> None:
         self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
@@ -224,30 +276,45 @@ class RunCLI(LightningCLI):
         self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
 
     def predict(self) -> None:
-        for line in self.model.describe_predictions(
-            self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
-        ):
+        predictions = self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+        for line in self.model.describe_predictions(predictions or []):
             print(line)
 
-    def _open_run_folder(self) -> RunFolder:
-        """This run's folder, locked, its config in it: a new one, or that of the checkpoint to go on from."""
-        folder = run_folder_of(self.checkpoint_path) if self.checkpoint_path else None
-        step = self.checkpoint.get("global_step", 0)
-        if folder is None:
-            folder = RunFolder.create(self.experiment_dir)
-            name = "config.yaml"
-        else:
-            folder.lock()
-            name = f"config.resume_{step}.yaml"
+    @contextlib.contextmanager
+    def _blaming_the_config(self) -> Iterator[None]:
+        """Until the work has begun, blame the config for what goes wrong, and take back a folder with nothing in it."""
         try:
+            with blaming_the_config(lambda: not self.checkpoint_config.has_begun):
+                yield
+        except UserError:
+            if self.folder is not None and self.folder_is_new and not self.folder.has_checkpoint():
+                for logger in self.trainer.loggers:
+                    logger.finalize("failed")
+                shutil.rmtree(self.folder.path)
+                with contextlib.suppress(OSError):  # other runs are there
+                    self.experiment_dir.rmdir()
+                    self.experiment_dir.parent.rmdir()
+            raise
+        except InterruptedRun as interrupted:
+            interrupted.how_to_go_on = interrupted.how_to_go_on or f"nothing was saved; start with: {self._command()}"
+            raise
+
+    def _open_run_folder(self, step: int) -> RunFolder:
+        """This run's folder, locked, its config in it: a new one, or that of the checkpoint to go on from."""
+        name = "config.yaml" if self.folder is None else f"config.resume_{step}.yaml"
+        if self.folder is None:
+            self.folder = RunFolder.create(self.experiment_dir)
+            self.folder_is_new = True
+        folder = self.folder
+        try:
+            folder.sign(self.args)
             config = self.config[str(self.subcommand)].clone()
             config.ckpt_path = None
             self._parser(self.subcommand).save(config, folder.path / name, skip_unset=False, overwrite=True)
             self.trainer.run_dir = folder.path
             self.trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
         except OSError as error:
-            folder.unlock()
-            raise UserError(f"cannot write to {folder.path}: {error.strerror}") from error
+            raise UserError(f"cannot write to {folder.path}: {error.strerror}; make it writable, or copy it") from error
         return folder
 
     def _command(self) -> str:
@@ -259,6 +326,69 @@ class RunCLI(LightningCLI):
                 words.append(word)
             skip_next = word == "--ckpt_path"
         return shlex.join(["python", "cli.py", *words])
+
+
+CONFIG_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, ArithmeticError, RuntimeError)
+"""What libraries raise when they are given values that they cannot work with."""
+
+
+@contextlib.contextmanager
+def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Make a UserError of what the config is to blame for.
+
+    That is what Lightning calls a misconfiguration, and memory that is not there; while ``for_all`` holds it is every
+    error that libraries raise when they are given values that they cannot work with.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(one_line(str(error))) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
+    except CONFIG_ERRORS as error:
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
+        if not for_all():
+            raise
+        kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
+        raise UserError(f"{kind}{one_line(str(error))}") from error
+
+
+LESS_MEMORY = "lower data.batch_size, data.length or model.hidden_size"
+
+
+def check_trainer(config: Any) -> None:
+    """Refuse what Lightning takes without a word and stumbles over later.
+
+    Raises:
+        UserError: a value is out of its range, or asks for what this command line does itself.
+    """
+    limits = {
+        "log_every_n_steps": 1,
+        "check_val_every_n_epoch": 1,
+        "accumulate_grad_batches": 1,
+        "gradient_clip_val": 0,
+    }
+    for name, limit in limits.items():
+        value = config[name]
+        if value is not None and not value >= limit:
+            raise UserError(f"trainer.{name} is {value}; it must be at least {limit}")
+    interval = config.val_check_interval
+    if isinstance(interval, int | float) and not interval > 0:
+        raise UserError(f"trainer.val_check_interval is {interval}; it must be above 0")
+    if config.overfit_batches:
+        raise UserError(
+            f"trainer.overfit_batches is {config.overfit_batches}; leave it out: "
+            "as batches are made anew all the time, none would be overfitted"
+        )
+    if config.logger not in (None, True):
+        raise UserError(
+            "trainer.logger is set; leave it out, as a run always writes TensorBoard's events and metrics.csv"
+        )
+    if config.default_root_dir is None:
+        raise UserError("trainer.default_root_dir is null; it must be a folder, such as runs")
+    if config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(f"trainer.accelerator is {config.accelerator}, but torch finds no GPU here; use cpu or auto")
 
 
 def parser_kwargs(subcommand: str) -> dict[str, Any]:

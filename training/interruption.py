@@ -23,18 +23,26 @@ class InterruptedRun(Exception):  # noqa: N818 - it is no error
         step: optimizer steps done.
     """
 
+    how_to_go_on = ""
+
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
         self.signum = signum
-        self.how_to_go_on = ""
         self.step = step
 
 
 class AbortedRun(BaseException):
-    """A second Ctrl-C: nothing is waited for and nothing saved.
+    """A second Ctrl-C, or a signal while there is nothing to save: nothing is waited for.
 
     No ``KeyboardInterrupt``, which Lightning would turn into exit status 1.
+
+    Args:
+        signum: the signal.
     """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} at once; what was saved before is intact")
+        self.signum = signum
 
 
 class StopOnSignal(Callback):
@@ -45,10 +53,16 @@ class StopOnSignal(Callback):
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.waits_for_the_step = False
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note signals instead of obeying them; what was done about them before is done again afterwards."""
+    def listening(self, wait_for_the_step: bool) -> Iterator[None]:
+        """Note signals instead of obeying them; what was done about them before is done again afterwards.
+
+        Args:
+            wait_for_the_step: whether training goes on to the end of its step, or ends at once.
+        """
+        self.waits_for_the_step = wait_for_the_step
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self._listen()
         try:
@@ -62,8 +76,8 @@ class StopOnSignal(Callback):
             signal.signal(signum, self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None and signum == signal.SIGINT:
-            raise AbortedRun
+        if not self.waits_for_the_step or (self.received is not None and signum == signal.SIGINT):
+            raise AbortedRun(signum)
         self.received = signum
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

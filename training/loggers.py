@@ -50,16 +50,25 @@ class AppendingWriter(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if path.exists():
             # A process that was killed may have written half a line.
-            lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-            reader = csv.DictReader(lines)
+            text = path.read_text(errors="replace")
+            reader = csv.DictReader(line for line in text.splitlines(keepends=True) if line.endswith("\n"))
             self.metrics_keys = list(reader.fieldnames or [])
-            rows = [row for row in reader if int(row["step"]) < first_step]
-            temporary = path.with_suffix(".tmp")
-            with temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, self.metrics_keys)
-                writer.writeheader()
-                writer.writerows(rows)
-            temporary.replace(path)
+            rows = [row for row in reader if (row.get("step") or "").isdecimal() and int(row["step"]) < first_step]
+            self._write_anew(rows)
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with Path(self.metrics_file_path).open(newline="") as file:
+            self._write_anew(list(csv.DictReader(file)))
+
+    def _write_anew(self, rows: list[dict[str, str]]) -> None:
+        """Replace the file by these rows under the header ``metrics_keys``, at once: a kill must not cost a curve."""
+        path = Path(self.metrics_file_path)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
 
     def _check_log_dir_exists(self) -> None:
         """Where Lightning's writer deletes the file."""

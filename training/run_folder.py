@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import filelock
 
@@ -19,6 +19,7 @@ from training.errors import UserError
 log = logging.getLogger(__name__)
 
 CheckpointName = Literal["best", "last", "previous"]
+NAMES: tuple[CheckpointName, ...] = get_args(CheckpointName)
 
 
 def experiment_name(config_paths: Sequence[str]) -> str:
@@ -67,7 +68,7 @@ class RunFolder:
             return folder
 
     def lock(self) -> None:
-        """Keep other processes from writing here until this one ends, and note who it is.
+        """Keep other processes from writing here until this one ends.
 
         Raises:
             UserError: another process is writing here.
@@ -76,13 +77,20 @@ class RunFolder:
             self._lock.acquire()
         except filelock.Timeout:
             job = self.job()
+            who = f"process {job['pid']} on {job['host']}" if {"pid", "host"} <= job.keys() else "another process"
             raise UserError(
-                f"{self.path} is in use by process {job.get('pid')} on {job.get('host')}; "
-                "wait until it ends, or start a new run without --ckpt_path"
+                f"{self.path} is in use by {who}; wait until it ends, or start a new run without --ckpt_path"
             ) from None
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}") from error
-        (self.path / "job.json").write_text(json.dumps(this_job()) + "\n")
+            raise UserError(f"cannot write to {self.path}: {error.strerror}; make it writable, or copy it") from error
+
+    def sign(self, command: Sequence[str]) -> None:
+        """Note in ``job.json`` who writes here, and by which command."""
+        (self.path / "job.json").write_text(json.dumps(this_job() | {"command": list(command)}) + "\n")
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is one to go on from."""
+        return any(self.checkpoint(name).is_file() for name in NAMES)
 
     def unlock(self) -> None:
         self._lock.release()
@@ -121,7 +129,7 @@ class RunFolder:
             return previous
 
     def _alternatives(self) -> str:
-        present = [name for name in ("best", "last", "previous") if (self.checkpoints / f"{name}.ckpt").is_file()]
+        present = [name for name in NAMES if self.checkpoint(name).is_file()]
         return f"that run has {' and '.join(present)}" if present else "that run has no checkpoint"
 
 
@@ -150,7 +158,7 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
     """
     if wanted in ("best", "last", "auto"):
         runs = run_folders(experiment_dir)
-        if wanted == "auto" and not (runs and any(runs[-1].checkpoints.glob("[!.]*.ckpt"))):
+        if wanted == "auto" and not (runs and runs[-1].has_checkpoint()):
             return None
         if not runs:
             raise UserError(
@@ -179,12 +187,14 @@ def run_folder_of(checkpoint: Path) -> RunFolder | None:
     return RunFolder(folder.parent) if folder.name == "checkpoints" else None
 
 
-def requeued_run(experiment_dir: Path) -> RunFolder | None:
-    """Under Slurm, the run that an earlier start of this very job left behind; ``None`` for a first start."""
+def requeued_run(experiment_dir: Path, command: Sequence[str]) -> RunFolder | None:
+    """Under Slurm, the run that this command left behind in an earlier start of this very job; ``None`` otherwise."""
     job = this_job()
+    if job["slurm_job"] is None:
+        return None
     for run in reversed(run_folders(experiment_dir)):
         earlier = run.job()
-        if job["slurm_job"] is not None and earlier.get("slurm_job") == job["slurm_job"]:
+        if earlier.get("slurm_job") == job["slurm_job"] and earlier.get("command") == list(command):
             return run if earlier.get("slurm_restarts") != job["slurm_restarts"] else None
     return None
 

@@ -74,7 +74,10 @@ class StepLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
+        accumulating = self._should_accumulate()
         super().on_advance_end(data_fetcher)
+        if accumulating:  # an optimizer step is under way, over several batches
+            return
         ending = self.done
         for between_steps in self._between_steps:
             between_steps(self.trainer, ending)

@@ -55,6 +55,19 @@ def test_checkpoints_hold_only_tensors_and_plain_values(run_dir: Path) -> None:
     assert checkpoint["config"]["data"]["init_args"]["seed"] == 42
 
 
+def test_the_sanity_check_decides_nothing(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=50"]  # every later validation is worse
+    assert command("fit", *args, "--trainer.num_sanity_val_steps=1") == 0
+    assert step_of(tmp_path / "runs" / "small" / "version_0", "best") == 4
+    assert "step 0/" not in capsys.readouterr().out
+
+
+def test_a_metric_that_is_not_measured_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    callback = '--trainer.callbacks={"class_path": "callbacks.RunCheckpoints", "init_args": {"monitor": "nope"}}'
+    assert command("fit", callback) == 2
+    assert "RunCheckpoints.monitor is nope; what is measured is train/accuracy" in capsys.readouterr().err
+
+
 def test_saving_less_often_than_every_step_only() -> None:
     with pytest.raises(ValueError, match="every_n_steps is 0; it must be at least 1"):
         RunCheckpoints(every_n_steps=0)

@@ -139,17 +139,39 @@ def test_batch_k_depends_on_its_arguments_alone() -> None:
         assert not torch.equal(PalindromeLoader(**arguments).batch(0)[1], in_order[0][1])
 
 
-@pytest.mark.parametrize("served", [0, 3, 10, 14])
+@pytest.mark.parametrize("served", [0, 3, 9, 10, 14])
 def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
     one = PalindromeLoader(8, 10, 4, 10, seed=0)
-    batches = [batch for _ in range(3) for batch in one]
-    assert len(batches) == 30 and len(one) == 10
+    batches = [one.batch(k) for k in range(40)]
+    state: dict[str, Any] = one.state_dict()
+    iterator = iter(one)
+    for k in range(served):
+        if k == 10:
+            iterator = iter(one)  # the next epoch
+        torch.testing.assert_close(next(iterator), batches[k], rtol=0, atol=0)
+        state = one.state_dict()
     two = PalindromeLoader(8, 10, 4, 10, seed=0)
-    two.load_state_dict({"num_served": served})
+    two.load_state_dict(state)
     rest = list(two)
-    assert len(rest) == 10 - served % 10
+    assert len(rest) == (10 - served if served <= 10 else 20 - served)
     torch.testing.assert_close(rest, batches[served : served + len(rest)], rtol=0, atol=0)
-    assert two.state_dict() == {"num_served": served + len(rest)}
+    assert len(list(two)) == len(two) == 10  # the epoch after it is whole again
+    assert two.state_dict() == {"num_served": served + len(rest) + 10, "num_served_in_epoch": 10}
+
+
+def test_an_epoch_cut_short_is_followed_by_a_whole_one() -> None:
+    loader = PalindromeLoader(8, 10, 4, 10, seed=0)
+    first = [batch for batch, _ in zip(loader, range(7), strict=False)]
+    second = list(loader)
+    assert len(second) == 10
+    torch.testing.assert_close(second[0], loader.batch(loader.num_served - 10), rtol=0, atol=0)
+    assert not torch.equal(second[0][0], first[0][0])
+
+
+def test_a_length_without_end_is_no_reason_to_count_without_end() -> None:
+    assert palindromes.num_palindromes(10**15, 10) == palindromes.UNCOUNTED
+    assert palindromes.num_palindromes(20, 10) == 10**10
+    assert palindromes.is_split(10**15, 10)
 
 
 def test_draws_are_even_over_digits() -> None:
@@ -189,6 +211,11 @@ def test_complete_mirrors_the_half() -> None:
         ({"length": 5, "num_val": 0}, "num_val is 0"),
         ({"length": 5, "num_test": 0}, "num_test is 0"),
         ({"length": 5, "eval_batch_size": 0}, "eval_batch_size is 0"),
+        (
+            {"length": 10**9},
+            "batch_size is 128: with length 1000000000 that is 128000000000 digits; it must be at most",
+        ),
+        ({"length": 20, "num_test": 10**9}, "num_test is 1000000000: with length 20"),
         ({"length": 5, "seed": -1}, "seed is -1; it must be at least 0"),
     ],
 )

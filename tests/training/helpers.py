@@ -9,15 +9,24 @@ from pytorch_lightning import Callback
 class SignalAt(Callback):
     """Sends this process a signal in the middle of a step."""
 
-    def __init__(self, step: int, name: str = "SIGINT", times: int = 1) -> None:
+    def __init__(self, step: int = 0, name: str = "SIGINT", times: int = 1, batch: int = -1) -> None:
         self.step = step
         self.signum = signal.Signals[name]
         self.times = times
+        self.batch = batch
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         if trainer.global_step == self.step - 1:
             for _ in range(self.times):
                 signal.raise_signal(self.signum)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            signal.raise_signal(self.signum)
+
+    def on_test_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.step == -1:
+            signal.raise_signal(self.signum)
 
 
 class SignalAtStart(Callback):

@@ -36,5 +36,25 @@ def test_a_second_ctrl_c_does_not_wait(command: Command, tmp_path: Path, capsys:
 
 def test_ctrl_c_before_the_first_step(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", disturbed_by("SignalAtStart")) == 130
-    assert "stopped by SIGINT after step 0" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "stopped by SIGINT after step 0; nothing was saved; start with: python cli.py fit" in error
+    assert "--ckpt_path" not in error
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("command_name", ["fit", "test"])
+def test_a_signal_during_the_test(
+    command_name: str, name: str, status: int, command: Command, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(command_name, disturbed_by("SignalAt", step=-1, name=name)) == status
+    assert f"stopped by {name} at once; what was saved before is intact" in capsys.readouterr().err
+
+
+def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: Path) -> None:
+    folder = run_dir / "checkpoints"
+    before = {path.name for path in folder.iterdir()}
+    for name in (".coming.ckpt.123.tmp", ".best.ckpt.tmp", "coming.ckpt"):
+        (folder / name).touch()
+    assert command("fit", "--ckpt_path=last", "--trainer.max_steps=8") == 0
+    assert {path.name for path in folder.iterdir()} == before | {"previous.ckpt"}

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.loggers import RunMetricsFile, RunTensorBoard
@@ -38,6 +39,33 @@ def test_half_a_line_is_cut_off(tmp_path: Path) -> None:
     (run_dir / "metrics.csv").write_text("step,train/loss\r\n11,0.5\r\n1")
     RunMetricsFile(run_dir, 20)
     assert rows(run_dir) == [{"step": "11", "train/loss": "0.5"}]
+
+
+def test_rows_that_are_no_rows_are_cut_off(tmp_path: Path) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    run_dir.mkdir(parents=True)
+    (run_dir / "metrics.csv").write_bytes(b"step,train/loss\n1,0.5\n\xff\xfe,1\n,2\n3,0.7,8,9\n")
+    RunMetricsFile(run_dir, 9)
+    assert rows(run_dir) == [{"step": "1", "train/loss": "0.5"}, {"step": "3", "train/loss": "0.7"}]
+    (run_dir / "metrics.csv").write_bytes(b"other\n1\n")
+    RunMetricsFile(run_dir, 9)
+    assert rows(run_dir) == []
+
+
+def test_a_kill_while_a_column_is_added_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    logger = RunMetricsFile(run_dir, 0)
+    logger.log_metrics({"train/loss": 0.5}, 0)
+    logger.save()
+
+    def killed(*args: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(csv.DictWriter, "writerows", killed)
+    logger.log_metrics({"val/loss": 0.5}, 0)
+    with pytest.raises(SystemExit):
+        logger.save()
+    assert rows(run_dir) == [{"step": "0", "train/loss": "0.5"}]
 
 
 def test_an_empty_file_is_no_obstacle(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,13 @@ def test_last_where_there_is_none_is_an_error(experiment: Path) -> None:
         find_checkpoint("last", experiment, "last")
 
 
+def test_what_a_killed_process_left_half_done_is_no_checkpoint(experiment: Path) -> None:
+    folder = experiment / "version_11" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "coming.ckpt").touch()
+    assert find_checkpoint("auto", experiment, "last") is None
+
+
 def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = experiment / "version_10" / "checkpoints"
     (folder / "last.ckpt").write_bytes(b"half a file")
@@ -111,7 +119,8 @@ def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.L
 def test_a_new_run_takes_the_next_number(experiment: Path) -> None:
     folder = RunFolder.create(experiment)
     assert folder.path == experiment / "version_11" or folder.path == experiment / "version_100"
-    assert folder.job()["pid"]
+    folder.sign(["fit", "--config", "x.yaml"])
+    assert folder.job()["pid"] == os.getpid() and folder.job()["command"] == ["fit", "--config", "x.yaml"]
     folder.unlock()
 
 
@@ -132,6 +141,7 @@ import sys, pathlib
 from training.run_folder import RunFolder
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 folder.lock()
+folder.sign(["fit"])
 print(flush=True)
 sys.stdin.read()
 """
@@ -160,22 +170,23 @@ def test_the_run_of_a_checkpoint() -> None:
 
 def test_a_requeued_job_finds_its_own_run(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write(version: int, job: str, restarts: str) -> None:
-        text = json.dumps({"slurm_job": job, "slurm_restarts": restarts})
+        text = json.dumps({"slurm_job": job, "slurm_restarts": restarts, "command": ["fit", str(version)]})
         (experiment / f"version_{version}" / "job.json").write_text(text)
 
     write(2, "7", "0")
     write(10, "8_1", "0")
-    assert requeued_run(experiment) is None
+    assert requeued_run(experiment, ["fit", "2"]) is None
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert requeued_run(experiment) is None  # a second command of the same start
+    assert requeued_run(experiment, ["fit", "2"]) is None  # the same command again, in the same start
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    run = requeued_run(experiment)
+    assert requeued_run(experiment, ["fit", "other"]) is None
+    run = requeued_run(experiment, ["fit", "2"])
     assert run is not None and run.path == experiment / "version_2"
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "8")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    assert requeued_run(experiment) is None
+    assert requeued_run(experiment, ["fit", "10"]) is None
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
-    run = requeued_run(experiment)
+    run = requeued_run(experiment, ["fit", "10"])
     assert run is not None and run.path == experiment / "version_10"
 
 
