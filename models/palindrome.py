@@ -65,6 +65,8 @@ class PalindromeClassifier(Classifier):
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
         """A heading and a line for each of the first predictions: what was read, what came, what was named."""
         lines = ["digits read, the last digit, the prediction and its probability"]
+        if not predictions:
+            return lines
         rows = zip(
             *(torch.cat([p[key] for p in predictions]) for key in ("digits", "target", "preds", "probs")), strict=True
         )

@@ -262,6 +262,8 @@ class RunCLI(LightningCLI):
                 f"cannot write to {folder.path}: {error.strerror}; what was saved before is intact"
             ) from error
         self.stop_on_signal.waits_for_the_step = False
+        if self.trainer.global_step == step and step != max_steps:
+            log.warning("No step was taken: the trainer's limits leave none.")
         # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
         kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
         if kept and kept[0].name != "best.ckpt":
@@ -381,6 +383,8 @@ def check_trainer(config: Any) -> None:
             f"trainer.overfit_batches is {config.overfit_batches}; leave it out: "
             "as batches are made anew all the time, none would be overfitted"
         )
+    if config.barebones:
+        raise UserError("trainer.barebones is true; leave it out: a run here always measures and saves")
     if config.logger not in (None, True):
         raise UserError(
             "trainer.logger is set; leave it out, as a run always writes TensorBoard's events and metrics.csv"

@@ -53,9 +53,11 @@ class RunFolder:
             UserError: it cannot be made.
         """
         while True:
-            versions = run_folders(experiment_dir)
-            path = experiment_dir / f"version_{version_number(versions[-1].path) + 1 if versions else 0}"
+            path = experiment_dir / "version_0"
             try:
+                versions = run_folders(experiment_dir)
+                if versions:
+                    path = experiment_dir / f"version_{version_number(versions[-1].path) + 1}"
                 path.mkdir(parents=True)
             except FileExistsError:
                 if path.is_dir():

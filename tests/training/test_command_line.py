@@ -48,6 +48,8 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
         (["--trainer.check_val_every_n_epoch=1", "--trainer.val_check_interval=11"], ["`val_check_interval` (11)"]),
         (["--trainer.limit_val_batches=0.5"], ["limit_val_batches"]),
         (["--trainer.overfit_batches=1"], ["trainer.overfit_batches is 1"]),
+        (["--trainer.barebones=true"], ["trainer.barebones is true; leave it out"]),
+        ([f"--trainer.default_root_dir={'a' * 300}"], ["cannot make the run folder", "File name too long"]),
         (["--trainer.logger=false"], ["trainer.logger is set; leave it out"]),
         (["--trainer.default_root_dir=null"], ["trainer.default_root_dir is null"]),
         (["--model.num_classes=3"], ["--model.num_classes always follows --data.num_classes"]),
@@ -262,6 +264,17 @@ def test_a_run_without_something_is_still_tested(
     assert command("fit", *args) == 0
     assert "test/accuracy" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "runs").rglob("*.ckpt")} == kept
+
+
+def test_a_run_without_steps_says_so(command: Command, caplog: pytest.LogCaptureFixture) -> None:
+    assert command("fit", "--trainer.limit_train_batches=0") == 0
+    assert "No step was taken" in caplog.text
+
+
+def test_predicting_nothing_shows_nothing(run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert command("predict", "--trainer.limit_predict_batches=0") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_fast_dev_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
