@@ -8,6 +8,11 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 
+def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Lightning adds an epoch to what validation and test measure; as a metric it says less than the step does."""
+    return {name: value for name, value in metrics.items() if name != "epoch"}
+
+
 class RunTensorBoard(TensorBoardLogger):
     """TensorBoard's events in the run folder; events from ``first_step`` on, written before, are purged.
 
@@ -22,8 +27,7 @@ class RunTensorBoard(TensorBoardLogger):
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge_step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        # Lightning adds an epoch to what validation and test measure; a curve of that shows nothing.
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        super().log_metrics(without_epoch(metrics), step)
 
     def save(self) -> None:
         self.experiment.flush()  # and no hparams.yaml: config.yaml says it all
@@ -40,6 +44,9 @@ class RunMetricsFile(CSVLogger):
     def __init__(self, run_dir: Path, first_step: int) -> None:
         super().__init__(run_dir.parent.parent, run_dir.parent.name, run_dir.name)
         self._experiment = AppendingWriter(run_dir, first_step)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(without_epoch(metrics), step)
 
 
 class AppendingWriter(ExperimentWriter):

@@ -81,6 +81,7 @@ def test_the_summary_holds_the_final_figures(run_dir: Path) -> None:
     assert summary["versions"]["torch"] == torch.__version__
     with (run_dir / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert rows[0].keys() == {"step", *summary["metrics"], "train/steps_per_second"}
     for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"):
         last = [float(row[name]) for row in rows if row[name]][-1]
         assert summary["metrics"][name] == pytest.approx(last)
