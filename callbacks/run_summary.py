@@ -40,11 +40,11 @@ class RunSummary(Callback):
         self.seconds_before = state_dict["seconds"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started = time.perf_counter()
         if trainer.global_step == 0 and trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     self._write_hparams(logger)
+        self.started = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.seconds = self.state_dict()["seconds"]
