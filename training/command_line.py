@@ -289,7 +289,7 @@ class RunCLI(LightningCLI):
             with blaming_the_config(lambda: not self.checkpoint_config.has_begun):
                 yield
         except UserError:
-            if self.folder is not None and self.folder_is_new and not self.folder.has_checkpoint():
+            if self.folder is not None and self.folder_is_new and not self.checkpoint_config.has_begun:
                 for logger in self.trainer.loggers:
                     logger.finalize("failed")
                 shutil.rmtree(self.folder.path)

@@ -273,6 +273,15 @@ def test_a_run_without_something_is_still_tested(
     assert {path.name for path in (tmp_path / "runs").rglob("*.ckpt")} == kept
 
 
+def test_a_mistake_found_after_training_costs_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Without checkpoints the curves are all there is of the run.
+    status = command("fit", "--trainer.enable_checkpointing=false", "--trainer.limit_test_batches=0.01")
+    assert_refused(status, capsys, "limit_test_batches")
+    assert "train/loss" in (tmp_path / "runs" / "small" / "version_0" / "metrics.csv").read_text()
+
+
 def test_a_run_without_steps_says_so(command: Command, caplog: pytest.LogCaptureFixture) -> None:
     assert command("fit", "--trainer.limit_train_batches=0") == 0
     assert "No step was taken" in caplog.text
