@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
-from models.networks.recurrent import HandwrittenNetwork, project_inputs
+from models.networks.bptt import LSTMFunction
+from models.networks.recurrent import Backward, HandwrittenNetwork, project_inputs
 
 GATES = "gifo"
 """The order in which the four gates lie in the stored weights: that of equations 4-7."""
@@ -65,6 +66,8 @@ class LSTM(HandwrittenNetwork):
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
     """
 
+    function = LSTMFunction
+    num_states = 2
     W_gx, W_ix, W_fx, W_ox = (Gate("W_x", gate) for gate in GATES)
     W_gh, W_ih, W_fh, W_oh = (Gate("W_h", gate) for gate in GATES)
     b_g, b_i, b_f, b_o = (Gate("b", gate) for gate in GATES)
@@ -77,8 +80,10 @@ class LSTM(HandwrittenNetwork):
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
         forget_bias: float = 3.0,
+        backward: Backward = "bptt",
+        fused: bool = False,
     ) -> None:
-        super().__init__(input_size, hidden_size, output_size)
+        super().__init__(input_size, hidden_size, output_size, backward, fused)
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
         self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
         self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))
@@ -97,30 +102,11 @@ class LSTM(HandwrittenNetwork):
         else:
             super().__setattr__(name, value)
 
-    def forward(
-        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None, num_last_steps: int | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Logits of the last ``num_last_steps`` time steps (all by default), and the final state.
+    def recurrent_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.W_x, self.W_h, self.b
 
-        Shape:
-            inputs: digits (B, T) int64 in [0, I), or floats (B, T, I).
-            state: ``(h_0, c_0)``, each (B, H); zeros by default.
-            returns: logits (B, n, K) and ``(h_T, c_T)``, each (B, H).
-        """
-        hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
-        return self.readout(hidden_states), state
-
-    def hidden_states(
-        self, inputs: Tensor, state: tuple[Tensor, Tensor] | None = None, num_last_steps: int | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
-        self.check_inputs(inputs, num_last_steps)
-        if state is None:
-            h = c = self.W_h.new_zeros(inputs.shape[0], self.hidden_size)
-        else:
-            h, c = state
-            self.check_state(h, inputs)
-            self.check_state(c, inputs)
+    def unroll(self, inputs: Tensor, *state: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        h, c = state
         H = self.hidden_size
         W_h_t = self.W_h.t()
         history = []
@@ -129,7 +115,7 @@ class LSTM(HandwrittenNetwork):
             g_pre, ifo_pre = pre.split((H, 3 * H), dim=1)
             g = torch.tanh(g_pre)
             i, f, o = torch.sigmoid(ifo_pre).chunk(3, dim=1)
-            c = g * i + c * f
+            c = torch.addcmul(c * f, g, i)
             h = torch.tanh(c) * o
             history.append(h)
-        return torch.stack(history[-(num_last_steps or 0) :], dim=1), (h, c)
+        return history, (h, c)

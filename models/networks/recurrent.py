@@ -1,11 +1,18 @@
-"""What the handwritten networks share: how inputs enter, how outputs leave, how many numbers are learned.
+"""What the handwritten networks share: how inputs enter, how outputs leave, how they are differentiated.
 
 Legend: B batch, T time steps, I input features, H hidden units, K classes, G gates times H (H for the vanilla RNN).
 """
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from models.networks import bptt, fused
+
+Backward = Literal["bptt", "autograd"]
 
 
 class HandwrittenNetwork(nn.Module):
@@ -15,23 +22,124 @@ class HandwrittenNetwork(nn.Module):
         input_size: features of ``x_t``, I; for digits, the number of different ones.
         hidden_size: features of ``h_t``, H.
         output_size: classes, K.
+        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own over a readable loop: slower,
+            but it can be differentiated twice. Both give the same outputs and gradients.
+        fused: take the steps of ``bptt`` in compiled code (``fused.py``), float32 and float64 on a CPU; needs a C++
+            compiler, and half a minute the first time. Results differ by rounding.
     Raises:
-        ValueError: one of the sizes is below 1.
+        ValueError: one of the sizes is below 1; ``fused`` without ``bptt``, or where nothing can be compiled.
     """
 
     W_ph: nn.Parameter
     b_p: nn.Parameter
+    function: type[torch.autograd.Function]
+    """The backward pass by hand."""
+    num_states: int
+    """1 if the state is h, 2 if it is (h, c)."""
 
-    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, output_size: int, backward: Backward, fused_steps: bool) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
+        if fused_steps and backward != "bptt":
+            raise ValueError(f"fused is true with backward {backward!r}; it is a way to run 'bptt'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.output_size = output_size
+        self.backward = backward
+        self.fused = fused_steps
+        if fused_steps:
+            fused.load()  # what is missing is said before training begins
         self.W_ph = nn.Parameter(torch.empty(output_size, hidden_size))
         self.b_p = nn.Parameter(torch.empty(output_size))
+
+    def recurrent_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Input weights (G, I), recurrent weights (G, H) and bias (G,)."""
+        raise NotImplementedError
+
+    def unroll(self, inputs: Tensor, *state: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """The readable loop: every ``h_t`` (B, H), and the final state."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None) -> tuple[Tensor, Any]:
+        """Logits of the last ``num_last_steps`` time steps (all by default), and the final state.
+
+        Shape:
+            inputs: digits (B, T) int64 in [0, I), or floats (B, T, I) of the dtype of the parameters.
+            state: ``h_0`` (B, H), for an LSTM ``(h_0, c_0)``; zeros by default.
+            returns: logits (B, n, K), and the state after the last step in the form of ``state``.
+        Raises:
+            ValueError: inputs or state do not fit; the message names what came and what is expected.
+        """
+        hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
+        return self.readout(hidden_states), state
+
+    def hidden_states(
+        self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
+        self.check_inputs(inputs, num_last_steps)
+        start = self.initial_state(inputs, state)
+        if self.backward == "bptt":
+            hidden_states, *final = self.by_hand(inputs, start, num_last_steps or inputs.shape[1])
+        else:
+            history, final = self.unroll(inputs, *start)
+            hidden_states = torch.stack(history[-(num_last_steps or 0) :], dim=1)
+        return hidden_states, final[0] if self.num_states == 1 else tuple(final)
+
+    def hidden_state_gradients(
+        self,
+        inputs: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        state: Any = None,
+        num_last_steps: int | None = None,
+    ) -> Tensor:
+        """``dL/dh_t`` for every time step t = 1 ... T, where L is ``loss(logits)``: how far back the loss reaches.
+
+        It is the whole derivative: through ``p_t`` and through all later steps. ``bptt`` reads it off its backward pass. The
+        gradients of the parameters are left alone. Gradients below 8e-34 (float32) count as zero.
+
+        Args:
+            inputs, state, num_last_steps: as for ``forward``.
+            loss: from the logits (B, n, K) to a number.
+        Shape:
+            returns: (B, T, H).
+        Raises:
+            ValueError: inputs or state do not fit, or the loss is not a single number.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            self.check_inputs(inputs, num_last_steps)
+            n = num_last_steps or inputs.shape[1]
+            start = tuple(s.detach().clone().requires_grad_() for s in self.initial_state(inputs, state))
+            if self.backward == "bptt":
+                B, T = inputs.shape[:2]
+                gradients = start[0].new_empty(T + 1, B, self.hidden_size)
+                hidden_states, *_ = self.by_hand(inputs.clone(), start, n, gradients)
+            else:
+                history, _ = self.unroll(inputs.clone(), *start)
+                hidden_states = torch.stack(history[-n:], dim=1)
+            value = loss(self.readout(hidden_states))
+            if value.numel() != 1:
+                raise ValueError(f"the loss has shape {tuple(value.shape)}; expected a single number")
+            if self.backward == "bptt":
+                torch.autograd.grad(value, start[0])
+                return gradients[1:].transpose(0, 1)
+            return torch.stack(torch.autograd.grad(value, history), dim=1)
+
+    def by_hand(
+        self, inputs: Tensor, state: tuple[Tensor, ...], n: int, state_gradients: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Hidden states of the last n steps and the final state, by the autograd function."""
+        weights = self.recurrent_weights()
+        dtype, device = weights[1].dtype, inputs.device.type
+        if torch.is_autocast_enabled(device) and dtype == torch.float32:
+            product_dtype = torch.get_autocast_dtype(device)
+        else:
+            product_dtype = dtype
+        steps = fused.load() if self.fused and fused.serves(device, dtype) else bptt.PLAIN
+        call = bptt.Call(steps, n, product_dtype, state_gradients)
+        return self.function.apply(call, inputs, *weights, *state)
 
     def num_parameters(self) -> dict[str, int]:
         """Trainable numbers: ``cell`` (the recurrence alone, as question 1.5b counts), ``output`` and ``total``."""
@@ -45,14 +153,15 @@ class HandwrittenNetwork(nn.Module):
 
     def check_inputs(self, inputs: Tensor, num_last_steps: int | None) -> None:
         """Raise a ValueError unless ``inputs`` are digits (B, T) int64 or floats (B, T, I) with the steps asked for."""
+        dtype = self.W_ph.dtype
         if inputs.dtype == torch.int64 and inputs.dim() == 2:
             fits = True
         else:
-            fits = inputs.is_floating_point() and inputs.dim() == 3 and inputs.shape[2] == self.input_size
+            fits = self.fits(inputs) and inputs.dim() == 3 and inputs.shape[2] == self.input_size
         if not fits:
             raise ValueError(
                 f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; "
-                f"expected int64 (B, T) or floating point (B, T, {self.input_size})"
+                f"expected int64 (B, T) or {dtype} (B, T, {self.input_size})"
             )
         num_steps = inputs.shape[1]
         if num_steps == 0:
@@ -61,12 +170,32 @@ class HandwrittenNetwork(nn.Module):
             raise ValueError(
                 f"num_last_steps is {num_last_steps}; expected 1 to {num_steps}, the time steps of the input"
             )
+        if inputs.dim() == 2 and inputs.device.type == "cpu" and inputs.numel() > 0:
+            low, high = (int(bound) for bound in inputs.aminmax())
+            if low < 0 or high >= self.input_size:
+                raise ValueError(f"digits go from {low} to {high}; expected 0 to {self.input_size - 1}")
 
-    def check_state(self, state: Tensor, inputs: Tensor) -> None:
-        """Raise a ValueError unless ``state`` is (B, H) for the B of ``inputs``."""
+    def initial_state(self, inputs: Tensor, state: Any) -> tuple[Tensor, ...]:
+        """``state`` as a tuple, zeros for None; a ValueError unless each part is (B, H) for the B of ``inputs``."""
         expected = (inputs.shape[0], self.hidden_size)
-        if tuple(state.shape) != expected:
-            raise ValueError(f"the initial state has shape {tuple(state.shape)}; expected (B, H) = {expected}")
+        if state is None:
+            return (self.W_ph.new_zeros(expected),) * self.num_states
+        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        if len(parts) != self.num_states:
+            raise ValueError(f"the initial state has {len(parts)} parts; expected {self.num_states}")
+        for part in parts:
+            if tuple(part.shape) != expected or not self.fits(part):
+                raise ValueError(
+                    f"the initial state is {part.dtype} of shape {tuple(part.shape)}; "
+                    f"expected {self.W_ph.dtype} (B, H) = {expected}"
+                )
+        return parts
+
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether it can be reckoned with: the parameters' dtype, or any floating one where autocast sees to that."""
+        if torch.is_autocast_enabled(tensor.device.type):
+            return tensor.is_floating_point()
+        return tensor.dtype == self.W_ph.dtype
 
 
 def project_inputs(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -78,5 +207,6 @@ def project_inputs(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         digits (B, T) int64 in [0, I), or floats (B, T, I); weight (G, I); bias (G,) -> (T, B, G).
     """
     if inputs.is_floating_point():
-        return inputs.transpose(0, 1) @ weight.t() + bias
+        B, T, I = inputs.shape  # noqa: E741
+        return torch.addmm(bias, inputs.transpose(0, 1).reshape(T * B, I), weight.t()).view(T, B, -1)
     return functional.embedding(inputs.t(), weight.t().contiguous() + bias)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
-from models.networks.recurrent import HandwrittenNetwork, project_inputs
+from models.networks.bptt import VanillaRNNFunction
+from models.networks.recurrent import Backward, HandwrittenNetwork, project_inputs
 
 
 class VanillaRNN(HandwrittenNetwork):
@@ -30,6 +31,9 @@ class VanillaRNN(HandwrittenNetwork):
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
     """
 
+    function = VanillaRNNFunction
+    num_states = 1
+
     def __init__(
         self,
         input_size: int,
@@ -37,8 +41,10 @@ class VanillaRNN(HandwrittenNetwork):
         output_size: int,
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
+        backward: Backward = "bptt",
+        fused: bool = False,
     ) -> None:
-        super().__init__(input_size, hidden_size, output_size)
+        super().__init__(input_size, hidden_size, output_size, backward, fused)
         self.W_hx = nn.Parameter(torch.empty(hidden_size, input_size))
         self.W_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.b_h = nn.Parameter(torch.empty(hidden_size))
@@ -48,32 +54,14 @@ class VanillaRNN(HandwrittenNetwork):
             normal_([self.W_hx], input_scale)
             nn.init.zeros_(self.b_h)
 
-    def forward(
-        self, inputs: Tensor, state: Tensor | None = None, num_last_steps: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of the last ``num_last_steps`` time steps (all by default), and the final state.
+    def recurrent_weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.W_hx, self.W_hh, self.b_h
 
-        Shape:
-            inputs: digits (B, T) int64 in [0, I), or floats (B, T, I).
-            state: ``h_0`` (B, H); zeros by default.
-            returns: logits (B, n, K) and ``h_T`` (B, H).
-        """
-        hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
-        return self.readout(hidden_states), state
-
-    def hidden_states(
-        self, inputs: Tensor, state: Tensor | None = None, num_last_steps: int | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
-        self.check_inputs(inputs, num_last_steps)
-        if state is None:
-            h = self.W_hh.new_zeros(inputs.shape[0], self.hidden_size)
-        else:
-            self.check_state(state, inputs)
-            h = state
+    def unroll(self, inputs: Tensor, *state: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        (h,) = state
         W_hh_t = self.W_hh.t()
         history = []
         for x_projected in project_inputs(inputs, self.W_hx, self.b_h).unbind(0):
             h = torch.tanh(torch.addmm(x_projected, h, W_hh_t))  # (B, H)
             history.append(h)
-        return torch.stack(history[-(num_last_steps or 0) :], dim=1), h
+        return history, (h,)
