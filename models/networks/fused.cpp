@@ -1,4 +1,4 @@
-// The steps of bptt.py, compiled. Each thread takes its share of the batch through all steps of a chunk and waits for nobody:
+// The steps of steps.py, compiled. Each thread takes its share of the batch through all steps of a chunk and waits for nobody:
 // the rows of a batch do not depend on each other. Around each matrix product all elementwise work is one pass over memory.
 //
 // Equations as in docs/derivations/bptt.md. m steps, B batch, H hidden units; gates in the order g, i, f, o.
@@ -74,6 +74,12 @@ struct Lanes {
   void store(const Vec& vec, scalar* to) const { vec.store(to + offset, static_cast<int>(count)); }
 };
 
+// x, or 0 where it is smaller than `vanished`.
+template <class scalar>
+Vectorized<scalar> unless_vanished(const Vectorized<scalar>& x, const Vectorized<scalar>& vanished) {
+  return Vectorized<scalar>::blendv(x, Vectorized<scalar>(0), x.abs() < vanished);
+}
+
 template <class scalar, class Work>
 void for_each_lanes(int64_t size, const Work& work) {
   constexpr int64_t width = Vectorized<scalar>::size();
@@ -104,8 +110,10 @@ class InputRows {
 };
 
 // a = (inputs, if they stand there already) + h W_t
-void recurrent_product(Tensor a, const Tensor& h, const Tensor& W_t, bool holds_inputs) {
-  if (!holds_inputs) {
+void recurrent_product(Tensor a, const Tensor& h, const Tensor& W_t, bool holds_inputs, bool h_is_zero) {
+  if (h_is_zero) {
+    if (!holds_inputs) a.zero_();
+  } else if (!holds_inputs) {
     product(a, h, W_t);
   } else if (a.scalar_type() == W_t.scalar_type()) {
     at::addmm_out(a, a, h, W_t);
@@ -115,14 +123,15 @@ void recurrent_product(Tensor a, const Tensor& h, const Tensor& W_t, bool holds_
 }
 
 // Equation 1.
-void rnn_forward(Tensor a, Tensor h, const Tensor& W_t, const OptionalTensor& table, const OptionalTensor& ids) {
+void rnn_forward(Tensor a, Tensor h, const Tensor& W_t, const OptionalTensor& table, const OptionalTensor& ids,
+                 bool from_zero) {
   const int64_t m = a.size(0), B = a.size(1), H = a.size(2);
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "rnn_forward", [&] {
     const InputRows<scalar_t> inputs(table, ids, a);
     scalar_t* const all = a.mutable_data_ptr<scalar_t>();
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = 0; t < m; ++t) {
-        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table);
+        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table, t == 0 && from_zero);
         for (int64_t row = first; row < first + num_rows; ++row) {
           scalar_t* const h_t = all + (t * B + row) * H;
           const scalar_t* const x = inputs(t, row);
@@ -134,26 +143,28 @@ void rnn_forward(Tensor a, Tensor h, const Tensor& W_t, const OptionalTensor& ta
 }
 
 // delta_t = dh_t (1 - h_t^2), dh_{t-1} = delta_t W
-void rnn_backward(const Tensor& h, Tensor dh, Tensor delta, const Tensor& W, const OptionalTensor& incoming) {
+void rnn_backward(const Tensor& gates, Tensor dh, Tensor delta, const Tensor& W, const OptionalTensor& incoming,
+                  double vanished, bool to_start) {
   const int64_t m = delta.size(0), B = delta.size(1), H = delta.size(2);
   AT_DISPATCH_FLOATING_TYPES(delta.scalar_type(), "rnn_backward", [&] {
-    const scalar_t* const all_h = h.const_data_ptr<scalar_t>();
+    const scalar_t* const all_h = gates.const_data_ptr<scalar_t>();
     scalar_t* const all_delta = delta.mutable_data_ptr<scalar_t>();
+    const Vectorized<scalar_t> one(1), smallest(static_cast<scalar_t>(vanished));
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = m - 1; t >= 0; --t) {
         Tensor dh_t = rows_at(dh, t + 1, first, num_rows);
         if (incoming) dh_t.add_(rows_at(*incoming, t, first, num_rows));
         const scalar_t* const all_dh = dh_t.const_data_ptr<scalar_t>();
         for (int64_t row = 0; row < num_rows; ++row) {
-          const scalar_t* const h_row = all_h + ((t + 1) * B + first + row) * H;
+          const scalar_t* const h_row = all_h + (t * B + first + row) * H;
           const scalar_t* const dh_row = all_dh + row * H;
           scalar_t* const delta_row = all_delta + (t * B + first + row) * H;
           for_each_lanes<scalar_t>(H, [&](auto at) {
             const auto h_t = at.load(h_row);
-            at.store(at.load(dh_row) * (Vectorized<scalar_t>(1) - h_t * h_t), delta_row);
+            at.store(unless_vanished(at.load(dh_row), smallest) * (one - h_t * h_t), delta_row);
           });
         }
-        product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
+        if (t > 0 || to_start) product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
       }
     });
   });
@@ -161,7 +172,8 @@ void rnn_backward(const Tensor& h, Tensor dh, Tensor delta, const Tensor& W, con
 
 // Equations 4-9.
 void lstm_forward(
-    Tensor a, Tensor h, Tensor c, const Tensor& W_t, const OptionalTensor& table, const OptionalTensor& ids) {
+    Tensor a, Tensor h, Tensor c, const Tensor& W_t, const OptionalTensor& table, const OptionalTensor& ids,
+    bool from_zero) {
   const int64_t m = a.size(0), B = a.size(1), H = h.size(2);
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "lstm_forward", [&] {
     const InputRows<scalar_t> inputs(table, ids, a);
@@ -170,7 +182,7 @@ void lstm_forward(
     scalar_t* const all_c = c.mutable_data_ptr<scalar_t>();
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = 0; t < m; ++t) {
-        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table);
+        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table, t == 0 && from_zero);
         for (int64_t row = first; row < first + num_rows; ++row) {
           scalar_t *const g = all_gates + (t * B + row) * 4 * H, *const i = g + H, *const f = i + H, *const o = f + H;
           const scalar_t* const x = inputs(t, row);
@@ -197,14 +209,14 @@ void lstm_forward(
 // dc_t += dh_t o_t (1 - tanh(c_t)^2), the four deltas, dc_{t-1} = dc_t f_t, dh_{t-1} = delta_t W
 void lstm_backward(
     const Tensor& gates, const Tensor& c, Tensor dh, Tensor dc, Tensor delta, const Tensor& W,
-    const OptionalTensor& incoming) {
+    const OptionalTensor& incoming, double vanished, bool to_start) {
   const int64_t m = delta.size(0), B = delta.size(1), H = dc.size(1);
   AT_DISPATCH_FLOATING_TYPES(delta.scalar_type(), "lstm_backward", [&] {
     const scalar_t* const all_gates = gates.const_data_ptr<scalar_t>();
     const scalar_t* const all_c = c.const_data_ptr<scalar_t>();
     scalar_t* const all_dc = dc.mutable_data_ptr<scalar_t>();
     scalar_t* const all_delta = delta.mutable_data_ptr<scalar_t>();
-    const Vectorized<scalar_t> one(1);
+    const Vectorized<scalar_t> one(1), smallest(static_cast<scalar_t>(vanished));
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = m - 1; t >= 0; --t) {
         Tensor dh_t = rows_at(dh, t + 1, first, num_rows);
@@ -219,8 +231,8 @@ void lstm_backward(
           scalar_t* const delta_row = all_delta + (t * B + row) * 4 * H;
           for_each_lanes<scalar_t>(H, [&](auto at) {
             const auto g_t = at.load(g), i_t = at.load(i), f_t = at.load(f), o_t = at.load(o);
-            const auto tanh_c = tanh(at.load(c_row)), dh_t = at.load(dh_row);
-            const auto dc_t = at.load(dc_row) + dh_t * o_t * (one - tanh_c * tanh_c);
+            const auto tanh_c = tanh(at.load(c_row)), dh_t = unless_vanished(at.load(dh_row), smallest);
+            const auto dc_t = unless_vanished(at.load(dc_row) + dh_t * o_t * (one - tanh_c * tanh_c), smallest);
             at.store(dc_t * i_t * (one - g_t * g_t), delta_row);
             at.store(dc_t * g_t * i_t * (one - i_t), delta_row + H);
             at.store(dc_t * at.load(c_before) * f_t * (one - f_t), delta_row + 2 * H);
@@ -228,7 +240,7 @@ void lstm_backward(
             at.store(dc_t * f_t, dc_row);
           });
         }
-        product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
+        if (t > 0 || to_start) product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
       }
     });
   });
@@ -237,14 +249,14 @@ void lstm_backward(
 }  // namespace
 
 TORCH_LIBRARY(palimpsest, library) {
-  library.def("rnn_forward(Tensor(a!) a, Tensor(b!) h, Tensor W_t, Tensor? table, Tensor? ids) -> ()", &rnn_forward);
+  library.def("rnn_forward(Tensor(a!) a, Tensor(b!) h, Tensor W_t, Tensor? table, Tensor? ids, bool from_zero) -> ()", &rnn_forward);
   library.def(
-      "rnn_backward(Tensor h, Tensor(a!) dh, Tensor(b!) delta, Tensor W, Tensor? incoming) -> ()", &rnn_backward);
+      "rnn_backward(Tensor gates, Tensor(a!) dh, Tensor(b!) delta, Tensor W, Tensor? incoming, float vanished, bool to_start) -> ()", &rnn_backward);
   library.def(
-      "lstm_forward(Tensor(a!) a, Tensor(b!) h, Tensor(c!) c, Tensor W_t, Tensor? table, Tensor? ids) -> ()",
+      "lstm_forward(Tensor(a!) a, Tensor(b!) h, Tensor(c!) c, Tensor W_t, Tensor? table, Tensor? ids, bool from_zero) -> ()",
       &lstm_forward);
   library.def(
-      "lstm_backward(Tensor gates, Tensor c, Tensor(a!) dh, Tensor(b!) dc, Tensor(c!) delta, Tensor W, Tensor? incoming)"
-      " -> ()",
+      "lstm_backward(Tensor gates, Tensor c, Tensor(a!) dh, Tensor(b!) dc, Tensor(c!) delta, Tensor W, Tensor? incoming,"
+      " float vanished, bool to_start) -> ()",
       &lstm_backward);
 }

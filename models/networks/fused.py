@@ -1,4 +1,4 @@
-"""The steps of ``bptt.py`` in compiled code (``fused.cpp``), for those who have a C++ compiler and want the last third of speed.
+"""The steps of ``steps.py`` in compiled code (``fused.cpp``): a third less time, for those who have a C++ compiler.
 
 Compiled at the first use (about ten seconds) and kept in torch's folder for such things, ``TORCH_EXTENSIONS_DIR`` or the
 user's cache.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from models.networks.bptt import Steps
+from models.networks.steps import Cell, Steps
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 VECTOR_FLAGS = {
@@ -44,7 +44,7 @@ def load() -> Steps:
         build(command, library)
     torch.ops.load_library(library)
     ops = torch.ops.palimpsest
-    return Steps(ops.rnn_forward, ops.rnn_backward, ops.lstm_forward, ops.lstm_backward)
+    return Steps(Cell(ops.rnn_forward, ops.rnn_backward), Cell(ops.lstm_forward, ops.lstm_backward))
 
 
 def flags() -> list[str]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.bptt import LSTMFunction
-from models.networks.recurrent import Backward, HandwrittenNetwork, project_inputs
+from models.networks.projection import project_inputs
+from models.networks.recurrent import Backward, HandwrittenNetwork
 
 GATES = "gifo"
 """The order in which the four gates lie in the stored weights: that of equations 4-7."""

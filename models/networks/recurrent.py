@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from models.networks import bptt, fused
+from models.networks import fused
+from models.networks.bptt import Call
+from models.networks.steps import PLAIN
 
 Backward = Literal["bptt", "autograd"]
 
@@ -82,7 +83,7 @@ class HandwrittenNetwork(nn.Module):
         self.check_inputs(inputs, num_last_steps)
         start = self.initial_state(inputs, state)
         if self.backward == "bptt":
-            hidden_states, *final = self.by_hand(inputs, start, num_last_steps or inputs.shape[1])
+            hidden_states, *final = self.by_hand(inputs, start, num_last_steps or inputs.shape[1], state is None)
         else:
             history, final = self.unroll(inputs, *start)
             hidden_states = torch.stack(history[-(num_last_steps or 0) :], dim=1)
@@ -115,7 +116,7 @@ class HandwrittenNetwork(nn.Module):
             if self.backward == "bptt":
                 B, T = inputs.shape[:2]
                 gradients = start[0].new_empty(T + 1, B, self.hidden_size)
-                hidden_states, *_ = self.by_hand(inputs.clone(), start, n, gradients)
+                hidden_states, *_ = self.by_hand(inputs.clone(), start, n, state_gradients=gradients)
             else:
                 history, _ = self.unroll(inputs.clone(), *start)
                 hidden_states = torch.stack(history[-n:], dim=1)
@@ -128,7 +129,12 @@ class HandwrittenNetwork(nn.Module):
             return torch.stack(torch.autograd.grad(value, history), dim=1)
 
     def by_hand(
-        self, inputs: Tensor, state: tuple[Tensor, ...], n: int, state_gradients: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: tuple[Tensor, ...],
+        n: int,
+        from_zero: bool = False,
+        state_gradients: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Hidden states of the last n steps and the final state, by the autograd function."""
         weights = self.recurrent_weights()
@@ -137,8 +143,8 @@ class HandwrittenNetwork(nn.Module):
             product_dtype = torch.get_autocast_dtype(device)
         else:
             product_dtype = dtype
-        steps = fused.load() if self.fused and fused.serves(device, dtype) else bptt.PLAIN
-        call = bptt.Call(steps, n, product_dtype, state_gradients)
+        steps = fused.load() if self.fused and fused.serves(device, dtype) else PLAIN
+        call = Call(steps, n, product_dtype, from_zero, state_gradients)
         return self.function.apply(call, inputs, *weights, *state)
 
     def num_parameters(self) -> dict[str, int]:
@@ -197,16 +203,3 @@ class HandwrittenNetwork(nn.Module):
             return tensor.is_floating_point()
         return tensor.dtype == self.W_ph.dtype
 
-
-def project_inputs(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``W x_t + b`` for all time steps at once, time first.
-
-    A digit stands for a one-hot vector, so its product with ``weight`` is a column of ``weight``: a lookup, no product.
-
-    Shape:
-        digits (B, T) int64 in [0, I), or floats (B, T, I); weight (G, I); bias (G,) -> (T, B, G).
-    """
-    if inputs.is_floating_point():
-        B, T, I = inputs.shape  # noqa: E741
-        return torch.addmm(bias, inputs.transpose(0, 1).reshape(T * B, I), weight.t()).view(T, B, -1)
-    return functional.embedding(inputs.t(), weight.t().contiguous() + bias)

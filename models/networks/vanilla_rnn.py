@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.bptt import VanillaRNNFunction
-from models.networks.recurrent import Backward, HandwrittenNetwork, project_inputs
+from models.networks.projection import project_inputs
+from models.networks.recurrent import Backward, HandwrittenNetwork
 
 
 class VanillaRNN(HandwrittenNetwork):
