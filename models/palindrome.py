@@ -9,6 +9,7 @@ from torch import Tensor
 from models.classifier import Classifier
 from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
+from models.networks.recurrent import Backward
 
 NETWORKS = {"rnn": VanillaRNN, "lstm": LSTM}
 
@@ -26,12 +27,14 @@ class PalindromeClassifier(Classifier):
         hidden_size: hidden units, H.
         num_classes: different digits, K; the CLI links it to the data's.
         initialization: how the weights start, ``orthogonal`` or ``uniform``; see the networks.
+        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own, which is slower.
+        fused: take the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(digits, target)``: (B, T-1) and (B,), int64 in [0, K).
     Raises:
-        ValueError: ``hidden_size`` or ``num_classes`` is below 1.
+        ValueError: ``hidden_size`` or ``num_classes`` is below 1; ``fused`` where nothing can be compiled.
     """
 
     def __init__(
@@ -40,12 +43,16 @@ class PalindromeClassifier(Classifier):
         hidden_size: int = 128,
         num_classes: int = 10,
         initialization: Initialization = "orthogonal",
+        backward: Backward = "bptt",
+        fused: bool = False,
         optimizer: OptimizerCallable = rmsprop,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(num_classes, optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        self.network = NETWORKS[network](num_classes, hidden_size, num_classes, initialization=initialization)
+        self.network = NETWORKS[network](
+            num_classes, hidden_size, num_classes, initialization=initialization, backward=backward, fused=fused
+        )
 
     def forward(self, digits: Tensor) -> Tensor:
         """Logits of the last digit: (B, T-1) int64 -> (B, K)."""

@@ -45,6 +45,9 @@ LINKS = {"data.init_args.seed": "seed_everything", "model.init_args.num_classes"
 TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 """The trainer's keys which, changed, would make a resumed run another one."""
 
+OF_TRAINING = tuple(f"model.init_args.{key}" for key in ("optimizer", "lr_scheduler", "backward", "fused"))
+"""The model's arguments that may differ from the checkpoint's where nothing is trained."""
+
 EXAMPLES = {
     "fit": "python cli.py fit --config configs/lstm_T20.yaml",
     "validate": "python cli.py validate --config configs/lstm_T20.yaml --ckpt_path best",
@@ -186,7 +189,7 @@ class RunCLI(LightningCLI):
             )
         for key in keys:
             for name, theirs, ours in differences(made_with[key], self.config_dump[key], key):
-                of_training = name.startswith(("model.init_args.optimizer", "model.init_args.lr_scheduler"))
+                of_training = name.startswith(OF_TRAINING)
                 if self.config["subcommand"] == "fit" or not of_training:
                     raise UserError(
                         f"the checkpoint {self.checkpoint_path} was made with {name} = {theirs}, "

@@ -1,11 +1,12 @@
 """Backpropagation through time by hand, for both handwritten networks; derived in docs/derivations/bptt.md.
 
-One ``torch.autograd.Function`` for each network. Time comes first in every buffer. Steps are taken in chunks: within a chunk
-only what depends on the step before is done step by step (``steps.py``); inputs, factors of the Jacobians and gradients of
-the weights are dealt with for all its steps at once, while they are in the cache.
+One ``torch.autograd.Function`` for each network. Time comes first in every buffer. Steps are taken in chunks: within
+a chunk only what depends on the step before is done step by step (``steps.py``); inputs, factors of the Jacobians and
+gradients of the weights are dealt with for all its steps at once, while they are in the cache.
 
-Legend: B batch, T time steps, m steps of a chunk, n last time steps asked for, I input features, H hidden units, G gates
-times H (H for the vanilla RNN, 4H for the LSTM). ``delta`` is dL/da, where a is what the squashing functions are given.
+Legend: B batch, T time steps, m steps of a chunk, n last time steps asked for, I input features, H hidden units, G
+gates times H (H for the vanilla RNN, 4H for the LSTM). ``delta`` is dL/da, where a is what the squashing functions
+are given.
 """
 
 import functools
@@ -23,12 +24,12 @@ from models.networks.steps import Cell, Steps, add_product
 Gradients = tuple[Tensor | None, ...]
 
 CHUNK_NUMEL = 2**21
-"""Elements of ``delta`` in a chunk, at most, which makes m: long enough for an efficient product, short enough for the cache
-(measured from 2^17 to 2^21: docs/performance.md)."""
+"""Elements of ``delta`` in a chunk, at most, which makes m: long enough for an efficient product, short enough for
+the cache (measured from 2^17 to 2^21: docs/performance.md)."""
 
 VANISHED = {dtype: torch.finfo(dtype).tiny * 2.0**16 for dtype in (torch.bfloat16, torch.float32, torch.float64)}
-"""Gradients smaller than this (8e-34 in float32) count as zero: a little below lie the subnormal numbers, with which a
-processor is twenty times slower, and a gradient that vanishes over time would get there."""
+"""Gradients smaller than this (8e-34 in float32) count as zero: a little below lie the subnormal numbers, with which
+a processor is tens of times slower, and a gradient that vanishes over time would get there."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Call:
         num_last_steps: the hidden states wanted, n.
         dtype: what matrices are multiplied in; under autocast lower than that of the parameters.
         from_zero: the initial state is zero.
+        grad_enabled: whether there may be a backward pass; within ``forward`` torch does not tell.
         state_gradients: (T+1, B, H), or None; the backward pass writes dL/dh_0 ... dL/dh_T here.
     """
 
@@ -47,11 +49,13 @@ class Call:
     num_last_steps: int
     dtype: torch.dtype
     from_zero: bool
+    grad_enabled: bool
     state_gradients: Tensor | None = None
 
 
 def chunks(num_steps: int, num_last_steps: int, numel_per_step: int) -> list[tuple[int, int]]:
-    """(start, end) of each chunk. Either all of its hidden states are wanted or none; the very last one is no reason to cut."""
+    """(start, end) of each chunk. Either all of its hidden states are wanted or none; a single last one is no reason
+    for another chunk, since its gradient comes in from the end."""
     m = max(1, CHUNK_NUMEL // max(1, numel_per_step))
     first_wanted = 0 if num_last_steps == 1 else num_steps - num_last_steps
     return [
@@ -70,7 +74,7 @@ def forward_pass(
     """
     (B, T), (G, H), n = inputs.shape[:2], W_h.shape, call.num_last_steps
     parts = chunks(T, n, B * G)
-    keep = any(ctx.needs_input_grad)
+    keep = call.grad_enabled and any(ctx.needs_input_grad)
     num_kept = T if keep else max(end - start for start, end in parts)
     shapes = [(num_kept + 1, B, H)] * len(state) + [(num_kept, B, G)] * (G != H)
     flat = workspace.take(shapes, W_h)
@@ -107,7 +111,7 @@ def states_and_gates(buffers: list[Tensor], num_states: int) -> tuple[list[Tenso
 
 
 def differentiable_once(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
-    """A backward pass whose result says so when it is differentiated again. By itself it would count as a constant."""
+    """A backward pass whose results refuse to be differentiated; by themselves they would count as constants."""
 
     @functools.wraps(backward)
     def once(*arguments: Any) -> Gradients:
@@ -128,14 +132,14 @@ class RefuseSecondDerivative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor | None) -> None:
         raise RuntimeError(
-            "the hand-derived backward pass cannot be differentiated again; for second derivatives make the network with "
-            "backward='autograd'"
+            "the hand-derived backward pass cannot be differentiated again; for second derivatives make the network "
+            "with backward='autograd'"
         )
 
 
 @differentiable_once
 def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tensor | None) -> Gradients:
-    """Gradients of ``call`` (none), inputs, W_x, W_h, b and the initial state, from those of what ``forward_pass`` returned."""
+    """Gradients of ``call`` (none), inputs, W_x, W_h, b and initial state, from those of what ``forward_pass`` gave."""
     inputs, W_x, W_h, b, _, *buffers = ctx.saved_tensors
     call, parts = ctx.call, ctx.parts
     states, gates = states_and_gates(buffers, len(d_state))

@@ -1,7 +1,7 @@
 """The steps of ``steps.py`` in compiled code (``fused.cpp``): a third less time, for those who have a C++ compiler.
 
-Compiled at the first use (about ten seconds) and kept in torch's folder for such things, ``TORCH_EXTENSIONS_DIR`` or the
-user's cache.
+Compiled at the first use (about ten seconds) and kept in torch's folder for such things, ``TORCH_EXTENSIONS_DIR`` or
+the user's cache.
 """
 
 import functools
@@ -35,14 +35,21 @@ def load() -> Steps:
     """The compiled steps.
 
     Raises:
-        ValueError: there is no compiler, or it fails.
+        ValueError: there is no compiler, it fails, or what it made cannot be loaded.
     """
     command = [os.environ.get("CXX", "c++"), *flags()]
     key = hashlib.sha256("\0".join([SOURCE.read_text(), torch.__version__, platform.machine(), *command]).encode())
     library = cache_dir() / f"palimpsest_{key.hexdigest()[:16]}.so"
     if not library.exists():
         build(command, library)
-    torch.ops.load_library(library)
+    try:
+        torch.ops.load_library(library)
+    except OSError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ValueError(
+            f"fused is true, but {library} cannot be loaded: {reason}; remove it to have it compiled anew, "
+            "or leave fused false"
+        ) from None
     ops = torch.ops.palimpsest
     return Steps(Cell(ops.rnn_forward, ops.rnn_backward), Cell(ops.lstm_forward, ops.lstm_backward))
 

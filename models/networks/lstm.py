@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.bptt import LSTMFunction
+from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -63,6 +63,7 @@ class LSTM(HandwrittenNetwork):
         input_scale: standard deviation of the entries of ``W_x`` at the start, for ``orthogonal``.
         forget_bias: value of ``b_f`` at the start, for ``orthogonal``; above 0 the cell begins by keeping what it has
             (Gers, Schmidhuber and Cummins 2000).
+        backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
     """
@@ -116,7 +117,7 @@ class LSTM(HandwrittenNetwork):
             g_pre, ifo_pre = pre.split((H, 3 * H), dim=1)
             g = torch.tanh(g_pre)
             i, f, o = torch.sigmoid(ifo_pre).chunk(3, dim=1)
-            c = torch.addcmul(c * f, g, i)
+            c = torch.addcmul(c * f, g, i)  # g * i + c * f, rounded as in the backward pass by hand
             h = torch.tanh(c) * o
             history.append(h)
         return history, (h, c)

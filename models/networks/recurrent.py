@@ -4,7 +4,7 @@ Legend: B batch, T time steps, I input features, H hidden units, K classes, G ga
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,13 @@ class HandwrittenNetwork(nn.Module):
         input_size: features of ``x_t``, I; for digits, the number of different ones.
         hidden_size: features of ``h_t``, H.
         output_size: classes, K.
-        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own over a readable loop: slower,
-            but it can be differentiated twice. Both give the same outputs and gradients.
-        fused: take the steps of ``bptt`` in compiled code (``fused.py``), float32 and float64 on a CPU; needs a C++
-            compiler, and half a minute the first time. Results differ by rounding.
+        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own over a readable loop:
+            slower, but it can be differentiated twice. Both give the same outputs and gradients.
+        use_fused: take the steps of ``bptt`` in compiled code (``fused.py``), in float32 and float64 on a CPU; needs
+            a C++ compiler, and a quarter of a minute the first time. Results differ by rounding.
     Raises:
-        ValueError: one of the sizes is below 1; ``fused`` without ``bptt``, or where nothing can be compiled.
+        ValueError: one of the sizes is below 1; no such ``backward``; ``fused`` without ``bptt``, or where nothing
+            can be compiled.
     """
 
     W_ph: nn.Parameter
@@ -38,19 +39,23 @@ class HandwrittenNetwork(nn.Module):
     num_states: int
     """1 if the state is h, 2 if it is (h, c)."""
 
-    def __init__(self, input_size: int, hidden_size: int, output_size: int, backward: Backward, fused_steps: bool) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, output_size: int, backward: Backward, use_fused: bool
+    ) -> None:
         super().__init__()
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
-        if fused_steps and backward != "bptt":
+        if backward not in get_args(Backward):
+            raise ValueError(f"backward is {backward!r}; expected 'bptt' or 'autograd'")
+        if use_fused and backward != "bptt":
             raise ValueError(f"fused is true with backward {backward!r}; it is a way to run 'bptt'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.output_size = output_size
         self.backward = backward
-        self.fused = fused_steps
-        if fused_steps:
+        self.fused = use_fused
+        if use_fused:
             fused.load()  # what is missing is said before training begins
         self.W_ph = nn.Parameter(torch.empty(output_size, hidden_size))
         self.b_p = nn.Parameter(torch.empty(output_size))
@@ -76,18 +81,17 @@ class HandwrittenNetwork(nn.Module):
         hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
         return self.readout(hidden_states), state
 
-    def hidden_states(
-        self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None
-    ) -> tuple[Tensor, Any]:
+    def hidden_states(self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None) -> tuple[Tensor, Any]:
         """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
         self.check_inputs(inputs, num_last_steps)
         start = self.initial_state(inputs, state)
         if self.backward == "bptt":
-            hidden_states, *final = self.by_hand(inputs, start, num_last_steps or inputs.shape[1], state is None)
+            hidden_states, *final_list = self.by_hand(inputs, start, num_last_steps or inputs.shape[1], state is None)
+            final = tuple(final_list)
         else:
             history, final = self.unroll(inputs, *start)
             hidden_states = torch.stack(history[-(num_last_steps or 0) :], dim=1)
-        return hidden_states, final[0] if self.num_states == 1 else tuple(final)
+        return hidden_states, final[0] if self.num_states == 1 else final
 
     def hidden_state_gradients(
         self,
@@ -98,11 +102,13 @@ class HandwrittenNetwork(nn.Module):
     ) -> Tensor:
         """``dL/dh_t`` for every time step t = 1 ... T, where L is ``loss(logits)``: how far back the loss reaches.
 
-        It is the whole derivative: through ``p_t`` and through all later steps. ``bptt`` reads it off its backward pass. The
-        gradients of the parameters are left alone. Gradients below 8e-34 (float32) count as zero.
+        It is the whole derivative: through ``p_t`` and through all later steps. ``bptt`` reads it off its backward
+        pass. The gradients of the parameters are left alone. Gradients below 8e-34 (float32) count as zero.
 
         Args:
-            inputs, state, num_last_steps: as for ``forward``.
+            inputs: as for ``forward``.
+            state: as for ``forward``.
+            num_last_steps: as for ``forward``.
             loss: from the logits (B, n, K) to a number.
         Shape:
             returns: (B, T, H).
@@ -144,7 +150,7 @@ class HandwrittenNetwork(nn.Module):
         else:
             product_dtype = dtype
         steps = fused.load() if self.fused and fused.serves(device, dtype) else PLAIN
-        call = Call(steps, n, product_dtype, from_zero, state_gradients)
+        call = Call(steps, n, product_dtype, from_zero, torch.is_grad_enabled(), state_gradients)
         return self.function.apply(call, inputs, *weights, *state)
 
     def num_parameters(self) -> dict[str, int]:
@@ -158,8 +164,7 @@ class HandwrittenNetwork(nn.Module):
         return hidden_states @ self.W_ph.t() + self.b_p
 
     def check_inputs(self, inputs: Tensor, num_last_steps: int | None) -> None:
-        """Raise a ValueError unless ``inputs`` are digits (B, T) int64 or floats (B, T, I) with the steps asked for."""
-        dtype = self.W_ph.dtype
+        """Raise a ValueError unless ``inputs`` are digits (B, T) int64 or floats (B, T, I) with n steps."""
         if inputs.dtype == torch.int64 and inputs.dim() == 2:
             fits = True
         else:
@@ -167,7 +172,7 @@ class HandwrittenNetwork(nn.Module):
         if not fits:
             raise ValueError(
                 f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; "
-                f"expected int64 (B, T) or {dtype} (B, T, {self.input_size})"
+                f"expected int64 (B, T) or floating point (B, T, {self.input_size}) of {self.W_ph.dtype}"
             )
         num_steps = inputs.shape[1]
         if num_steps == 0:
@@ -193,7 +198,7 @@ class HandwrittenNetwork(nn.Module):
             if tuple(part.shape) != expected or not self.fits(part):
                 raise ValueError(
                     f"the initial state is {part.dtype} of shape {tuple(part.shape)}; "
-                    f"expected {self.W_ph.dtype} (B, H) = {expected}"
+                    f"expected (B, H) = {expected} of {self.W_ph.dtype}"
                 )
         return parts
 
@@ -202,4 +207,3 @@ class HandwrittenNetwork(nn.Module):
         if torch.is_autocast_enabled(tensor.device.type):
             return tensor.is_floating_point()
         return tensor.dtype == self.W_ph.dtype
-

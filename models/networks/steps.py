@@ -1,10 +1,10 @@
 """What both passes through time do step by step, in plain torch (``fused.cpp`` is the same, compiled).
 
-Derived in docs/derivations/bptt.md, whose numbers (B1) ... (B9) stand beside the lines. Everything works in place, on one chunk of
-m time steps, time first.
+Derived in docs/derivations/bptt.md, whose numbers (B1) ... (B9) stand beside the lines. Everything works in place, on
+one chunk of m time steps, time first.
 
-Legend: B batch, m steps of the chunk, I input features, H hidden units, G gates times H (H for the vanilla RNN, 4H for the
-LSTM, in the order g, i, f, o). ``a`` is what the squashing functions are given, ``delta`` is dL/da.
+Legend: B batch, m steps of the chunk, I input features, H hidden units, G gates times H (H for the vanilla RNN, 4H
+for the LSTM, in the order g, i, f, o). ``a`` is what the squashing functions are given, ``delta`` is dL/da.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 STEPS_TO_SUBNORMAL = 8
-"""So often it is looked whether a gradient has vanished: one that shrinks to a quarter at each step is caught in time."""
+"""So often it is looked whether a gradient has vanished: one that shrinks to a quarter at each step is caught
+in time."""
 
 # In torch since long, but without a public name: (grad, y, grad_input=out).
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # grad * (1 - y^2)
@@ -24,15 +25,16 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # grad * y * (1 -
 class Cell(NamedTuple):
     """The steps of one network.
 
-    ``forward(a, h, [c,] W_t, table, ids, from_zero)``: ``a`` (m, B, G) becomes the gates; the RNN has no buffer of its own for
-    them, its ``a`` is ``h[1:]``. ``h`` and ``c`` (m+1, B, H) hold the state before the chunk, and are filled. What the inputs
-    contribute to ``a`` is row ``ids[t, b]`` of ``table`` (I, G); if both are None it stands in ``a`` already. ``from_zero``
-    says that the state before the chunk is zero.
+    ``forward(a, h, [c,] W_t, table, ids, from_zero)``: ``a`` (m, B, G) becomes the gates; the RNN has no buffer of
+    its own for them, its ``a`` is ``h[1:]``. ``h`` and ``c`` (m+1, B, H) hold the state before the chunk, and are
+    filled. What the inputs contribute to ``a`` is row ``ids[t, b]`` of ``table`` (I, G); if both are None it stands
+    in ``a`` already. ``from_zero`` says that the state before the chunk is zero.
 
-    ``backward(gates, [c,] dh, [dc,] delta, W, incoming, vanished, to_start)``: ``dh`` (m+1, B, H) holds dL/dh after the
-    chunk, and is filled backwards, the one before the chunk only if ``to_start``; its steps may share their memory. ``dc``
-    (B, H) goes from dL/dc after the chunk to that before it. ``delta`` (m, B, G) is filled. ``incoming`` (m, B, H), or None,
-    is what the loss sends into each h directly. Gradients below ``vanished`` count as zero.
+    ``backward(gates, [c,] dh, [dc,] delta, W, incoming, vanished, to_start)``: ``dh`` (m+1, B, H) holds dL/dh after
+    the chunk, and is filled backwards, the one before the chunk only if ``to_start``; its steps may share their
+    memory. ``dc`` (B, H) goes from dL/dc after the chunk to that before it. ``delta`` (m, B, G) is filled.
+    ``incoming`` (m, B, H), or None, is what the loss sends into each h directly. Gradients below ``vanished`` count
+    as zero.
 
     Matrices are multiplied in the dtype of ``W``.
     """
@@ -46,9 +48,7 @@ class Steps(NamedTuple):
     lstm: Cell
 
 
-def rnn_forward(
-    a: Tensor, h: Tensor, W_t: Tensor, table: Tensor | None, ids: Tensor | None, from_zero: bool
-) -> None:
+def rnn_forward(a: Tensor, h: Tensor, W_t: Tensor, table: Tensor | None, ids: Tensor | None, from_zero: bool) -> None:
     look_up(table, ids, a)
     hs = h.unbind(0)
     for t in range(len(a)):

@@ -6,8 +6,8 @@ Legend: B batch, T time steps, I input features, H hidden units, K classes, n la
 import torch
 from torch import Tensor, nn
 
-from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.bptt import VanillaRNNFunction
+from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -28,6 +28,7 @@ class VanillaRNN(HandwrittenNetwork):
         initialization: ``orthogonal`` (``W_hh`` orthogonal, ``W_hx`` normal with ``input_scale``, biases 0) or
             ``uniform`` (everything as in ``torch.nn.RNN``).
         input_scale: standard deviation of the entries of ``W_hx`` at the start, for ``orthogonal``.
+        backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
     """

@@ -1,8 +1,8 @@
 """Memory for the passes through time, used again by the next step.
 
-Fresh memory costs time: the system hands it out page by page, each page zeroed at the first touch. A training step at T = 100
-needs 40 MB; asking anew for them at every step made it a tenth slower, at T = 300 a fifth (two cores, Linux).
-On a GPU torch's own allocator does the same already.
+Fresh memory costs time: the system hands it out page by page, each page zeroed at the first touch. A training step
+at T = 100 needs 40 MB; asking anew for them at every step made it a tenth slower, at T = 300 a fifth (two cores,
+Linux). On a GPU torch's own allocator does the same already.
 """
 
 import bisect
@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 _free: list[torch.UntypedStorage] = []
-"""Blocks that were given back and not taken again, the smallest first: one for activations, one for a backward pass."""
+"""Blocks that were given back and not taken again, the smallest first: one for activations, one for a backward
+pass."""
 MOST_FREE = 2
 
 
 def take(shapes: Sequence[Sequence[int]], like: Tensor) -> Tensor:
     """A flat, uninitialized tensor with room for ``shapes``, of the dtype and device of ``like``.
 
-    Its memory is taken again as soon as the tensor itself is gone: whoever needs the memory has to hold the tensor, not
-    only what ``carve`` made of it.
+    Its memory is taken again as soon as the tensor itself is gone: whoever needs the memory has to hold the tensor,
+    not only what ``carve`` made of it.
     """
     numel = sum(_room(shape) for shape in shapes)
     if like.device.type != "cpu":
@@ -34,7 +35,7 @@ def take(shapes: Sequence[Sequence[int]], like: Tensor) -> Tensor:
     else:
         del _free[-1:]  # it has become too small, and the new one will take its place
         storage = torch.empty(num_bytes, dtype=torch.uint8).untyped_storage()
-    flat = like.new_empty(0).set_(storage, 0, (numel,))
+    flat = like.new_empty(0).set_(storage, 0, (numel,), (1,))
     weakref.finalize(flat, _give_back, storage).atexit = False
     return flat
 

@@ -1,0 +1,380 @@
+"""The backward passes by hand against autograd over the readable loop, against finite differences, and against misuse."""
+
+import gc
+import shutil
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.networks import LSTM, VanillaRNN, bptt, workspace
+
+I, H, K = 5, 4, 7  # noqa: E741
+NETWORKS = [VanillaRNN, LSTM]
+BY_HAND = [
+    pytest.param({}, id="plain"),
+    pytest.param(
+        {"fused": True},
+        id="fused",
+        marks=pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler"),
+    ),
+]
+
+
+@pytest.fixture(params=[None, 3], ids=["one_chunk", "chunks"])
+def steps_per_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also cut the sequences, which are short here, into chunks of three steps."""
+    if request.param is not None:
+        monkeypatch.setattr(bptt, "chunks", lambda T, n, _: chunks_of(T, n, request.param))
+
+
+chunks = bptt.chunks
+
+
+def chunks_of(num_steps: int, num_last_steps: int, length: int) -> list[tuple[int, int]]:
+    return chunks(num_steps, num_last_steps, bptt.CHUNK_NUMEL // length)
+
+
+def pair(network: Any, options: dict[str, Any], sizes: tuple[int, int, int] = (I, H, K), **kwargs: Any) -> Any:
+    """A network with the backward pass by hand, and its oracle with the same weights."""
+    kwargs.setdefault("initialization", "uniform")
+    ours = network(*sizes, **options, **kwargs)
+    oracle = network(*sizes, backward="autograd", **kwargs)
+    oracle.load_state_dict(ours.state_dict())
+    return ours, oracle
+
+
+def make_state(network: Any, batch_size: int, size: int = H, dtype: torch.dtype = torch.float64) -> Any:
+    h, c = torch.randn(2, batch_size, size, dtype=dtype)
+    return (h.requires_grad_(), c.requires_grad_()) if network is LSTM else h.requires_grad_()
+
+
+def flat(state: Any) -> tuple[Tensor, ...]:
+    return state if isinstance(state, tuple) else (state,)
+
+
+def copy(value: Any) -> Any:
+    """A leaf of its own for each side of a comparison, with the same strides."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        return tuple(copy(v) for v in value)
+    copied = torch.empty_like(value).copy_(value.detach())
+    return copied.requires_grad_(value.requires_grad)
+
+
+def results(
+    network: Any, inputs: Tensor, state: Any, num_last_steps: int | None, use_final: bool
+) -> dict[str, Tensor | None]:
+    """Outputs, and gradients of a loss that weighs each number it sees differently."""
+    inputs, state = copy(inputs), copy(state)
+    logits, final = network(inputs, state, num_last_steps)
+    torch.manual_seed(1)
+    loss = (logits * torch.randn(logits.shape, dtype=logits.dtype)).sum()
+    if use_final:
+        loss = loss + sum((s * torch.randn(s.shape, dtype=s.dtype)).sum() for s in flat(final))
+    network.zero_grad()
+    loss.backward()
+    gradients = {name: p.grad for name, p in network.named_parameters()} | {"inputs": inputs.grad}
+    if state is not None:
+        gradients |= {f"state {k}": s.grad for k, s in enumerate(flat(state))}
+    return {"logits": logits.detach()} | {f"final {k}": s.detach() for k, s in enumerate(flat(final))} | gradients
+
+
+def assert_same(ours: dict[str, Tensor | None], theirs: dict[str, Tensor | None], tolerance: float) -> None:
+    """Each tensor within ``tolerance`` of the other, relative to its norm."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        actual = ours[name]
+        if expected is None or actual is None:
+            assert actual is expected, name
+            continue
+        assert actual.dtype == expected.dtype and actual.shape == expected.shape, name
+        error = (actual.double() - expected.double()).norm() / expected.double().norm().clamp(min=1e-300)
+        assert error <= tolerance, f"{name}: {error}"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("num_steps", [1, 2, 11])
+@pytest.mark.usefixtures("steps_per_chunk")
+def test_equals_autograd(network: Any, options: dict[str, Any], num_steps: int) -> None:
+    ours, oracle = (n.double() for n in pair(network, options))
+    for batch_size in (1, 3):
+        for inputs in (
+            torch.randint(I, (batch_size, num_steps)),
+            torch.randn(batch_size, num_steps, I, dtype=torch.float64, requires_grad=True),
+        ):
+            for state in (None, make_state(network, batch_size)):
+                for num_last_steps in {1, min(4, num_steps), num_steps}:
+                    for use_final in (False, True):
+                        case = (inputs, state, num_last_steps, use_final)
+                        assert_same(results(ours, *case), results(oracle, *case), 1e-10)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_equals_autograd_for_any_sizes(data: st.DataObject) -> None:
+    network = data.draw(st.sampled_from(NETWORKS))
+    sizes = data.draw(st.tuples(*[st.integers(1, 9)] * 3))
+    B, T = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 20))
+    ours, oracle = (n.double() for n in pair(network, data.draw(st.sampled_from([{}, *fused_if_possible()])), sizes))
+    digits = torch.randint(sizes[0], (B, T))
+    case = (digits, make_state(network, B, sizes[1]), data.draw(st.integers(1, T)), data.draw(st.booleans()))
+    assert_same(results(ours, *case), results(oracle, *case), 1e-10)
+
+
+def fused_if_possible() -> list[dict[str, Any]]:
+    return [{"fused": True}] if shutil.which("c++") else []
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_threads_share_a_batch(network: Any, options: dict[str, Any]) -> None:
+    torch.set_num_threads(3)
+    ours, oracle = pair(network, options, (I, 33, K))
+    case = (torch.randint(I, (70, 9)), make_state(network, 70, 33, torch.float32), 9, True)
+    assert_same(results(ours, *case), results(oracle, *case), 2e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("initialization", ["uniform", "orthogonal"])
+def test_float32_over_300_steps(network: Any, initialization: str) -> None:
+    ours, oracle = pair(network, {}, (10, 64, 10), initialization=initialization)
+    case = (torch.randint(10, (16, 300)), None, 1, False)
+    assert_same(results(ours, *case), results(oracle, *case), 1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND[1:])
+def test_float32_over_300_steps_fused(network: Any, options: dict[str, Any]) -> None:
+    # From orthogonal weights and noise, 300 steps make any two roundings differ by 1e-3, torch's own two included.
+    ours, oracle = pair(network, options, (10, 64, 10))
+    case = (torch.randint(10, (16, 300)), None, None, False)
+    assert_same(results(ours, *case), results(oracle, *case), 1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_gradcheck(network: Any, options: dict[str, Any]) -> None:
+    net = network(2, 3, 2, initialization="uniform", **options).double()
+    names = [name for name, _ in net.named_parameters()]
+
+    def outputs(inputs: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        state = (h, c) if network is LSTM else h
+        logits, final = torch.func.functional_call(net, dict(zip(names, parameters, strict=True)), (inputs, state, 2))
+        return logits, *flat(final)
+
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    h, c = (torch.randn(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(outputs, (x, h, c, *net.parameters()))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_tensors_that_are_not_contiguous(network: Any, options: dict[str, Any]) -> None:
+    ours, oracle = (n.double() for n in pair(network, options))
+    digits = torch.randint(I, (2 * 6, 3)).t()[:, ::2]
+    floats = torch.randn(6, 3, 2 * I, dtype=torch.float64).transpose(0, 1)[:, :, ::2]
+    h, c = torch.randn(2, H, 3, dtype=torch.float64).transpose(1, 2)
+    for inputs in (digits, floats):
+        for state in (None, (h, c) if network is LSTM else h):
+            outputs = [net(inputs, state)[0] for net in (ours, oracle)]
+            torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-12)
+            weights = torch.randn(7, 6, 3, dtype=torch.float64).permute(2, 1, 0)
+            gradients = [
+                torch.autograd.grad(output, list(net.parameters()), weights)
+                for net, output in zip((ours, oracle), outputs, strict=True)
+            ]
+            torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_only_what_is_asked_for(network: Any, options: dict[str, Any]) -> None:
+    ours, oracle = (n.double() for n in pair(network, options))
+    names = [name for name, _ in ours.named_parameters()]
+    floats = torch.randn(3, 6, I, dtype=torch.float64)
+    for inputs in (torch.randint(I, (3, 6)), floats, floats.clone().requires_grad_()):
+        for wanted in ([], *([name] for name in names), names[:3]):
+            if not wanted and not inputs.requires_grad:
+                continue
+            for net in (ours, oracle):
+                for name, parameter in net.named_parameters():
+                    parameter.requires_grad_(name in wanted)
+                    parameter.grad = None
+            case = (inputs, None, None, False)
+            assert_same(results(ours, *case), results(oracle, *case), 1e-10)
+            assert [name for name, p in ours.named_parameters() if p.grad is not None] == wanted
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_autocast_multiplies_in_bfloat16_and_keeps_the_rest(network: Any, options: dict[str, Any]) -> None:
+    ours, oracle = pair(network, options, (10, 32, 10))
+    for inputs in (torch.randint(10, (8, 40)), torch.randn(8, 40, 10, requires_grad=True)):
+        exact = results(ours, inputs, None, None, False)
+        for net in (ours, oracle):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                rough = results(net, inputs, None, None, False)
+            assert rough["logits"].dtype == torch.float32 == rough["W_ph"].dtype
+            assert_same(
+                {k: v for k, v in rough.items() if "final" not in k},
+                {k: v for k, v in exact.items() if "final" not in k},
+                2e-2,
+            )
+            assert not torch.equal(rough["logits"], exact["logits"])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_bfloat16_parameters(network: Any, options: dict[str, Any]) -> None:
+    ours, oracle = (n.bfloat16() for n in pair(network, options, (10, 32, 10)))
+    case = (torch.randint(10, (8, 40)), None, None, False)
+    assert_same(results(ours, *case), results(oracle, *case), 3e-2)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_a_second_derivative_is_refused(network: Any, options: dict[str, Any]) -> None:
+    net, oracle = pair(network, options)
+    digits = torch.randint(I, (2, 3))
+    parameters = list(net.parameters())
+    gradients = torch.autograd.grad(net(digits)[0].sum(), parameters, create_graph=True)
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        if parameter is not net.W_ph and parameter is not net.b_p:
+            with pytest.raises(RuntimeError, match="cannot be differentiated again.*backward='autograd'"):
+                gradient.sum().backward(retain_graph=True)
+    first = torch.autograd.grad(oracle(digits)[0].sum(), list(oracle.parameters()), create_graph=True)
+    sum(g.sum() for g in first).backward()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any]) -> None:
+    """Memory is used again, but never while a pass, a result or a carried state needs it."""
+    ours, oracle = (n.double() for n in pair(network, options))
+    batches = [torch.randint(I, (3, T)) for T in (6, 9, 4)]
+    collected: list[list[Tensor]] = []
+    for net in (ours, oracle):
+        outputs, state = [], None
+        for digits in batches:  # each goes on where the one before it stopped
+            logits, state = net(digits, state)
+            outputs.append(logits)
+        kept = [logits.detach().clone() for logits in outputs]
+        gradients = []
+        for logits in (outputs[2], outputs[0], outputs[2], outputs[1]):
+            gradients += torch.autograd.grad(logits.square().sum(), list(net.parameters()), retain_graph=True)
+            net(batches[1])[0].sum().backward()
+        torch.testing.assert_close([logits.detach() for logits in outputs], kept, rtol=0, atol=0)
+        collected.append([*kept, *flat(state), *gradients])
+    torch.testing.assert_close(*collected, rtol=1e-9, atol=1e-12)
+
+
+def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[torch.UntypedStorage] = []
+    monkeypatch.setattr(workspace, "_free", blocks)
+    net = LSTM(I, H, K)
+
+    def step(num_steps: int) -> None:
+        net(torch.randint(I, (3, num_steps)))[0].sum().backward()
+        gc.collect()
+
+    step(20)
+    addresses = {block.data_ptr() for block in blocks}
+    for num_steps in (20, 5, 20):
+        step(num_steps)
+        assert {block.data_ptr() for block in blocks} == addresses
+    for num_steps in range(21, 40):
+        step(num_steps)
+    assert len(blocks) <= workspace.MOST_FREE
+    waiting = [net(torch.randint(I, (3, 30)))[0] for _ in range(4)]
+    assert len(blocks) <= 1
+    del waiting
+    gc.collect()
+    assert len(blocks) <= workspace.MOST_FREE
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.usefixtures("steps_per_chunk")
+def test_without_gradients_one_chunk_is_kept(
+    network: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, oracle = (n.double() for n in pair(network, options))
+    digits = torch.randint(I, (3, 11))
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            for num_last_steps in (1, 4, None):
+                torch.testing.assert_close(
+                    ours(digits, None, num_last_steps), oracle(digits, None, num_last_steps), rtol=1e-10, atol=1e-12
+                )
+    longest: list[int] = []
+    take = workspace.take
+    monkeypatch.setattr(workspace, "take", lambda shapes, like: longest.append(shapes[0][0]) or take(shapes, like))
+    monkeypatch.setattr(bptt, "chunks", lambda T, n, _: chunks_of(T, n, 3))
+    with torch.no_grad():
+        ours(digits, num_last_steps=1)
+    assert longest == [3 + 1]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", [*BY_HAND, pytest.param({"backward": "autograd"}, id="autograd")])
+@pytest.mark.parametrize("num_last_steps", [1, 3, None])
+@pytest.mark.usefixtures("steps_per_chunk")
+def test_hidden_state_gradients(network: Any, options: dict[str, Any], num_last_steps: int | None) -> None:
+    """Against autograd through a chain of one-step calls, whose hidden states it is asked about."""
+    net = pair(network, options)[0].double()
+    oracle = network(I, H, K, backward="autograd").double()
+    oracle.load_state_dict(net.state_dict())
+    state = make_state(network, 3)
+    digits, T = torch.randint(I, (3, 8)), 8
+
+    def loss(logits: Tensor) -> Tensor:
+        return (logits * torch.arange(logits.numel()).view(logits.shape)).sum()
+
+    hidden, logits, carried = [], [], state
+    for t in range(T):
+        _, carried = oracle(digits[:, t : t + 1], carried)
+        hidden.append(flat(carried)[0])
+        logits.append(oracle.readout(hidden[-1]))
+    wanted = torch.stack(logits[T - (num_last_steps or T) :], dim=1)
+    expected = torch.stack(torch.autograd.grad(loss(wanted), hidden), dim=1)
+
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with context():
+            actual = net.hidden_state_gradients(digits, loss, state, num_last_steps)
+        assert actual.shape == (3, T, H)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    assert all(parameter.grad is None for parameter in net.parameters())
+    for parameter in net.parameters():
+        parameter.requires_grad_(False)
+    torch.testing.assert_close(
+        net.hidden_state_gradients(digits, loss, state, num_last_steps), expected, rtol=1e-9, atol=1e-12
+    )
+    with pytest.raises(ValueError, match=r"the loss has shape \(3, 8, 7\); expected a single number"):
+        net.hidden_state_gradients(digits, lambda logits: logits)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
+def test_a_gradient_that_vanishes_becomes_zero_and_not_subnormal(network: Any, options: dict[str, Any]) -> None:
+    net, _ = pair(network, options, (10, 16, 10))
+    gradients = net.hidden_state_gradients(torch.randint(10, (4, 400)), lambda p: p.sum(), num_last_steps=1).abs()
+    assert gradients[:, -1].min() > 0 and gradients[:, 0].max() == 0
+    subnormal = (gradients > 0) & (gradients < torch.finfo(torch.float32).tiny)
+    assert not subnormal.any()
+    exact = net.double().hidden_state_gradients(torch.randint(10, (4, 400)), lambda p: p.sum(), num_last_steps=1)
+    assert 0 < exact[:, 0].abs().max() < 1e-34
+
+
+def test_chunks_cover_every_step_once() -> None:
+    for T in range(1, 12):
+        for n in range(1, T + 1):
+            parts = chunks_of(T, n, 3)
+            assert [t for start, end in parts for t in range(start, end)] == list(range(T))
+            assert n == 1 or all(end <= T - n or start >= T - n for start, end in parts)
+            assert all(0 < end - start <= 3 for start, end in parts)

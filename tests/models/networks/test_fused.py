@@ -1,0 +1,95 @@
+"""The compiled steps are made once, and what is missing is said in one line. Their results: test_bptt.py."""
+
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.networks import LSTM, VanillaRNN, fused
+
+NETWORKS = [VanillaRNN, LSTM]
+
+
+@pytest.fixture
+def nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    fused.load.cache_clear()
+    yield tmp_path / "extensions"
+    fused.load.cache_clear()
+
+
+def compiler(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_without_a_compiler(
+    network: Any, nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    with pytest.raises(
+        ValueError, match=r"no-such-compiler cannot be run: .*; install g\+\+ or clang\+\+.* leave fused false"
+    ) as error:
+        network(5, 4, 7, fused=True)
+    assert "\n" not in str(error.value)
+    network(5, 4, 7)(torch.zeros(2, 3, dtype=torch.int64))
+
+
+def test_a_compiler_that_fails(nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", compiler(tmp_path / "c++", "echo 'fused.cpp:1: fatal error: no ATen' >&2; exit 1"))
+    with pytest.raises(ValueError, match="fails: fused.cpp:1: fatal error: no ATen; install") as error:
+        LSTM(5, 4, 7, fused=True)
+    assert "\n" not in str(error.value)
+    assert list(nothing_compiled.iterdir()) == []
+
+
+def test_a_library_that_cannot_be_loaded(
+    nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", compiler(tmp_path / "c++", 'while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'))
+    with pytest.raises(
+        ValueError, match=r"palimpsest_\w+\.so cannot be loaded: .*; remove it.* leave fused false"
+    ) as error:
+        LSTM(5, 4, 7, fused=True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused.load()
+    libraries = {path: path.stat().st_mtime_ns for path in fused.cache_dir().glob("palimpsest_*.so")}
+    fused.load.cache_clear()
+    fused.load()
+    assert {path: path.stat().st_mtime_ns for path in fused.cache_dir().glob("palimpsest_*.so")} == libraries
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
+    with pytest.raises(ValueError, match="fused is true with backward 'autograd'; it is a way to run 'bptt'"):
+        network(5, 4, 7, backward="autograd", fused=True)
+
+
+@pytest.mark.parametrize("value", ["by_hand", "", None])
+def test_a_backward_pass_that_does_not_exist(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"backward is .*; expected 'bptt' or 'autograd'"):
+        LSTM(5, 4, 7, backward=value)
+
+
+def test_the_command_line_says_it_in_one_line(
+    command: Any,
+    nothing_compiled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    assert command("fit", "--model.fused", "true") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ") and "no-such-compiler" in line and "leave fused false" in line
+    assert command("fit", "--model.backward", "by_hand") == 2
