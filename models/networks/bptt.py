@@ -91,8 +91,8 @@ def forward_pass(
             for buffer, before in zip(states, state, strict=True):
                 buffer[first].copy_(before)
         from_zero = call.from_zero and start == 0
-        chunk = [buffer[first : last + 1] for buffer in states]
-        cell.forward(a[first:last], *chunk, W_t, *x.project(start, end, a[first:last]), from_zero)
+        chunk, a_chunk = [buffer[first : last + 1] for buffer in states], a[first:last]
+        cell.forward(a_chunk, *chunk, W_t, *x.project(start, end, a_chunk), from_zero)
         state = [buffer[-1] for buffer in chunk]
         wanted = max(start, T - n)
         if wanted < end:
@@ -115,10 +115,10 @@ def differentiable_once(backward: Callable[..., Gradients]) -> Callable[..., Gra
 
     @functools.wraps(backward)
     def once(*arguments: Any) -> Gradients:
+        if not torch.is_grad_enabled():  # that is, unless create_graph=True
+            return backward(*arguments)
         with torch.no_grad():
             gradients = backward(*arguments)
-        if not torch.is_grad_enabled():  # that is, unless create_graph=True
-            return gradients
         return RefuseSecondDerivative.apply(*(g if g is None else g.detach().requires_grad_() for g in gradients))
 
     return once
@@ -181,7 +181,7 @@ def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tenso
 
 
 class VanillaRNNFunction(torch.autograd.Function):
-    """Equation 1 over all time steps: ``apply(call, inputs, W_hx, W_hh, b_h, h_0) -> hidden (B, n, H), h_T``."""
+    """Equation 1 over all steps: ``apply(call, inputs, W_hx, W_hh, b_h, h_0) -> hidden (B, n, H), h_T``."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -194,7 +194,7 @@ class VanillaRNNFunction(torch.autograd.Function):
 
 
 class LSTMFunction(torch.autograd.Function):
-    """Equations 4-9 over all time steps: ``apply(call, inputs, W_x, W_h, b, h_0, c_0) -> hidden (B, n, H), h_T, c_T``."""
+    """Equations 4-9 over all steps: ``apply(call, inputs, W_x, W_h, b, h_0, c_0) -> hidden (B, n, H), h_T, c_T``."""
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:

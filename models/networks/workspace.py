@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 _free: list[torch.UntypedStorage] = []
-"""Blocks that were given back and not taken again, the smallest first: one for activations, one for a backward
-pass."""
+"""Blocks that were given back and not taken again, the smallest first: one for activations, one for a backward pass."""
 MOST_FREE = 2
+_lent: set[weakref.ref[Tensor]] = set()
+"""What watches over the tensors that blocks were lent to."""
 
 
 def take(shapes: Sequence[Sequence[int]], like: Tensor) -> Tensor:
     """A flat, uninitialized tensor with room for ``shapes``, of the dtype and device of ``like``.
 
-    Its memory is taken again as soon as the tensor itself is gone: whoever needs the memory has to hold the tensor,
-    not only what ``carve`` made of it.
+    Its memory is taken again as soon as the tensor itself is gone: whoever needs the memory has to hold the tensor, not
+    only what ``carve`` made of it.
     """
     numel = sum(_room(shape) for shape in shapes)
     if like.device.type != "cpu":
@@ -36,22 +37,27 @@ def take(shapes: Sequence[Sequence[int]], like: Tensor) -> Tensor:
         del _free[-1:]  # it has become too small, and the new one will take its place
         storage = torch.empty(num_bytes, dtype=torch.uint8).untyped_storage()
     flat = like.new_empty(0).set_(storage, 0, (numel,), (1,))
-    weakref.finalize(flat, _give_back, storage).atexit = False
+
+    def give_back(watcher: weakref.ref[Tensor]) -> None:
+        _lent.discard(watcher)
+        bisect.insort(_free, storage, key=torch.UntypedStorage.nbytes)
+        if len(_free) > MOST_FREE:
+            del _free[0]
+
+    _lent.add(weakref.ref(flat, give_back))
     return flat
 
 
 def carve(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Views of ``flat``, one for each shape, the same for the same shapes."""
-    sizes = [_room(shape) for shape in shapes]
-    parts = flat.split(sizes)
-    return [part[: math.prod(shape)].view(tuple(shape)) for part, shape in zip(parts, shapes, strict=True)]
+    """Contiguous views of ``flat``, one for each shape."""
+    parts, offset = [], 0
+    for shape in shapes:
+        strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+        parts.append(flat.as_strided(tuple(shape), strides, offset))
+        offset += _room(shape)
+    return parts
 
 
 def _room(shape: Sequence[int]) -> int:
     """Elements for ``shape``, rounded up so that the next part begins at a full cache line, whatever the dtype."""
     return -(-math.prod(shape) // 64) * 64
-
-
-def _give_back(storage: torch.UntypedStorage) -> None:
-    bisect.insort(_free, storage, key=torch.UntypedStorage.nbytes)
-    del _free[: len(_free) - MOST_FREE]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.vendor import TORCH_ORDER, vendor
 from models.networks import LSTM, VanillaRNN
-from tests.models.networks.reference import TORCH_ORDER, reference
 
 B, T, I, H, K = 3, 6, 5, 4, 7  # noqa: E741
 NETWORKS = [VanillaRNN, LSTM]
@@ -36,7 +36,7 @@ def as_theirs(state: Any) -> Any:
 @pytest.mark.parametrize("given_state", [False, True])
 def test_equals_torch_in_outputs_and_gradients(network: Any, given_state: bool) -> None:
     ours = make(network)
-    theirs = reference(ours)
+    theirs = vendor(ours)
     inputs = torch.randn(B, T, I, dtype=torch.float64)
     x_ours, x_theirs = inputs.clone().requires_grad_(), inputs.clone().requires_grad_()
     state = random_state(network) if given_state else None

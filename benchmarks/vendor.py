@@ -9,7 +9,7 @@ TORCH_ORDER = "ifgo"
 """The order of the gates in ``torch.nn.LSTM``'s weights; ours is that of the equations."""
 
 
-def reference(ours: LSTM | VanillaRNN) -> nn.LSTM | nn.RNN:
+def vendor(ours: LSTM | VanillaRNN) -> nn.LSTM | nn.RNN:
     """``torch.nn.LSTM`` or ``torch.nn.RNN`` with the weights of ``ours``; it has two biases, of which one is zero."""
     dtype = ours.W_ph.dtype
     if isinstance(ours, LSTM):
@@ -23,6 +23,6 @@ def reference(ours: LSTM | VanillaRNN) -> nn.LSTM | nn.RNN:
         weights = [ours.W_hx, ours.W_hh, ours.b_h]
     with torch.no_grad():
         for name, weight in zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"), weights, strict=True):
-            getattr(theirs, name).copy_(weight)
-        theirs.bias_hh_l0.zero_()
+            theirs.get_parameter(name).copy_(weight)
+        theirs.get_parameter("bias_hh_l0").zero_()
     return theirs
