@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/lstm_T20.yaml
+BENCH ?= fit_overhead
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,8 @@ lint: .venv/installed-dev ## check style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: install ## measure what the training loop costs
-	$(RUN) -m benchmarks.fit_overhead $(ARGS)
+bench: install ## measure what the training loop costs; BENCH=networks: how fast the networks are
+	$(RUN) -m benchmarks.$(BENCH) $(ARGS)
 
 tensorboard: install ## watch the runs in a browser
 	.venv/bin/tensorboard --logdir runs
