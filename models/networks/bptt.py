@@ -176,7 +176,7 @@ def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tenso
             add_product(d_W_h, delta[first:].view(-1, G).t(), h_before, beta=float(end < T))
         x.add_gradients(start, end, delta.view(-1, G))  # (B9)
     d_inputs, d_W_x, d_b = x.gradients()
-    d_h_0 = dh[0].clone() if wants["h_0"] else None
+    d_h_0 = dh[0] if wants["h_0"] else None
     return None, d_inputs, d_W_x, d_W_h, d_b, d_h_0, *d_c
 
 
