@@ -66,9 +66,16 @@ def chunks(num_steps: int, num_last_steps: int, numel_per_step: int) -> list[tup
 
 
 def forward_pass(
-    ctx: Any, cell: Cell, call: Call, inputs: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, state: Sequence[Tensor]
+    ctx: Any,
+    cell: Cell,
+    call: Call,
+    inputs: Tensor,
+    W_x: Tensor,
+    W_h: Tensor,
+    b: Tensor,
+    start_state: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
-    """Hidden states of the last n steps (B, n, H), and the final state: (h,) or (h, c), as ``state``.
+    """Hidden states of the last n steps (B, n, H), and the final state: (h,) or (h, c), as the initial one.
 
     All activations are kept if there will be a backward pass, otherwise those of one chunk.
     """
@@ -76,10 +83,10 @@ def forward_pass(
     parts = chunks(T, n, B * G)
     keep = call.grad_enabled and any(ctx.needs_input_grad)
     num_kept = T if keep else max(end - start for start, end in parts)
-    shapes = [(num_kept + 1, B, H)] * len(state) + [(num_kept, B, G)] * (G != H)
-    flat = workspace.take(shapes, W_h)
-    buffers = workspace.carve(flat, shapes)
-    states, a = states_and_gates(buffers, len(state))
+    shapes = [(num_kept + 1, B, H)] * len(start_state) + [(num_kept, B, G)] * (G != H)
+    buffers = workspace.take(shapes, W_h)
+    states, a = states_and_gates(buffers, len(start_state))
+    state = list(start_state)
     x = projection(inputs, W_x, b, call.dtype)
     x.prepare()
     W_t = W_h.t().to(call.dtype)
@@ -98,7 +105,7 @@ def forward_pass(
         if wanted < end:
             hidden[:, wanted - (T - n) : end - (T - n)] = chunk[0][1 + wanted - start :].transpose(0, 1)
     if keep:
-        ctx.save_for_backward(inputs, W_x, W_h, b, flat, *buffers)
+        ctx.save_for_backward(inputs, W_x, W_h, b, *start_state, *buffers)
         ctx.call, ctx.parts = call, parts
         ctx.set_materialize_grads(False)
     return hidden, *(s.clone() for s in state)
@@ -114,20 +121,21 @@ def differentiable_once(backward: Callable[..., Gradients]) -> Callable[..., Gra
     """A backward pass whose results refuse to be differentiated; by themselves they would count as constants."""
 
     @functools.wraps(backward)
-    def once(*arguments: Any) -> Gradients:
+    def once(ctx: Any, cell: Cell, *d_outputs: Tensor | None) -> Gradients:
         if not torch.is_grad_enabled():  # that is, unless create_graph=True
-            return backward(*arguments)
+            return backward(ctx, cell, *d_outputs)
         with torch.no_grad():
-            gradients = backward(*arguments)
-        return RefuseSecondDerivative.apply(*(g if g is None else g.detach().requires_grad_() for g in gradients))
+            gradients = backward(ctx, cell, *d_outputs)
+        # What they depend on goes along: torch leaves out whatever does not lead to the tensors it is asked about.
+        return RefuseSecondDerivative.apply(len(gradients), *gradients, *ctx.saved_tensors, *d_outputs)
 
     return once
 
 
 class RefuseSecondDerivative(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *gradients: Tensor | None) -> Gradients:
-        return gradients
+    def forward(ctx: Any, num_gradients: int, *gradients_and_causes: Tensor | None) -> Gradients:
+        return gradients_and_causes[:num_gradients]
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor | None) -> None:
@@ -140,12 +148,15 @@ class RefuseSecondDerivative(torch.autograd.Function):
 @differentiable_once
 def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tensor | None) -> Gradients:
     """Gradients of ``call`` (none), inputs, W_x, W_h, b and initial state, from those of what ``forward_pass`` gave."""
-    inputs, W_x, W_h, b, _, *buffers = ctx.saved_tensors
+    inputs, W_x, W_h, b, *buffers = ctx.saved_tensors
+    del buffers[: len(d_state)]  # the initial state stands in its buffers, too
     call, parts = ctx.call, ctx.parts
     states, gates = states_and_gates(buffers, len(d_state))
     (T, B, G), H, n = gates.shape, W_h.shape[1], call.num_last_steps
     wants = dict(zip(("inputs", "W_x", "W_h", "b", "h_0"), ctx.needs_input_grad[1:6], strict=True))
-    d_h, *d_c = [torch.zeros_like(states[0][0]) if d is None else d.clone() for d in d_state]
+    d_h, *d_c = [
+        torch.zeros_like(states[0][0]) if d is None else d.clone(memory_format=torch.contiguous_format) for d in d_state
+    ]
     incoming = None
     if d_hidden is not None and n > 1:
         incoming = d_hidden.transpose(0, 1)
@@ -162,8 +173,7 @@ def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tenso
     d_W_h = torch.empty_like(W_h) if wants["W_h"] else None
     W = W_h.to(call.dtype)
     vanished = VANISHED.get(W_h.dtype, 0.0)
-    scratch = workspace.take([(m, B, G)], W_h)
-    (buffer,) = workspace.carve(scratch, [(m, B, G)])
+    (buffer,) = workspace.take([(m, B, G)], W_h)
     for start, end in reversed(parts):
         delta = buffer[: end - start]
         dh_chunk = dh[: end - start + 1] if call.state_gradients is None else dh[start : end + 1]

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -35,20 +36,25 @@ def load() -> Steps:
     """The compiled steps.
 
     Raises:
-        ValueError: there is no compiler, it fails, or what it made cannot be loaded.
+        ValueError: there is no compiler, it fails, or there is no place for what it makes.
     """
-    command = [os.environ.get("CXX", "c++"), *flags()]
+    command = [*(shlex.split(os.environ.get("CXX", "")) or ["c++"]), *flags()]
     key = hashlib.sha256("\0".join([SOURCE.read_text(), torch.__version__, platform.machine(), *command]).encode())
-    library = cache_dir() / f"palimpsest_{key.hexdigest()[:16]}.so"
-    if not library.exists():
-        build(command, library)
+    folder = cache_dir()
+    library = folder / f"palimpsest_{key.hexdigest()[:16]}.so"
     try:
+        if not is_whole(library):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                unfinished = Path(scratch) / library.name
+                compile_to(unfinished, command)
+                checksum_of(library).write_text(digest(unfinished))
+                unfinished.replace(library)  # whoever finds the library finds it whole
         torch.ops.load_library(library)
     except OSError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
         raise ValueError(
-            f"fused is true, but {library} cannot be loaded: {reason}; remove it to have it compiled anew, "
-            "or leave fused false"
+            f"fused is true, but the compiled steps cannot be kept in {folder}: {error.__cause__ or error}; "
+            "set TORCH_EXTENSIONS_DIR to another folder, or leave fused false"
         ) from None
     ops = torch.ops.palimpsest
     return Steps(Cell(ops.rnn_forward, ops.rnn_backward), Cell(ops.lstm_forward, ops.lstm_backward))
@@ -66,22 +72,34 @@ def flags() -> list[str]:
 
 
 def cache_dir() -> Path:
-    if "TORCH_EXTENSIONS_DIR" in os.environ:
+    if os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(os.environ["TORCH_EXTENSIONS_DIR"])
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "torch_extensions"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "torch_extensions"
 
 
-def build(command: list[str], library: Path) -> None:
-    """Compile to another name first: whoever finds the library finds it whole."""
+def compile_to(library: Path, command: list[str]) -> None:
     way_out = "install g++ or clang++ (CXX names another one), or leave fused false"
+    name = command[0]
     try:
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-            unfinished = Path(scratch) / library.name
-            subprocess.run([*command, "-o", str(unfinished)], check=True, capture_output=True, text=True)
-            unfinished.replace(library)
-    except subprocess.CalledProcessError as error:
-        reason = next((line for line in error.stderr.splitlines() if "error" in line), f"status {error.returncode}")
-        raise ValueError(f"fused is true, but {command[0]} fails: {reason}; {way_out}") from None
+        done = subprocess.run(
+            [*command, "-o", str(library)], check=False, capture_output=True, text=True, errors="replace"
+        )
     except OSError as error:
-        raise ValueError(f"fused is true, but {command[0]} cannot be run: {error}; {way_out}") from None
+        raise ValueError(f"fused is true, but {name} cannot be run: {error}; {way_out}") from None
+    if done.returncode != 0 or not library.exists():
+        reason = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
+        raise ValueError(f"fused is true, but {name} fails: {reason}; {way_out}")
+
+
+def checksum_of(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def is_whole(library: Path) -> bool:
+    """Whether it is there as it was compiled; loading half a library kills the process."""
+    checksum = checksum_of(library)
+    return library.is_file() and checksum.is_file() and checksum.read_text() == digest(library)

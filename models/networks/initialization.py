@@ -5,11 +5,16 @@ Each works in place on the tensors it is given. Legend: H hidden units.
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 Initialization = Literal["orthogonal", "uniform"]
+
+
+def check_name(initialization: str) -> None:
+    if initialization not in get_args(Initialization):
+        raise ValueError(f"initialization is {initialization!r}; expected one of {', '.join(get_args(Initialization))}")
 
 
 def orthogonal_(matrices: Iterable[Tensor]) -> None:

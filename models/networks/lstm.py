@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import LSTMFunction
-from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
+from models.networks.initialization import Initialization, check_name, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -86,6 +86,7 @@ class LSTM(HandwrittenNetwork):
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
+        check_name(initialization)
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
         self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
         self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))

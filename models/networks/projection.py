@@ -20,7 +20,7 @@ def project_inputs(inputs: Tensor, W_x: Tensor, b: Tensor) -> Tensor:
     """
     if inputs.is_floating_point():
         B, T, I = inputs.shape  # noqa: E741
-        return torch.addmm(b, inputs.transpose(0, 1).reshape(T * B, I), W_x.t()).view(T, B, -1)
+        return torch.addmm(b, inputs.transpose(0, 1).reshape(T * B, I), W_x.t()).view(T, B, len(b))
     return functional.embedding(inputs.t(), W_x.t().contiguous() + b)
 
 
@@ -82,7 +82,7 @@ class FloatProjection:
         return None, None
 
     def prepare_gradients(self, wants_inputs: bool, wants_W_x: bool, wants_b: bool) -> None:
-        self.d_x = torch.empty_like(self.x, memory_format=torch.contiguous_format) if wants_inputs else None
+        self.d_x = self.W_x.new_empty(self.x.shape) if wants_inputs else None
         self.d_W_x = torch.zeros_like(self.W_x) if wants_W_x else None
         self.d_b = torch.zeros_like(self.b) if wants_b else None
 

@@ -43,6 +43,8 @@ class HandwrittenNetwork(nn.Module):
         self, input_size: int, hidden_size: int, output_size: int, backward: Backward, use_fused: bool
     ) -> None:
         super().__init__()
+        if not isinstance(use_fused, bool):
+            raise ValueError(f"fused is {use_fused!r}; expected true or false")
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
@@ -121,14 +123,17 @@ class HandwrittenNetwork(nn.Module):
             start = tuple(s.detach().clone().requires_grad_() for s in self.initial_state(inputs, state))
             if self.backward == "bptt":
                 B, T = inputs.shape[:2]
-                gradients = start[0].new_empty(T + 1, B, self.hidden_size)
+                gradients = self.W_ph.new_empty(T + 1, B, self.hidden_size)
                 hidden_states, *_ = self.by_hand(inputs.clone(), start, n, state_gradients=gradients)
             else:
                 history, _ = self.unroll(inputs.clone(), *start)
                 hidden_states = torch.stack(history[-n:], dim=1)
             value = loss(self.readout(hidden_states))
-            if value.numel() != 1:
-                raise ValueError(f"the loss has shape {tuple(value.shape)}; expected a single number")
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                what = f"has shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"is {value!r}"
+                raise ValueError(f"the loss {what}; expected a tensor with a single number")
+            if not value.requires_grad:
+                raise ValueError("the loss does not depend on the logits; expected a function of them")
             if self.backward == "bptt":
                 torch.autograd.grad(value, start[0])
                 return gradients[1:].transpose(0, 1)
@@ -165,6 +170,8 @@ class HandwrittenNetwork(nn.Module):
 
     def check_inputs(self, inputs: Tensor, num_last_steps: int | None) -> None:
         """Raise a ValueError unless ``inputs`` are digits (B, T) int64 or floats (B, T, I) with n steps."""
+        if not isinstance(inputs, Tensor):
+            raise ValueError(f"inputs are of type {type(inputs).__name__}; expected a tensor")
         if inputs.dtype == torch.int64 and inputs.dim() == 2:
             fits = True
         else:
@@ -177,9 +184,9 @@ class HandwrittenNetwork(nn.Module):
         num_steps = inputs.shape[1]
         if num_steps == 0:
             raise ValueError("inputs have 0 time steps; at least 1 is needed")
-        if num_last_steps is not None and not 1 <= num_last_steps <= num_steps:
+        if num_last_steps is not None and not (type(num_last_steps) is int and 1 <= num_last_steps <= num_steps):
             raise ValueError(
-                f"num_last_steps is {num_last_steps}; expected 1 to {num_steps}, the time steps of the input"
+                f"num_last_steps is {num_last_steps!r}; expected 1 to {num_steps}, the time steps of the input"
             )
         if inputs.dim() == 2 and inputs.device.type == "cpu" and inputs.numel() > 0:
             low, high = (int(bound) for bound in inputs.aminmax())
@@ -191,7 +198,9 @@ class HandwrittenNetwork(nn.Module):
         expected = (inputs.shape[0], self.hidden_size)
         if state is None:
             return (self.W_ph.new_zeros(expected),) * self.num_states
-        parts = (state,) if isinstance(state, Tensor) else tuple(state)
+        parts = (state,) if isinstance(state, Tensor) else state
+        if not isinstance(parts, tuple | list) or not all(isinstance(part, Tensor) for part in parts):
+            raise ValueError(f"the initial state is of type {type(state).__name__}; expected {self.num_states} tensors")
         if len(parts) != self.num_states:
             raise ValueError(f"the initial state has {len(parts)} parts; expected {self.num_states}")
         for part in parts:
@@ -200,10 +209,11 @@ class HandwrittenNetwork(nn.Module):
                     f"the initial state is {part.dtype} of shape {tuple(part.shape)}; "
                     f"expected (B, H) = {expected} of {self.W_ph.dtype}"
                 )
-        return parts
+        return tuple(parts)
 
     def fits(self, tensor: Tensor) -> bool:
-        """Whether it can be reckoned with: the parameters' dtype, or any floating one where autocast sees to that."""
-        if torch.is_autocast_enabled(tensor.device.type):
+        """Whether it is of the parameters' dtype, or of one that autocast takes for it: never float64."""
+        dtypes = {tensor.dtype, self.W_ph.dtype}
+        if torch.is_autocast_enabled(tensor.device.type) and torch.float64 not in dtypes:
             return tensor.is_floating_point()
-        return tensor.dtype == self.W_ph.dtype
+        return len(dtypes) == 1

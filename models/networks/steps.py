@@ -1,7 +1,7 @@
 """What both passes through time do step by step, in plain torch (``fused.cpp`` is the same, compiled).
 
-Derived in docs/derivations/bptt.md, whose numbers (B1) ... (B9) stand beside the lines. Everything works in place, on
-one chunk of m time steps, time first.
+Derived in docs/derivations/bptt.md, whose numbers (B1) ... (B9) stand beside the lines, here and in ``bptt.py``.
+Everything works in place, on one chunk of m time steps, time first.
 
 Legend: B batch, m steps of the chunk, I input features, H hidden units, G gates times H (H for the vanilla RNN, 4H
 for the LSTM, in the order g, i, f, o). ``a`` is what the squashing functions are given, ``delta`` is dL/da.
@@ -68,7 +68,7 @@ def rnn_backward(
 ) -> None:
     hs, dhs, deltas = gates.unbind(0), dh.unbind(0), delta.unbind(0)
     for t in reversed(range(len(delta))):
-        if (t + 1) % STEPS_TO_SUBNORMAL == 0:
+        if (len(delta) - 1 - t) % STEPS_TO_SUBNORMAL == 0:
             torch.hardshrink(dhs[t + 1], vanished, out=dhs[t + 1])
         if incoming is not None:
             dhs[t + 1].add_(incoming[t])  # (B1)
@@ -119,7 +119,7 @@ def lstm_backward(
     delta_gif = delta.view(m, B, 4, H)[:, :, :3].unbind(0)
     delta_o, deltas, f, dhs, dc_gif = delta_o.unbind(0), delta.unbind(0), f.unbind(0), dh.unbind(0), dc[:, None]
     for t in reversed(range(m)):
-        if (t + 1) % STEPS_TO_SUBNORMAL == 0:
+        if (m - 1 - t) % STEPS_TO_SUBNORMAL == 0:
             torch.hardshrink(dhs[t + 1], vanished, out=dhs[t + 1])
             torch.hardshrink(dc, vanished, out=dc)
         if incoming is not None:
@@ -142,7 +142,7 @@ def look_up(table: Tensor | None, ids: Tensor | None, a: Tensor) -> None:
 
 def add_product(out: Tensor, left: Tensor, right: Tensor, beta: float = 1.0) -> None:
     """``out = beta * out + left @ right``, multiplied in the dtype of ``right``; beta is 0 or 1."""
-    if out.dtype == right.dtype:
+    if left.dtype == out.dtype == right.dtype:
         torch.addmm(out, left, right, beta=beta, out=out)
     elif beta == 0.0:
         out.copy_(torch.mm(left.to(right.dtype), right))
@@ -152,7 +152,7 @@ def add_product(out: Tensor, left: Tensor, right: Tensor, beta: float = 1.0) -> 
 
 def product(out: Tensor, left: Tensor, right: Tensor) -> None:
     """``out = left @ right``, multiplied in the dtype of ``right``."""
-    if out.dtype == right.dtype:
+    if left.dtype == out.dtype == right.dtype:
         torch.mm(left, right, out=out)
     else:
         out.copy_(torch.mm(left.to(right.dtype), right))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import VanillaRNNFunction
-from models.networks.initialization import Initialization, normal_, orthogonal_, uniform_
+from models.networks.initialization import Initialization, check_name, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -47,6 +47,7 @@ class VanillaRNN(HandwrittenNetwork):
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
+        check_name(initialization)
         self.W_hx = nn.Parameter(torch.empty(hidden_size, input_size))
         self.W_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.b_h = nn.Parameter(torch.empty(hidden_size))

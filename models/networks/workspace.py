@@ -5,7 +5,6 @@ at T = 100 needs 40 MB; asking anew for them at every step made it a tenth slowe
 Linux). On a GPU torch's own allocator does the same already.
 """
 
-import bisect
 import math
 import weakref
 from collections.abc import Sequence
@@ -13,51 +12,48 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_free: list[torch.UntypedStorage] = []
-"""Blocks that were given back and not taken again, the smallest first: one for activations, one for a backward pass."""
+_free: dict[tuple[int, int], Tensor] = {}
+"""Blocks that nobody uses, by size and address. Each operation on it is atomic: threads may share it."""
 MOST_FREE = 2
-_lent: set[weakref.ref[Tensor]] = set()
-"""What watches over the tensors that blocks were lent to."""
+"""One for activations, one for a backward pass."""
+_lent: dict[tuple[int, int], weakref.ref[memoryview]] = {}
+"""What watches over the others."""
 
 
-def take(shapes: Sequence[Sequence[int]], like: Tensor) -> Tensor:
-    """A flat, uninitialized tensor with room for ``shapes``, of the dtype and device of ``like``.
+def take(shapes: Sequence[Sequence[int]], like: Tensor) -> list[Tensor]:
+    """Contiguous, uninitialized tensors of these shapes, of the dtype and device of ``like``.
 
-    Its memory is taken again as soon as the tensor itself is gone: whoever needs the memory has to hold the tensor, not
-    only what ``carve`` made of it.
+    On a CPU they share a block of memory, which is taken again when the last tensor that uses any of it is gone.
     """
-    numel = sum(_room(shape) for shape in shapes)
-    if like.device.type != "cpu":
-        return like.new_empty(numel)
-    num_bytes = numel * like.element_size()
-    fitting = next((k for k, block in enumerate(_free) if block.nbytes() >= num_bytes), None)
-    if fitting is not None:
-        storage = _free.pop(fitting)
-    else:
-        del _free[-1:]  # it has become too small, and the new one will take its place
-        storage = torch.empty(num_bytes, dtype=torch.uint8).untyped_storage()
-    flat = like.new_empty(0).set_(storage, 0, (numel,), (1,))
+    numels = [math.prod(shape) for shape in shapes]
+    rooms = [-(-numel // 64) * 64 for numel in numels]  # each begins at a full cache line, whatever the dtype
+    flat = _lease(sum(rooms), like.dtype) if like.device.type == "cpu" else like.new_empty(sum(rooms))
+    parts = flat.split(rooms)
+    return [part[:n].view(tuple(shape)) for part, n, shape in zip(parts, numels, shapes, strict=True)]
 
-    def give_back(watcher: weakref.ref[Tensor]) -> None:
-        _lent.discard(watcher)
-        bisect.insort(_free, storage, key=torch.UntypedStorage.nbytes)
+
+def _lease(numel: int, dtype: torch.dtype) -> Tensor:
+    num_bytes = max(1, numel) * dtype.itemsize
+    block = None
+    sizes = sorted(_free)
+    for key in sizes:
+        if key[0] >= num_bytes:
+            block = _free.pop(key, None)  # None if another thread was faster
+            if block is not None:
+                break
+    if block is None:
+        if sizes:
+            _free.pop(sizes[-1], None)  # it has become too small, and the new one will take its place
+        block = torch.empty(num_bytes, dtype=torch.uint8)
+    kept, key = block, (block.numel(), block.data_ptr())
+    # torch holds the memoryview for as long as any tensor uses the storage; then the block is free again.
+    lease = block.numpy().data
+
+    def give_back(_: weakref.ref[memoryview]) -> None:
+        del _lent[key]
+        _free[key] = kept
         if len(_free) > MOST_FREE:
-            del _free[0]
+            _free.pop(min(tuple(_free)), None)
 
-    _lent.add(weakref.ref(flat, give_back))
-    return flat
-
-
-def carve(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Contiguous views of ``flat``, one for each shape."""
-    parts, offset = [], 0
-    for shape in shapes:
-        strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
-        parts.append(flat.as_strided(tuple(shape), strides, offset))
-        offset += _room(shape)
-    return parts
-
-
-def _room(shape: Sequence[int]) -> int:
-    """Elements for ``shape``, rounded up so that the next part begins at a full cache line, whatever the dtype."""
-    return -(-math.prod(shape) // 64) * 64
+    _lent[key] = weakref.ref(lease, give_back)
+    return torch.frombuffer(lease, dtype=dtype, count=numel) if numel else torch.empty(0, dtype=dtype)

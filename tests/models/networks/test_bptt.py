@@ -1,7 +1,8 @@
 """The backward passes by hand against autograd over the readable loop, against finite differences, and against misuse."""
 
-import gc
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -233,6 +234,26 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_the_rest(network: Any, option
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", BY_HAND)
+def test_autocast_takes_what_layers_below_it_give(network: Any, options: dict[str, Any]) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        net = pair(network, options)[0].to(dtype)
+        for given_dtype in (torch.float32, torch.bfloat16):
+            inputs = torch.randn(3, 6, I, dtype=given_dtype, requires_grad=True)
+            state = make_state(network, 3, dtype=given_dtype)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits, _ = net(inputs, state)
+                gradients = net.hidden_state_gradients(inputs, lambda logits: logits.float().square().sum(), state)
+            logits.float().square().sum().backward()
+            assert inputs.grad is not None and inputs.grad.dtype == given_dtype and inputs.grad.isfinite().all()
+            assert gradients.dtype == dtype
+    net = pair(network, options)[0].double()
+    refused = pytest.raises(ValueError, match="floating point .* of torch.float64")
+    with torch.autocast("cpu", dtype=torch.bfloat16), refused:
+        net(torch.randn(3, 6, I))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
 def test_bfloat16_parameters(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = (n.bfloat16() for n in pair(network, options, (10, 32, 10)))
     case = (torch.randint(10, (8, 40)), None, None, False)
@@ -243,13 +264,25 @@ def test_bfloat16_parameters(network: Any, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("options", BY_HAND)
 def test_a_second_derivative_is_refused(network: Any, options: dict[str, Any]) -> None:
     net, oracle = pair(network, options)
-    digits = torch.randint(I, (2, 3))
-    parameters = list(net.parameters())
-    gradients = torch.autograd.grad(net(digits)[0].sum(), parameters, create_graph=True)
-    for gradient, parameter in zip(gradients, parameters, strict=True):
-        if parameter is not net.W_ph and parameter is not net.b_p:
-            with pytest.raises(RuntimeError, match="cannot be differentiated again.*backward='autograd'"):
-                gradient.sum().backward(retain_graph=True)
+
+    def refused() -> Any:
+        return pytest.raises(RuntimeError, match="cannot be differentiated again.*backward='autograd'")
+
+    digits, floats = torch.randint(I, (2, 3)), torch.randn(2, 3, I, requires_grad=True)
+    state = make_state(network, 2, dtype=torch.float32)
+    for inputs, causes in ((digits, []), (floats, [floats])):
+        for function in (torch.square, torch.clone):
+            loss = function(net(inputs, state)[0]).sum()
+            wanted = [*net.recurrent_weights(), *flat(state), *causes]
+            for gradient in torch.autograd.grad(loss, wanted, create_graph=True):
+                with refused():
+                    gradient.sum().backward(retain_graph=True)
+                for cause in wanted:
+                    with refused():
+                        torch.autograd.grad(gradient.sum(), cause, retain_graph=True, allow_unused=True)
+    (gradient,) = torch.autograd.grad(net(digits)[0].square().sum(), net.recurrent_weights()[1], create_graph=True)
+    with refused():
+        torch.autograd.grad(gradient.sum(), net.W_ph)  # through what comes in from above
     first = torch.autograd.grad(oracle(digits)[0].sum(), list(oracle.parameters()), create_graph=True)
     sum(g.sum() for g in first).backward()
 
@@ -278,6 +311,19 @@ def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any])
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", BY_HAND)
+def test_gradients_that_come_in_transposed(network: Any, options: dict[str, Any]) -> None:
+    ours, oracle = pair(network, options)
+    digits, weights = torch.randint(I, (3, 6)), torch.randn(2, H, 3)
+    gradients = []
+    for net in (ours, oracle):
+        _, final = net(digits)
+        loss = sum((s.t() - w).square().sum() for s, w in zip(flat(final), weights, strict=False))
+        gradients.append(torch.autograd.grad(loss, net.recurrent_weights()))
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("options", BY_HAND)
 def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict[str, Any]) -> None:
     net, _ = pair(network, options)
     hidden_states, final = net.hidden_states(torch.randint(I, (3, 6)))
@@ -288,19 +334,19 @@ def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict
 
 
 def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks: list[torch.UntypedStorage] = []
+    blocks: dict[tuple[int, int], Tensor] = {}
     monkeypatch.setattr(workspace, "_free", blocks)
     net = LSTM(I, H, K)
 
     def step(num_steps: int) -> None:
         net(torch.randint(I, (3, num_steps)))[0].sum().backward()
-        gc.collect()
 
     step(20)
-    addresses = {block.data_ptr() for block in blocks}
+    first = set(blocks)
+    assert len(first) == workspace.MOST_FREE
     for num_steps in (20, 5, 20):
         step(num_steps)
-        assert {block.data_ptr() for block in blocks} == addresses
+        assert set(blocks) == first
     for num_steps in range(21, 40):
         step(num_steps)
     assert len(blocks) <= workspace.MOST_FREE
@@ -314,10 +360,44 @@ def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
     step(60)
     assert all(torch.equal(s, b) for s, b in zip(carried, before, strict=True))
     waiting = [net(torch.randint(I, (3, 30)))[0] for _ in range(4)]
-    assert len(blocks) <= 1
+    assert not blocks
     del waiting
-    gc.collect()
     assert len(blocks) <= workspace.MOST_FREE
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_memory_is_kept_while_anything_uses_it(network: Any) -> None:
+    """Here nothing but other views of the activations is kept for the backward pass."""
+    ours, oracle = pair(network, {})
+    digits = torch.randint(I, (3, 50))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach(), lambda tensor: tensor):
+        logits = [net(digits)[0] for net in (ours, oracle)]
+    ours(digits)[0].sum().backward()
+    gradients = [
+        torch.autograd.grad(p.square().sum(), net.recurrent_weights())
+        for p, net in zip(logits, (ours, oracle), strict=True)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_threads_share_the_memory() -> None:
+    ours, oracle = pair(LSTM, {})
+    batches = [torch.randint(I, (3, T)) for T in (4, 9, 30)]
+    expected = [torch.autograd.grad(oracle(digits)[0].square().sum(), oracle.W_h)[0] for digits in batches]
+
+    def work(_: int) -> None:
+        for _ in range(20):
+            for digits, theirs in zip(batches, expected, strict=True):
+                (gradient,) = torch.autograd.grad(ours(digits)[0].square().sum(), ours.W_h)
+                torch.testing.assert_close(gradient, theirs, rtol=1e-4, atol=1e-5)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(work, range(6)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -377,13 +457,23 @@ def test_hidden_state_gradients(network: Any, options: dict[str, Any], num_last_
     torch.testing.assert_close(
         net.hidden_state_gradients(digits, loss, state, num_last_steps), expected, rtol=1e-9, atol=1e-12
     )
-    with pytest.raises(ValueError, match=r"the loss has shape \(3, 8, 7\); expected a single number"):
-        net.hidden_state_gradients(digits, lambda logits: logits)
+    wrong: list[tuple[Any, str]] = [
+        (lambda logits: logits, r"the loss has shape \(3, 8, 7\); expected a tensor with a single number"),
+        (lambda logits: 1.0, "the loss is 1.0; expected a tensor"),
+        (lambda logits: logits.detach().sum(), "the loss does not depend on the logits"),
+    ]
+    for loss_function, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            net.hidden_state_gradients(digits, loss_function)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", BY_HAND)
-def test_a_gradient_that_vanishes_becomes_zero_and_not_subnormal(network: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("steps_in_a_chunk", [3, 32])
+def test_a_gradient_that_vanishes_becomes_zero_and_not_subnormal(
+    network: Any, options: dict[str, Any], steps_in_a_chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bptt, "chunks", lambda T, n, _: chunks_of(T, n, steps_in_a_chunk))
     net, _ = pair(network, options, (10, 16, 10))
     gradients = net.hidden_state_gradients(torch.randint(10, (4, 400)), lambda p: p.sum(), num_last_steps=1).abs()
     assert gradients[:, -1].min() > 0 and gradients[:, 0].max() == 0

@@ -42,8 +42,10 @@ def test_without_a_compiler(
 
 
 def test_a_compiler_that_fails(nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", compiler(tmp_path / "c++", "echo 'fused.cpp:1: fatal error: no ATen' >&2; exit 1"))
-    with pytest.raises(ValueError, match="fails: fused.cpp:1: fatal error: no ATen; install") as error:
+    monkeypatch.setenv(
+        "CXX", compiler(tmp_path / "c++", "printf 'fused.cpp:1: fatal error: no ATen \\351\\n' >&2; exit 1")
+    )
+    with pytest.raises(ValueError, match="fails: fused.cpp:1: fatal error: no ATen .*; install") as error:
         LSTM(5, 4, 7, fused=True)
     assert "\n" not in str(error.value)
     assert list(nothing_compiled.iterdir()) == []
@@ -53,11 +55,39 @@ def test_a_library_that_cannot_be_loaded(
     nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", compiler(tmp_path / "c++", 'while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'))
-    with pytest.raises(
-        ValueError, match=r"palimpsest_\w+\.so cannot be loaded: .*; remove it.* leave fused false"
-    ) as error:
+    with pytest.raises(ValueError, match=r"cannot be kept in .*extensions: .*palimpsest_.* leave fused false") as error:
         LSTM(5, 4, 7, fused=True)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written(nothing_compiled: Path) -> None:
+    nothing_compiled.touch()
+    with pytest.raises(
+        ValueError, match="cannot be kept in .*extensions: .*; set TORCH_EXTENSIONS_DIR to another folder"
+    ):
+        LSTM(5, 4, 7, fused=True)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_damaged_library_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused.load()
+    whole = next(path for path in fused.cache_dir().glob("palimpsest_*.so") if fused.is_whole(path))
+    extensions = tmp_path / "ex tensions"
+    # A compiler with a space in its name and an argument of its own.
+    script = f'while [ "$1" != -o ]; do shift; done; cp "{whole}" "$2"; echo x >> "{tmp_path}/calls"'
+    monkeypatch.setenv("CXX", f"'{compiler(tmp_path / 'a c++', script)}' -DX")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(extensions))
+    monkeypatch.setattr(torch.ops, "load_library", lambda path: None)  # these operations are loaded already
+    for damaged, calls in ((False, 1), (False, 1), (True, 2)):
+        if damaged:
+            (library,) = extensions.glob("palimpsest_*.so")
+            library.write_bytes(whole.read_bytes()[:5000])
+        fused.load.cache_clear()
+        fused.load()
+        assert (tmp_path / "calls").read_text() == "x\n" * calls
+        (library,) = extensions.glob("palimpsest_*.so")
+        assert library.read_bytes() == whole.read_bytes()
+    fused.load.cache_clear()
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
@@ -73,6 +103,12 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
     with pytest.raises(ValueError, match="fused is true with backward 'autograd'; it is a way to run 'bptt'"):
         network(5, 4, 7, backward="autograd", fused=True)
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_fused_is_true_or_false(value: Any) -> None:
+    with pytest.raises(ValueError, match="fused is .*; expected true or false"):
+        LSTM(5, 4, 7, fused=value)
 
 
 @pytest.mark.parametrize("value", ["by_hand", "", None])

@@ -207,8 +207,26 @@ def test_states_steps_and_sizes_that_do_not_fit_are_refused(network: Any) -> Non
     state = torch.zeros(B + 1, H, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"shape \(4, 4\); expected \(B, H\) = \(3, 4\)"):
         make(network)(digits, (state, state) if network is LSTM else state)
-    with pytest.raises(ValueError, match="num_last_steps is 7; expected 1 to 6"):
-        make(network)(digits, num_last_steps=T + 1)
+    for wrong in (T + 1, 0, -1, True, 2.0, "2"):
+        with pytest.raises(ValueError, match=f"num_last_steps is {wrong!r}; expected 1 to 6"):
+            make(network)(digits, num_last_steps=wrong)
+    for wrong in (5, "ab", [1.0, 2.0], (None, None), {}):
+        with pytest.raises(ValueError, match=f"the initial state is of type {type(wrong).__name__}; expected"):
+            make(network)(digits, wrong)
+    num_states = 2 if network is LSTM else 1
+    with pytest.raises(ValueError, match=f"the initial state has 3 parts; expected {num_states}"):
+        make(network)(digits, (state,) * 3)
+    message = r"torch.float32 of shape \(3, 4\); expected \(B, H\) = \(3, 4\) of torch.float64"
+    with pytest.raises(ValueError, match=message):
+        make(network)(digits, (state[:B].float(),) * num_states)
+    for wrong_digit in (-1, I):
+        low, high = min(wrong_digit, 0), max(wrong_digit, 0)
+        with pytest.raises(ValueError, match=f"digits go from {low} to {high}; expected 0 to 4"):
+            make(network)(torch.tensor([[0, wrong_digit]]))
+    with pytest.raises(ValueError, match="inputs are of type list; expected a tensor"):
+        make(network)([[1, 2]])
+    with pytest.raises(ValueError, match="initialization is 'zeros'; expected one of orthogonal, uniform"):
+        network(I, H, K, initialization="zeros")
     with pytest.raises(ValueError, match="hidden_size is 0; it must be at least 1"):
         network(I, 0, K)
 
