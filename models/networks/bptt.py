@@ -28,8 +28,8 @@ CHUNK_NUMEL = 2**21
 the cache (measured from 2^17 to 2^21: docs/performance.md)."""
 
 VANISHED = {dtype: torch.finfo(dtype).tiny * 2.0**16 for dtype in (torch.bfloat16, torch.float32, torch.float64)}
-"""Gradients smaller than this (8e-34 in float32) count as zero: a little below lie the subnormal numbers, with which
-a processor is tens of times slower, and a gradient that vanishes over time would get there."""
+"""Gradients smaller than this (8e-34 in float32) are taken for zero, at least every eight steps: a little below lie
+the subnormal numbers, with which a processor is tens of times slower, and a gradient that vanishes would get there."""
 
 
 @dataclass(frozen=True)

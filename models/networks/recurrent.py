@@ -105,7 +105,8 @@ class HandwrittenNetwork(nn.Module):
         """``dL/dh_t`` for every time step t = 1 ... T, where L is ``loss(logits)``: how far back the loss reaches.
 
         It is the whole derivative: through ``p_t`` and through all later steps. ``bptt`` reads it off its backward
-        pass. The gradients of the parameters are left alone. Gradients below 8e-34 (float32) count as zero.
+        pass. The gradients of the parameters are left alone. Gradients below 8e-34 (float32) may come out as
+        zero.
 
         Args:
             inputs: as for ``forward``.
