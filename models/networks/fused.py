@@ -6,6 +6,7 @@ the user's cache.
 
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -17,6 +18,8 @@ from pathlib import Path
 import torch
 
 from models.networks.steps import Cell, Steps
+
+log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 VECTOR_FLAGS = {
@@ -44,6 +47,7 @@ def load() -> Steps:
     library = folder / f"palimpsest_{key.hexdigest()[:16]}.so"
     try:
         if not is_whole(library):
+            log.info("Compiling the steps of the networks; the next start finds them in %s.", folder)
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 unfinished = Path(scratch) / library.name
