@@ -25,11 +25,12 @@ def take(shapes: Sequence[Sequence[int]], like: Tensor) -> list[Tensor]:
 
     On a CPU they share a block of memory, which is taken again when the last tensor that uses any of it is gone.
     """
-    numels = [math.prod(shape) for shape in shapes]
-    rooms = [-(-numel // 64) * 64 for numel in numels]  # each begins at a full cache line, whatever the dtype
-    flat = _lease(sum(rooms), like.dtype) if like.device.type == "cpu" else like.new_empty(sum(rooms))
-    parts = flat.split(rooms)
-    return [part[:n].view(tuple(shape)) for part, n, shape in zip(parts, numels, shapes, strict=True)]
+    offsets = [0]
+    for shape in shapes:  # each begins at a full cache line, whatever the dtype
+        offsets.append(offsets[-1] - (-math.prod(shape) // 64) * 64)
+    flat = _lease(offsets[-1], like.dtype) if like.device.type == "cpu" else like.new_empty(offsets[-1])
+    strides = [[math.prod(shape[k + 1 :]) for k in range(len(shape))] for shape in shapes]
+    return [flat.as_strided(*where) for where in zip(shapes, strides, offsets[:-1], strict=True)]
 
 
 def _lease(numel: int, dtype: torch.dtype) -> Tensor:
