@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.vendor import vendor
-from models.networks import LSTM, VanillaRNN
+from models.networks import LSTM, VanillaRNN, fused
 
 NETWORKS = {"lstm": LSTM, "rnn": VanillaRNN}
 CONTENDERS = ("naive", "autograd", "bptt", "fused", "vendor", "floor")
@@ -88,7 +88,7 @@ def products_alone(network: LSTM | VanillaRNN, batch_size: int, num_steps: int) 
 
 
 def contender(name: str, network: str, batch_size: int, hidden_size: int, length: int) -> Step:
-    """A training step of one of ``CONTENDERS``; a ValueError if it cannot be had here."""
+    """A training step of one of ``CONTENDERS``."""
     torch.manual_seed(0)
     every_option: dict[str, dict[str, Any]] = {"autograd": {"backward": "autograd"}, "fused": {"fused": True}}
     options = every_option.get(name, {})
@@ -125,43 +125,38 @@ def seconds_per_step(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def available(names: tuple[str, ...], network: str, batch_size: int, hidden_size: int, length: int) -> dict[str, Step]:
-    steps = {}
-    for name in names:
-        try:
-            steps[name] = contender(name, network, batch_size, hidden_size, length)
-        except ValueError as reason:
-            print(f"no {name}: {reason}", file=sys.stderr)
-    return steps
+def runnable() -> tuple[str, ...]:
+    """``CONTENDERS``, without ``fused`` where nothing can be compiled."""
+    try:
+        fused.load()
+    except ValueError as reason:
+        print(reason, file=sys.stderr)
+        return tuple(name for name in CONTENDERS if name != "fused")
+    return CONTENDERS
 
 
-def print_throughput(network: str, batch_size: int, hidden_size: int, length: int, rounds: int) -> None:
-    seconds = seconds_per_step(available(CONTENDERS, network, batch_size, hidden_size, length), rounds)
+def print_throughput(
+    names: tuple[str, ...], network: str, batch_size: int, hidden_size: int, length: int, rounds: int
+) -> None:
+    steps = {name: contender(name, network, batch_size, hidden_size, length) for name in names}
+    seconds = seconds_per_step(steps, rounds)
     ratios = [f"{seconds['vendor'] / seconds[name]:9.2f}" if name in seconds else f"{'-':>9}" for name in CONTENDERS]
     ratios[CONTENDERS.index("vendor")] = f"{1000 * seconds['vendor']:7.2f}ms"
     print(f"{network:>4} {batch_size:4} {hidden_size:4} {length:4}", *ratios, flush=True)
 
 
-def print_linearity(network: str, rounds: int) -> None:
-    names = ("bptt", "fused", "vendor")
-    steps = {
-        f"{name} {length}": step
-        for length in (100, 1000)
-        for name, step in available(names, network, 128, 128, length + 1).items()
-    }
+def print_linearity(names: tuple[str, ...], network: str, rounds: int) -> None:
+    names = tuple(name for name in names if name in ("bptt", "fused", "vendor"))
+    steps = {f"{name} {T}": contender(name, network, 128, 128, T + 1) for T in (100, 1000) for name in names}
     seconds = seconds_per_step(steps, rounds)
-    ratios = (
-        f"{name} {seconds[f'{name} 1000'] / seconds[f'{name} 100'] / 10:.2f}"
-        for name in names
-        if f"{name} 100" in steps
-    )
+    ratios = (f"{name} {seconds[f'{name} 1000'] / seconds[f'{name} 100'] / 10:.2f}" for name in names)
     print(f"{network:>4}", *ratios, flush=True)
 
 
-def print_memory(network: str) -> None:
+def print_memory(names: tuple[str, ...], network: str) -> None:
     """Peak memory of three steps at T = 1,000 beyond that of a small one, in MiB."""
     columns = []
-    for name in CONTENDERS[:-1]:
+    for name in names[:-1]:
         command = [sys.executable, "-m", "benchmarks.networks", "--memory-of", network, name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         columns.append(f"{name} {json.loads(done.stdout):.0f}" if done.returncode == 0 else f"{name} -")
@@ -195,18 +190,23 @@ def main() -> None:
     if arguments.memory_of:
         print(mebibytes_of(*arguments.memory_of))
         return
+    if min(arguments.lengths) < 2:
+        parser.error(f"--lengths has {min(arguments.lengths)}; a palindrome needs at least 2 digits, one to read")
+    if arguments.rounds < 1:
+        parser.error(f"--rounds is {arguments.rounds}; at least 1 is needed")
+    names = runnable()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.rounds} turns")
     print("Throughput relative to the vendor's; the vendor's own column is its time per training step.")
     print(f"{'':>4} {'B':>4} {'H':>4} {'T':>4}", *(f"{name:>9}" for name in CONTENDERS))
     for network in arguments.networks:
         for sizes in (*((128, 128, length) for length in arguments.lengths), *OTHER_SIZES):
-            print_throughput(network, *sizes, arguments.rounds)
+            print_throughput(names, network, *sizes, arguments.rounds)
     print("\nTime per time step at T = 1,000, relative to T = 100 (B = H = 128)")
     for network in arguments.networks:
-        print_linearity(network, arguments.rounds)
+        print_linearity(names, network, arguments.rounds)
     print("\nPeak memory of a training step at T = 1,000 in MiB (B = H = 128)")
     for network in arguments.networks:
-        print_memory(network)
+        print_memory(names, network)
 
 
 if __name__ == "__main__":

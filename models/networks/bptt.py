@@ -25,7 +25,7 @@ Gradients = tuple[Tensor | None, ...]
 
 CHUNK_NUMEL = 2**21
 """Elements of ``delta`` in a chunk, at most, which makes m: long enough for an efficient product, short enough for
-the cache (measured from 2^17 to 2^21: docs/performance.md)."""
+the cache (measured from 2^17 to 2^23: docs/performance.md)."""
 
 VANISHED = {dtype: torch.finfo(dtype).tiny * 2.0**16 for dtype in (torch.bfloat16, torch.float32, torch.float64)}
 """Gradients smaller than this (8e-34 in float32) are taken for zero, at least every eight steps: a little below lie
@@ -105,6 +105,7 @@ def forward_pass(
         if wanted < end:
             hidden[:, wanted - (T - n) : end - (T - n)] = chunk[0][1 + wanted - start :].transpose(0, 1)
     if keep:
+        # start_state only because gradients depend on it: see differentiable_once
         ctx.save_for_backward(inputs, W_x, W_h, b, *start_state, *buffers)
         ctx.call, ctx.parts = call, parts
         ctx.set_materialize_grads(False)

@@ -106,4 +106,4 @@ def digest(path: Path) -> str:
 def is_whole(library: Path) -> bool:
     """Whether it is there as it was compiled; loading half a library kills the process."""
     checksum = checksum_of(library)
-    return library.is_file() and checksum.is_file() and checksum.read_text() == digest(library)
+    return library.is_file() and checksum.is_file() and checksum.read_bytes() == digest(library).encode()

@@ -19,8 +19,8 @@ def project_inputs(inputs: Tensor, W_x: Tensor, b: Tensor) -> Tensor:
         digits (B, T) int64 in [0, I), or floats (B, T, I); W_x (G, I); b (G,) -> (T, B, G).
     """
     if inputs.is_floating_point():
-        B, T, I = inputs.shape  # noqa: E741
-        return torch.addmm(b, inputs.transpose(0, 1).reshape(T * B, I), W_x.t()).view(T, B, len(b))
+        B, T = inputs.shape[:2]
+        return torch.addmm(b, inputs.transpose(0, 1).flatten(0, 1), W_x.t()).unflatten(0, (T, B))
     return functional.embedding(inputs.t(), W_x.t().contiguous() + b)
 
 

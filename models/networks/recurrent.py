@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from models.networks import fused
+from models.networks import fused as compiled
 from models.networks.bptt import Call
 from models.networks.steps import PLAIN
 
@@ -25,7 +25,7 @@ class HandwrittenNetwork(nn.Module):
         output_size: classes, K.
         backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own over a readable loop:
             slower, but it can be differentiated twice. Both give the same outputs and gradients.
-        use_fused: take the steps of ``bptt`` in compiled code (``fused.py``), in float32 and float64 on a CPU; needs
+        fused: take the steps of ``bptt`` in compiled code (``fused.py``), in float32 and float64 on a CPU; needs
             a C++ compiler, and a quarter of a minute the first time. Results differ by rounding.
     Raises:
         ValueError: one of the sizes is below 1; no such ``backward``; ``fused`` without ``bptt``, or where nothing
@@ -39,26 +39,24 @@ class HandwrittenNetwork(nn.Module):
     num_states: int
     """1 if the state is h, 2 if it is (h, c)."""
 
-    def __init__(
-        self, input_size: int, hidden_size: int, output_size: int, backward: Backward, use_fused: bool
-    ) -> None:
+    def __init__(self, input_size: int, hidden_size: int, output_size: int, backward: Backward, fused: bool) -> None:
         super().__init__()
-        if not isinstance(use_fused, bool):
-            raise ValueError(f"fused is {use_fused!r}; expected true or false")
+        if not isinstance(fused, bool):
+            raise ValueError(f"fused is {fused!r}; expected true or false")
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("output_size", output_size)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
         if backward not in get_args(Backward):
             raise ValueError(f"backward is {backward!r}; expected 'bptt' or 'autograd'")
-        if use_fused and backward != "bptt":
+        if fused and backward != "bptt":
             raise ValueError(f"fused is true with backward {backward!r}; it is a way to run 'bptt'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.output_size = output_size
         self.backward = backward
-        self.fused = use_fused
-        if use_fused:
-            fused.load()  # what is missing is said before training begins
+        self.fused = fused
+        if fused:
+            compiled.load()  # what is missing is said before training begins
         self.W_ph = nn.Parameter(torch.empty(output_size, hidden_size))
         self.b_p = nn.Parameter(torch.empty(output_size))
 
@@ -155,7 +153,7 @@ class HandwrittenNetwork(nn.Module):
             product_dtype = torch.get_autocast_dtype(device)
         else:
             product_dtype = dtype
-        steps = fused.load() if self.fused and fused.serves(device, dtype) else PLAIN
+        steps = compiled.load() if self.fused and compiled.serves(device, dtype) else PLAIN
         call = Call(steps, n, product_dtype, from_zero, torch.is_grad_enabled(), state_gradients)
         return self.function.apply(call, inputs, *weights, *state)
 

@@ -151,8 +151,8 @@ def add_product(out: Tensor, left: Tensor, right: Tensor, beta: float = 1.0) -> 
 
 
 def product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """``out = left @ right``, multiplied in the dtype of ``right``."""
-    if left.dtype == out.dtype == right.dtype:
+    """``out = left @ right``, multiplied in the dtype of ``right``; ``left`` has that of ``out``."""
+    if out.dtype == right.dtype:
         torch.mm(left, right, out=out)
     else:
         out.copy_(torch.mm(left.to(right.dtype), right))

@@ -23,8 +23,8 @@ def test_all_contenders_compute_the_same_step(network: str, monkeypatch: pytest.
     original = functional.cross_entropy
     monkeypatch.setattr(functional, "cross_entropy", cross_entropy)
     names = ("naive", "autograd", "bptt", "vendor")
-    for step in networks.available(names, network, 3, 4, 6).values():
-        step()
+    for name in names:
+        networks.contender(name, network, 3, 4, 6)()
     assert len(losses) == len(names)
     for loss in losses:
         torch.testing.assert_close(loss, losses[0])
@@ -45,18 +45,33 @@ def test_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def contender(name: str, network: str, batch_size: int, hidden_size: int, length: int) -> Any:
-        if name == "fused":
-            raise ValueError("no compiler")
-        return name
+    def load() -> Any:
+        raise ValueError("no compiler")
 
     times = {"naive": 8.0, "autograd": 4.0, "bptt": 1.0, "vendor": 2.0, "floor": 0.5}
-    monkeypatch.setattr(networks, "contender", contender)
+    monkeypatch.setattr(networks.fused, "load", load)
+    monkeypatch.setattr(networks, "contender", lambda name, *sizes: name)
     monkeypatch.setattr(networks, "seconds_per_step", lambda steps, rounds: {name: times[name] for name in steps})
-    networks.print_throughput("lstm", 128, 64, 20, 1)
+    networks.print_throughput(networks.runnable(), "lstm", 128, 64, 20, 1)
     out, err = capsys.readouterr()
     assert out.split() == ["lstm", "128", "64", "20", "0.25", "0.50", "2.00", "-", "2000.00ms", "4.00"]
-    assert err == "no fused: no compiler\n"
+    assert err == "no compiler\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lengths", "20", "1"], "--lengths has 1; a palindrome needs at least 2 digits"),
+        (["--rounds", "0"], "--rounds is 0; at least 1 is needed"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["networks", *arguments])
+    with pytest.raises(SystemExit) as error:
+        networks.main()
+    assert error.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.slow

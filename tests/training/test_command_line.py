@@ -134,6 +134,7 @@ def files_of(run: Path) -> dict[str, bytes]:
     [
         (["--model.network=rnn"], ["model.init_args.network = lstm", "the config says rnn"]),
         (["--model.hidden_size=9"], ["model.init_args.hidden_size = 8", "the config says 9"]),
+        (["--model.backward=autograd"], ["model.init_args.backward = bptt", "the config says autograd"]),
         (["--data.length=7"], ["data.init_args.length = 6", "the config says 7"]),
         (["--trainer.gradient_clip_val=5"], ["trainer.gradient_clip_val = 10.0", "the config says 5;"]),
         (["--trainer.precision=bf16-mixed"], ["trainer.precision = None", "the config says bf16-mixed"]),
@@ -156,7 +157,7 @@ def test_a_checkpoint_of_something_else(
 def test_testing_allows_other_data_but_no_other_network(
     run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("test", "--data.length=9", "--data.num_test=50") == 0
+    assert command("test", "--data.length=9", "--data.num_test=50", "--model.backward=autograd") == 0
     assert "test/accuracy" in capsys.readouterr().out
     assert_refused(command("test", "--model.network=rnn"), capsys, "network = lstm")
 

@@ -1,6 +1,5 @@
 """The backward passes by hand against autograd over the readable loop, against finite differences, and against misuse."""
 
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,16 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.networks import LSTM, VanillaRNN, bptt, workspace
+from tests.models.networks.helpers import needs_compiler
 
 I, H, K = 5, 4, 7  # noqa: E741
 NETWORKS = [VanillaRNN, LSTM]
 BY_HAND = [
     pytest.param({}, id="plain"),
-    pytest.param(
-        {"fused": True},
-        id="fused",
-        marks=pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler"),
-    ),
+    pytest.param({"fused": True}, id="fused", marks=needs_compiler),
 ]
 
 
@@ -116,20 +112,17 @@ def test_equals_autograd(network: Any, options: dict[str, Any], num_steps: int) 
                         assert_same(results(ours, *case), results(oracle, *case), 1e-10)
 
 
+@pytest.mark.parametrize("options", BY_HAND)
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
-def test_equals_autograd_for_any_sizes(data: st.DataObject) -> None:
+def test_equals_autograd_for_any_sizes(options: dict[str, Any], data: st.DataObject) -> None:
     network = data.draw(st.sampled_from(NETWORKS))
     sizes = data.draw(st.tuples(*[st.integers(1, 9)] * 3))
     B, T = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 20))
-    ours, oracle = (n.double() for n in pair(network, data.draw(st.sampled_from([{}, *fused_if_possible()])), sizes))
+    ours, oracle = (n.double() for n in pair(network, options, sizes))
     digits = torch.randint(sizes[0], (B, T))
     case = (digits, make_state(network, B, sizes[1]), data.draw(st.integers(1, T)), data.draw(st.booleans()))
     assert_same(results(ours, *case), results(oracle, *case), 1e-10)
-
-
-def fused_if_possible() -> list[dict[str, Any]]:
-    return [{"fused": True}] if shutil.which("c++") else []
 
 
 @pytest.mark.parametrize("network", NETWORKS)

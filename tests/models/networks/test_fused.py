@@ -1,6 +1,5 @@
 """The compiled steps are made once, and what is missing is said in one line. Their results: test_bptt.py."""
 
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from models.networks import LSTM, VanillaRNN, fused
+from tests.models.networks.helpers import needs_compiler
 
 NETWORKS = [VanillaRNN, LSTM]
 
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_written(nothing_compiled: Path) -> None:
         LSTM(5, 4, 7, fused=True)
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@needs_compiler
 def test_a_damaged_library_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fused.load()
     whole = next(path for path in fused.cache_dir().glob("palimpsest_*.so") if fused.is_whole(path))
@@ -90,7 +90,7 @@ def test_a_damaged_library_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.
     fused.load.cache_clear()
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@needs_compiler
 def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fused.load()
     libraries = {path: path.stat().st_mtime_ns for path in fused.cache_dir().glob("palimpsest_*.so")}
