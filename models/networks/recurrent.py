@@ -49,7 +49,7 @@ class HandwrittenNetwork(nn.Module):
         if backward not in get_args(Backward):
             raise ValueError(f"backward is {backward!r}; expected 'bptt' or 'autograd'")
         if fused and backward != "bptt":
-            raise ValueError(f"fused is true with backward {backward!r}; it is a way to run 'bptt'")
+            raise ValueError(f"fused is true with backward {backward!r}; leave fused false, or backward 'bptt'")
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.output_size = output_size

@@ -101,7 +101,9 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
-    with pytest.raises(ValueError, match="fused is true with backward 'autograd'; it is a way to run 'bptt'"):
+    with pytest.raises(
+        ValueError, match="fused is true with backward 'autograd'; leave fused false, or backward 'bptt'"
+    ):
         network(5, 4, 7, backward="autograd", fused=True)
 
 
