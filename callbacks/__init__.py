@@ -1,17 +1,22 @@
-"""Observers of a run; each writes one kind of thing. Names are imported when first asked for (PEP 562)."""
+"""Observers of a run, each of which writes one kind of thing, and ``LengthCurriculum``, which acts on it.
+
+Names are imported when first asked for (PEP 562).
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callbacks.checkpoints import RunCheckpoints
+    from callbacks.length_curriculum import LengthCurriculum
     from callbacks.progress import StepProgress
     from callbacks.run_summary import RunSummary
     from callbacks.training_metrics import TrainingMetrics
 
-__all__ = ["RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
+__all__ = ["LengthCurriculum", "RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
 
 MODULES = {
+    "LengthCurriculum": "callbacks.length_curriculum",
     "RunCheckpoints": "callbacks.checkpoints",
     "RunSummary": "callbacks.run_summary",
     "StepProgress": "callbacks.progress",

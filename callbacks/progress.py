@@ -16,6 +16,8 @@ SHOWN = {"train/loss": "loss", "val/loss": "val loss", "val/accuracy": "val accu
 class StepProgress(ProgressBar):
     """A Rich progress bar over optimizer steps on a terminal; a line at every validation where there is none.
 
+    Beside the metrics stands what the callbacks that have ``describe_progress()`` say.
+
     Args:
         refresh_seconds: time between two updates of the bar.
     """
@@ -79,4 +81,5 @@ class StepProgress(ProgressBar):
 
     def _metrics(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics
-        return "  ".join(f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values)
+        told = [callback.describe_progress() for callback in trainer.callbacks if hasattr(callback, "describe_progress")]
+        return "  ".join(told + [f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values])

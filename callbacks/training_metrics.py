@@ -7,9 +7,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class TrainingMetrics(Callback):
-    """Logs the model's ``training_metrics()`` and ``train/steps_per_second`` every ``trainer.log_every_n_steps`` steps.
+    """Logs ``training_metrics()`` and ``train/steps_per_second`` every ``trainer.log_every_n_steps`` steps.
 
-    They go to the loggers directly: ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on
+    They are the model's, and those of every callback that has a method of that name. They go to the loggers directly: ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on
     validation does not count.
     """
 
@@ -33,7 +33,10 @@ class TrainingMetrics(Callback):
         step = trainer.global_step
         if step % trainer.log_every_n_steps != 0 or step == self.step_before:
             return
-        metrics = pl_module.training_metrics()
+        metrics = {}
+        for source in (pl_module, *trainer.callbacks):
+            if hasattr(source, "training_metrics"):
+                metrics |= source.training_metrics()
         now = time.perf_counter()
         rate = (step - self.step_before) / (now - self.time_before)
         self.step_before, self.time_before = step, now

@@ -9,7 +9,8 @@ Legend: B batch, T length of the whole palindrome, N = ceil(T/2) digits of its f
 import hashlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 Split = Literal["train", "val", "test"]
+Task = Literal["last_digit", "every_digit"]
 Batch = tuple[Tensor, Tensor]
 
 log = logging.getLogger(__name__)
@@ -44,16 +46,48 @@ UNCOUNTED = 1 << 60
 DRAWN_DIGITS_MAX = 1 << 22
 """Digits drawn in one go, whatever the length: 32 MiB."""
 
-
 DIGITS_MAX = 1 << 30
-"""Digits of a batch or of a held-out split: 8 GiB."""
+"""Digits of a training batch, or of a single palindrome: 8 GiB."""
+
+EVAL_DIGITS_MAX = 1 << 24
+"""Digits of a validation or test batch: 128 MiB. Of long palindromes fewer are scored at a time."""
+
+HELD_OUT_MAX = 1 << 24
+"""Palindromes of a held-out split: the hashes of all are remembered, so that none is taken twice."""
+
+
+@dataclass
+class TrainingLengths:
+    """How long the palindromes of the next training batches are; a callback may change it between two steps.
+
+    Args:
+        longest: the length of most batches.
+        shortest: the shortest of the others.
+        shorter_fraction: share of the batches that are shorter, log-uniformly from ``shortest`` to ``longest - 1``.
+    """
+
+    longest: int
+    shortest: int
+    shorter_fraction: float = 0.0
+
+    def of_batch(self, seed: int, k: int) -> int:
+        """The length of batch k: a function of the arguments and the fields alone."""
+        if self.shorter_fraction == 0 or self.shortest >= self.longest:
+            return self.longest
+        digest = hashlib.blake2b(f"{seed}/lengths/{k}".encode(), digest_size=16).digest()
+        coin, place = (int.from_bytes(half) / 2**64 for half in (digest[:8], digest[8:]))
+        if coin >= self.shorter_fraction:
+            return self.longest
+        length = int(self.shortest * (self.longest / self.shortest) ** place)
+        return min(length, self.longest - 1)
 
 
 class PalindromeDataModule(LightningDataModule):
-    """Palindromes to be completed: from the first T-1 digits, name the last one.
+    """Palindromes to be completed: from the first T-1 digits, name the last one, or the whole second half.
 
     Training batches are endless and generated as needed: batch k is a function of ``(seed, length, batch_size, k)``
-    alone. Validation and test hold distinct palindromes, drawn once.
+    alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` (a ``TrainingLengths``) says
+    how long the next training batches are: as validation's, unless a curriculum changes it.
 
     Args:
         length: digits of the whole palindrome, T, at least 2.
@@ -61,12 +95,15 @@ class PalindromeDataModule(LightningDataModule):
         num_classes: different digits, K, at least 2; a palindrome may begin with 0.
         steps_per_epoch: batches after which an epoch is said to end; nothing else depends on it.
         num_val: held-out palindromes for validation.
-        num_test: held-out palindromes for test.
-        eval_batch_size: palindromes per validation and test batch.
-        task: ``last_digit``: the target is the last digit.
+        num_test: held-out palindromes for test, of each length.
+        eval_batch_size: palindromes per validation and test batch; fewer where they would have more than 2^24 digits.
+        test_lengths: lengths to test, each by itself; ``length`` alone by default.
+        task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of the
+            second half, each to be named after the digit before it.
         seed: decides which palindromes are drawn, not which split they belong to.
     Batch:
-        ``(digits, target)``: (B, T-1) and (B,), int64 in [0, K).
+        ``(digits, target)``: (B, T-1) and, for ``last_digit``, (B,), for ``every_digit`` (B, floor(T/2)), whose digit j
+        is to be named at input step T - floor(T/2) + j - 1 of the steps 0 ... T-2. All int64 in [0, K).
     Raises:
         ValueError: an argument is out of its range; the message names the value and the limit.
     """
@@ -80,7 +117,8 @@ class PalindromeDataModule(LightningDataModule):
         num_val: int = 1000,
         num_test: int = 10_000,
         eval_batch_size: int = 1000,
-        task: Literal["last_digit"] = "last_digit",
+        test_lengths: list[int] | None = None,
+        task: Task = "last_digit",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -90,57 +128,60 @@ class PalindromeDataModule(LightningDataModule):
         for name, limit in limits.items():
             if arguments[name] < limit:
                 raise ValueError(f"{name} is {arguments[name]}; it must be at least {limit}")
-        for name in ("batch_size", "num_val", "num_test"):
-            num_digits = arguments[name] * length
-            if num_digits > DIGITS_MAX:
-                raise ValueError(
-                    f"{name} is {arguments[name]}: with length {length} that is {num_digits} digits; "
-                    f"it must be at most {DIGITS_MAX} digits, so lower it or the length"
-                )
+        for name in ("num_val", "num_test"):
+            if arguments[name] > HELD_OUT_MAX:
+                raise ValueError(f"{name} is {arguments[name]}; it must be at most {HELD_OUT_MAX}")
+        if batch_size * length > DIGITS_MAX:
+            raise ValueError(
+                f"batch_size is {batch_size}: with length {length} that is {batch_size * length} digits; "
+                f"it must be at most {DIGITS_MAX} digits, so lower it or the length"
+            )
         self.length = length
         self.batch_size = batch_size
         self.num_classes = num_classes
         self.steps_per_epoch = steps_per_epoch
         self.num_held_out = {"val": num_val, "test": num_test}
         self.eval_batch_size = eval_batch_size
-        self.task = task
+        self.test_lengths = check_test_lengths(test_lengths) if test_lengths is not None else [length]
+        self.task: Task = task
         self.seed = seed
-        self._held_out: dict[str, HeldOutLoader] = {}
+        self.train_lengths = TrainingLengths(longest=length, shortest=length)
 
     def setup(self, stage: str) -> None:
-        if not is_split(self.length, self.num_classes):
-            log.info(
-                "There are %d palindromes of length %d, too few to split: training, validation and test share them.",
-                num_palindromes(self.length, self.num_classes),
-                self.length,
-            )
+        for length in {"test": self.test_lengths}.get(stage, [self.length]):
+            if not is_split(length, self.num_classes):
+                log.info(
+                    "There are %d palindromes of length %d, too few to split: training, validation and test share them.",
+                    num_palindromes(length, self.num_classes),
+                    length,
+                )
 
     def train_dataloader(self) -> "PalindromeLoader":
-        return PalindromeLoader(self.length, self.num_classes, self.batch_size, self.steps_per_epoch, self.seed)
+        return PalindromeLoader(
+            self.train_lengths, self.num_classes, self.batch_size, self.steps_per_epoch, self.seed, self.task
+        )
 
     def val_dataloader(self) -> "HeldOutLoader":
-        return self._held_out_loader("val")
+        return self._held_out_loader("val", self.length)
 
-    def test_dataloader(self) -> "HeldOutLoader":
-        return self._held_out_loader("test")
+    def test_dataloader(self) -> list["HeldOutLoader"]:
+        return [self._held_out_loader("test", length) for length in self.test_lengths]
 
     def predict_dataloader(self) -> "HeldOutLoader":
-        return self._held_out_loader("test")
+        return self._held_out_loader("test", self.length)
 
-    def _held_out_loader(self, split: Split) -> "HeldOutLoader":
-        if split not in self._held_out:
-            wanted = self.num_held_out[split]
-            halves = held_out_halves(self.length, self.num_classes, split, wanted, self.seed)
-            if len(halves) < wanted:
-                log.info(
-                    "The %s split has %d palindromes of length %d, not the %d asked for: each is taken once.",
-                    split,
-                    len(halves),
-                    self.length,
-                    wanted,
-                )
-            self._held_out[split] = HeldOutLoader(halves, self.length, self.eval_batch_size)
-        return self._held_out[split]
+    def _held_out_loader(self, split: Split, length: int) -> "HeldOutLoader":
+        wanted = self.num_held_out[split]
+        halves = HeldOutHalves(length, self.num_classes, split, wanted, self.seed)
+        if len(halves) < wanted:
+            log.info(
+                "The %s split has %d palindromes of length %d, not the %d asked for: each is taken once.",
+                split,
+                len(halves),
+                length,
+                wanted,
+            )
+        return HeldOutLoader(halves, self.eval_batch_size, self.task)
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.
@@ -149,26 +190,46 @@ class PalindromeDataModule(LightningDataModule):
         )
 
 
+def check_test_lengths(lengths: Sequence[int]) -> list[int]:
+    """Refuse what no palindrome can have, and a length that would be tested twice."""
+    if not lengths:
+        raise ValueError("test_lengths is empty; give at least one length, or leave it out to test length itself")
+    for length in lengths:
+        if not 2 <= length <= DIGITS_MAX:
+            raise ValueError(f"test_lengths has {length}; each must be from 2 to {DIGITS_MAX}")
+        if lengths.count(length) > 1:
+            raise ValueError(f"test_lengths has {length} {lengths.count(length)} times; give each length once")
+    return list(lengths)
+
+
 class PalindromeLoader:
     """Endless training batches in epochs of ``steps_per_epoch``; it knows its place and can be put back there.
 
-    Batch k depends on the constructor's arguments and k alone. Each iteration goes on with the batch after the last one
-    and is an epoch long, or, after ``load_state_dict``, what was left of the epoch then. There are no worker processes:
-    Lightning restores a place in mid-epoch only for a loader that has ``state_dict`` and a length, and making a batch
-    takes microseconds.
+    Batch k depends on the constructor's arguments, the ``lengths`` of the moment and k alone. Each iteration goes on with
+    the batch after the last one and is an epoch long, or, after ``load_state_dict``, what was left of the epoch then.
+    There are no worker processes: Lightning restores a place in mid-epoch only for a loader that has ``state_dict`` and
+    a length, and making a batch takes microseconds.
     """
 
-    def __init__(self, length: int, num_classes: int, batch_size: int, steps_per_epoch: int, seed: int) -> None:
-        self.length = length
+    def __init__(
+        self,
+        lengths: TrainingLengths,
+        num_classes: int,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        task: Task = "last_digit",
+    ) -> None:
+        self.lengths = lengths
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
+        self.task = task
         self.num_served = 0
         self.num_served_in_epoch = 0
         self._place_in_epoch = 0  # where the next iteration begins: put back, in the middle of an epoch
-        self._batches_per_chunk = max(1, CHUNK_DIGITS // (batch_size * half_length(length)))
-        self._chunk: tuple[int, list[Batch]] = (-1, [])
+        self._chunk: tuple[tuple[int, int], list[Batch]] = ((-1, -1), [])
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -187,17 +248,20 @@ class PalindromeLoader:
             yield batch
 
     def batch(self, k: int) -> Batch:
-        """Batch k, k = 0, 1, ...: ``digits`` (B, T-1) and ``target`` (B,), int64."""
-        index, place = divmod(k, self._batches_per_chunk)
-        if self._chunk[0] != index:
-            self._chunk = (index, self._make_chunk(index))
+        """Batch k, k = 0, 1, ...: ``digits`` (B, T-1) and ``target``, int64."""
+        length = self.lengths.of_batch(self.seed, k)
+        # Where lengths are mixed, the batches after this one are of other lengths.
+        mixed = self.lengths.shorter_fraction > 0
+        batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (self.batch_size * half_length(length)))
+        index, place = divmod(k, batches_per_chunk)
+        if self._chunk[0] != (length, index):
+            self._chunk = ((length, index), self._make_chunk(length, index, batches_per_chunk))
         return self._chunk[1][place]
 
-    def _make_chunk(self, index: int) -> list[Batch]:
-        generator = make_generator(self.seed, "train", self.length, self.num_classes, index)
-        num_halves = self._batches_per_chunk * self.batch_size
-        halves = draw_halves(self.length, self.num_classes, "train", num_halves, generator)
-        digits, target = complete(halves, self.length)
+    def _make_chunk(self, length: int, index: int, num_batches: int) -> list[Batch]:
+        generator = make_generator(self.seed, "train", length, self.num_classes, index)
+        halves = draw_halves(length, self.num_classes, "train", num_batches * self.batch_size, generator)
+        digits, target = complete(halves, length, self.task)
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,17 +275,73 @@ class PalindromeLoader:
 class HeldOutLoader:
     """Every palindrome of a held-out split once, in batches of ``batch_size``; the last may be smaller."""
 
-    def __init__(self, halves: Tensor, length: int, batch_size: int) -> None:
+    def __init__(self, halves: "HeldOutHalves", batch_size: int, task: Task) -> None:
         self.halves = halves
-        self.length = length
-        self.batch_size = batch_size
+        self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // halves.length))
+        self.task = task
 
     def __len__(self) -> int:
         return -(-len(self.halves) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for part in self.halves.split(self.batch_size):
-            yield complete(part, self.length)
+        for part in self.halves.batches(self.batch_size):
+            yield complete(part, self.halves.length, self.task)
+
+
+class HeldOutHalves:
+    """Distinct first halves of a held-out split; drawn anew, and the same, whenever they are asked for.
+
+    Args:
+        num: how many are wanted; there are fewer only if the split has no more.
+    """
+
+    def __init__(self, length: int, num_classes: int, split: Split, num: int, seed: int) -> None:
+        self.length = length
+        self.num_classes = num_classes
+        self.split = split
+        self.seed = seed
+        self._listed: Tensor | None = None
+        # Drawing until enough are different goes fast only where there are far more than enough.
+        if num_palindromes(length, num_classes) <= max(ENUMERATED_SPACE_MAX, 2 * num * NUM_BUCKETS):
+            every_half = all_halves(length, num_classes, split)
+            generator = make_generator(seed, split, length, num_classes, 0)
+            self._listed = every_half[torch.randperm(len(every_half), generator=generator)[:num]]
+            num = len(self._listed)
+        self._num = num
+
+    def __len__(self) -> int:
+        return self._num
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        """All of them, (batch_size, N) int64 at a time, the last perhaps fewer. ``batch_size`` does not matter to what is
+        drawn."""
+        if self._listed is not None:
+            yield from self._listed.split(batch_size)
+            return
+        missing, waiting = self._num, torch.empty(0, half_length(self.length), dtype=torch.int64)
+        for halves in self._drawn():
+            waiting = torch.cat([waiting, halves[:missing]])
+            missing -= min(missing, len(halves))
+            while len(waiting) >= batch_size or (missing == 0 and len(waiting) > 0):
+                yield waiting[:batch_size]
+                waiting = waiting[batch_size:]
+            if missing == 0:
+                return
+
+    def _drawn(self) -> Iterator[Tensor]:
+        """First halves without end, of which none is twice, (any number, N) int64 at a time."""
+        generator = make_generator(self.seed, self.split, self.length, self.num_classes, 0)
+        num_drawn = max(1, min(DRAWN_DIGITS_MAX // half_length(self.length), NUM_BUCKETS * self._num))
+        seen: set[int] = set()
+        while True:
+            halves = torch.randint(self.num_classes, (num_drawn, half_length(self.length)), generator=generator)
+            halves = halves[in_split(halves, self.length, self.num_classes, self.split)]
+            new = []
+            for row, value in enumerate(hash_digits(halves).tolist()):
+                if value not in seen:
+                    seen.add(value)
+                    new.append(row)
+            yield halves[new]
 
 
 def half_length(length: int) -> int:
@@ -241,10 +361,11 @@ def is_split(length: int, num_classes: int) -> bool:
     return length >= SPLIT_LENGTH_MIN and num_palindromes(length, num_classes) >= SPLIT_SPACE_MIN
 
 
-def complete(halves: Tensor, length: int) -> Batch:
-    """First halves (B, N) -> the first T-1 digits of their palindromes (B, T-1), and the last digit (B,)."""
-    mirrored = halves[:, 1 : length // 2].flip(1)  # the second half, without the last digit, which is the first one
-    return torch.cat([halves, mirrored], dim=1), halves[:, 0].clone()
+def complete(halves: Tensor, length: int, task: Task = "last_digit") -> Batch:
+    """First halves (B, N) -> the first T-1 digits of their palindromes (B, T-1), and the target: (B,) or (B, T//2)."""
+    second_half = halves[:, : length // 2].flip(1)
+    digits = torch.cat([halves, second_half[:, :-1]], dim=1)
+    return digits, second_half if task == "every_digit" else halves[:, 0].clone()
 
 
 def draw_halves(length: int, num_classes: int, split: Split, num: int, generator: torch.Generator) -> Tensor:
@@ -259,22 +380,6 @@ def draw_halves(length: int, num_classes: int, split: Split, num: int, generator
         parts.append(halves[in_split(halves, length, num_classes, split)][:missing])
         missing -= len(parts[-1])
     return torch.cat(parts)
-
-
-def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed: int) -> Tensor:
-    """Up to ``num`` distinct first halves of a split, (<= num, N) int64; fewer only if the split has no more."""
-    generator = make_generator(seed, split, length, num_classes, 0)
-    # Drawing until enough are different goes fast only where there are far more than enough.
-    if num_palindromes(length, num_classes) <= max(ENUMERATED_SPACE_MAX, 2 * num * NUM_BUCKETS):
-        halves = all_halves(length, num_classes, split)
-        return halves[torch.randperm(len(halves), generator=generator)[:num]]
-    halves = torch.empty(0, half_length(length), dtype=torch.int64)
-    while len(halves) < num:
-        halves = torch.cat([halves, draw_halves(length, num_classes, split, num - len(halves), generator)])
-        hashes, order = hash_digits(halves).sort()
-        first_of_its_hash = torch.cat([torch.ones(1, dtype=torch.bool), hashes[1:] != hashes[:-1]])
-        halves = halves[order[first_of_its_hash]]
-    return halves
 
 
 def all_halves(length: int, num_classes: int, split: Split) -> Tensor:

@@ -1,6 +1,6 @@
 """What every model of this project does around its network: optimize, clip, measure, log.
 
-Legend: B predictions of a batch, K classes.
+Legend: B items of a batch, n predictions for each (no such dimension where there is one), K classes.
 """
 
 from typing import Any, cast
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 UNSCORED_LOGITS_MAX = 1 << 18
 """How many logits may wait on the device until it is found out whether they were right: a megabyte."""
@@ -22,11 +21,12 @@ class Classifier(LightningModule):
     """Trains on a cross-entropy and measures loss and accuracy; a subclass gives ``logits_and_target``.
 
     What a training step leaves behind stays on the device, and in the checkpoint, until ``training_metrics`` is asked
-    for the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1) and ``train/gradient_norm`` (of all
-    parameters, before clipping). Validation and test log ``loss`` and ``accuracy`` of the whole split.
+    for the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1), what else ``judge`` finds, and
+    ``train/gradient_norm`` (of all parameters, before clipping). Validation and test log the same, but for the gradient,
+    of the whole split.
 
     Args:
-        num_classes: classes, K.
+        judged: names of what ``judge`` may find.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Raises:
@@ -34,21 +34,29 @@ class Classifier(LightningModule):
     """
 
     def __init__(
-        self, num_classes: int, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable | None,
+        judged: tuple[str, ...] = ("accuracy",),
     ) -> None:
         super().__init__()
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.train_metrics = metrics({name: MeanMetric() for name in ("loss", "accuracy", "gradient_norm")})
-        self.held_out_metrics = metrics(
-            {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(num_classes, average="micro")}
-        )
+        self.train_metrics = metrics("loss", *judged, "gradient_norm")
+        self.held_out_metrics = metrics("loss", *judged)
         self.steps_to_log: dict[str, list[Tensor]] = {name: [] for name in self.train_metrics}
-        self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, K) and target (B,) of some last steps
+        self.last_step: tuple[Tensor, Tensor]
+        """Logits and target of the latest training step."""
+        self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of some last steps
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """The network's logits (B, K), floating point, and their targets (B,), int64, for a batch of the datamodule."""
+        """The network's logits (B, n, K), floating point, and their targets (B, n), int64, for a batch of the datamodule;
+        where there is one prediction for each item, (B, K) and (B,)."""
         raise NotImplementedError
+
+    def judge(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What was right, bool, of any shape; its mean is measured under that name."""
+        return {"accuracy": logits.argmax(dim=-1) == target}
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.parameters())
@@ -64,9 +72,12 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         logits, target = self.logits_and_target(batch)
-        loss = functional.cross_entropy(logits, target)
+        loss = cross_entropy(logits, target)
         self.steps_to_log["loss"].append(loss.detach())
-        self._unscored.append((logits.detach(), target))
+        if self._unscored and self._unscored[-1][1].shape[1:] != target.shape[1:]:
+            self._score()
+        self.last_step = (logits.detach(), target)
+        self._unscored.append(self.last_step)
         if len(self._unscored) * logits.numel() > UNSCORED_LOGITS_MAX:
             self._score()
         return loss
@@ -75,7 +86,8 @@ class Classifier(LightningModule):
         """Find out what the last steps got right, for all at once: a call costs more than what it computes."""
         if self._unscored:
             logits, target = (torch.cat(tensors) for tensors in zip(*self._unscored, strict=True))
-            self.steps_to_log["accuracy"].append(logits.argmax(dim=1) == target)
+            for name, right in self.judge(logits, target).items():
+                self.steps_to_log[name].append(right.flatten())
             self._unscored.clear()
 
     def configure_gradient_clipping(
@@ -94,6 +106,8 @@ class Classifier(LightningModule):
         """Means over the training steps since the last call, and the learning rate of the next step."""
         values = {}
         for name, steps in self._steps_to_log_as_tensors().items():
+            if len(steps) == 0:
+                continue
             metric = self.train_metrics[name]
             metric.update(steps.float())
             values[f"train/{name}"] = metric.compute()
@@ -117,7 +131,7 @@ class Classifier(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._measure(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -128,14 +142,29 @@ class Classifier(LightningModule):
 
     def _measure(self, batch: Any) -> None:
         logits, target = self.logits_and_target(batch)
-        self.held_out_metrics["loss"].update(functional.cross_entropy(logits, target), weight=len(target))
-        self.held_out_metrics["accuracy"].update(logits, target)
+        self.held_out_metrics["loss"].update(cross_entropy(logits, target), weight=target.numel())
+        for name, right in self.judge(logits, target).items():
+            self.held_out_metrics[name].update(right.float().mean(), weight=right.numel())
 
     def _log_held_out(self, stage: str) -> None:
+        for name, value in self.take_held_out().items():
+            self.log(f"{stage}/{name}", value)
+
+    def take_held_out(self) -> dict[str, Tensor]:
+        """What has been measured since the last call, as means over all predictions."""
+        means = {}
         for name, metric in self.held_out_metrics.items():
-            self.log(f"{stage}/{name}", metric)
+            if metric.update_called:
+                means[name] = metric.compute()
+                metric.reset()
+        return means
 
 
-def metrics(named: dict[str, Metric]) -> dict[str, Metric]:
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Nats per prediction, the mean over all: logits (B, n, K) and target (B, n), or (B, K) and (B,)."""
+    return functional.cross_entropy(logits.flatten(0, -2), target.flatten())
+
+
+def metrics(*names: str) -> dict[str, Metric]:
     """A ``ModuleDict``, so that the metrics move to the model's device; its type forgets that they are metrics."""
-    return cast(dict[str, Metric], nn.ModuleDict(named))
+    return cast(dict[str, Metric], nn.ModuleDict({name: MeanMetric() for name in names}))

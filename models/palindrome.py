@@ -1,5 +1,10 @@
-"""A handwritten network that completes palindromes (section 1 of the assignment)."""
+"""A handwritten network that completes palindromes (section 1 of the assignment).
 
+Legend: B batch, T length of the palindrome, n digits of it to be named (1 or floor(T/2)), K different digits.
+"""
+
+import math
+from statistics import NormalDist
 from typing import Any, Literal
 
 import torch
@@ -11,7 +16,7 @@ from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from models.networks.recurrent import Backward
 
-NETWORKS = {"rnn": VanillaRNN, "lstm": LSTM}
+Batch = tuple[Tensor, Tensor]
 
 
 def rmsprop(parameters: Any) -> torch.optim.Optimizer:
@@ -20,21 +25,29 @@ def rmsprop(parameters: Any) -> torch.optim.Optimizer:
 
 
 class PalindromeClassifier(Classifier):
-    """Names the last digit of a palindrome from the digits before it, with the cross-entropy of equation 3.
+    """Names the last digit of a palindrome from the digits before it, or one digit of its second half at each step.
+
+    The loss is the cross-entropy of equation 3, the mean over the digits to be named. Where these are several for each
+    palindrome, ``exact_match`` is the share of palindromes in which all of them were named.
 
     Args:
         network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
         hidden_size: hidden units, H.
         num_classes: different digits, K; the CLI links it to the data's.
-        initialization: how the weights start, ``orthogonal`` or ``uniform``; see the networks.
+        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``, which
+            is torch's default; see ``models.networks.initialization``.
+        input_scale: standard deviation of the input weights at the start; ``uniform`` has its own.
+        recurrent_scale: what the recurrent weights are multiplied by at the start; not for ``uniform``.
+        longest_memory: time steps that should be remembered, for ``chrono``; the CLI links it to the data's length.
         backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own, which is slower.
         fused: take the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
-        ``(digits, target)``: (B, T-1) and (B,), int64 in [0, K).
+        ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
-        ValueError: ``hidden_size`` or ``num_classes`` is below 1; ``fused`` where nothing can be compiled.
+        ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
+            where nothing can be compiled.
     """
 
     def __init__(
@@ -43,41 +56,127 @@ class PalindromeClassifier(Classifier):
         hidden_size: int = 128,
         num_classes: int = 10,
         initialization: Initialization = "orthogonal",
+        input_scale: float = 0.01,
+        recurrent_scale: float = 1.0,
+        longest_memory: int = 100,
         backward: Backward = "bptt",
         fused: bool = False,
         optimizer: OptimizerCallable = rmsprop,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
-        super().__init__(num_classes, optimizer, lr_scheduler)
+        super().__init__(optimizer, lr_scheduler, judged=("accuracy", "exact_match"))
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        self.network = NETWORKS[network](
-            num_classes, hidden_size, num_classes, initialization=initialization, backward=backward, fused=fused
-        )
+        sizes = (num_classes, hidden_size, num_classes)
+        options: dict[str, Any] = {
+            "initialization": initialization,
+            "input_scale": input_scale,
+            "recurrent_scale": recurrent_scale,
+            "backward": backward,
+            "fused": fused,
+        }
+        self.network: LSTM | VanillaRNN
+        if network == "lstm":
+            self.network = LSTM(*sizes, longest_memory=longest_memory, **options)
+        else:
+            self.network = VanillaRNN(*sizes, **options)
+        self.test_results: list[dict[str, float]] = []
 
-    def forward(self, digits: Tensor) -> Tensor:
-        """Logits of the last digit: (B, T-1) int64 -> (B, K)."""
-        logits, _ = self.network(digits, num_last_steps=1)
-        return logits[:, -1]
+    def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
+        """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
+        logits, _ = self.network(digits, num_last_steps=num_last_steps)
+        return logits
 
-    def logits_and_target(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         digits, target = batch
-        return self.forward(digits), target
+        if target.dim() == 1:
+            return self(digits)[:, -1], target
+        return self(digits, target.shape[1]), target
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> dict[str, Tensor]:
-        """``digits`` (B, T-1) and ``target`` (B,) as given, the predictions ``preds`` (B,) and their ``probs`` (B,)."""
+    def judge(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        right = super().judge(logits, target)["accuracy"]
+        return {"accuracy": right} if target.dim() == 1 else {"accuracy": right, "exact_match": right.all(dim=1)}
+
+    def completed(self) -> Tensor:
+        """Which palindromes of the latest training step were completed without a mistake, (B,) bool."""
+        judged = self.judge(*self.last_step)
+        return judged.get("exact_match", judged["accuracy"])
+
+    def on_test_epoch_start(self) -> None:
+        self.test_results = []
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        super().test_step(batch, batch_idx, dataloader_idx)
+        digits, _ = batch
+        last = self.test_results[-1] if self.test_results else {}
+        if batch_idx == 0:
+            last = {"length": digits.shape[1] + 1, "palindromes": 0}
+            self.test_results.append(last)
+        last["palindromes"] += len(digits)
+        if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
+            last |= {name: value.item() for name, value in self.take_held_out().items()}
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/accuracy`` and so on, or, where several lengths were tested, ``test/accuracy_T20`` and so on."""
+        for result in self.test_results:
+            suffix = f"_T{result['length']}" if len(self.test_results) > 1 else ""
+            for name in self.held_out_metrics.keys() & result.keys():
+                self.log(f"test/{name}{suffix}", result[name])
+
+    def describe_test(self) -> list[str]:
+        """A heading and a line for each length that was tested, with a 95 % interval of the palindromes completed."""
+        every_digit = any("exact_match" in result for result in self.test_results)
+        shares = ["accuracy", "exact_match"] if every_digit else ["accuracy"]
+        headings = ["T", "palindromes", *(name.replace("_", " ") for name in shares), "95 % interval", "loss"]
+        lines = [headings]
+        for result in self.test_results:
+            low, high = wilson_interval(result[shares[-1]], int(result["palindromes"]))
+            lines.append(
+                [
+                    f"{result['length']:,}",
+                    f"{result['palindromes']:,}",
+                    *(percent(result[name]) for name in shares),
+                    f"{percent(low)} to {percent(high)}",
+                    f"{result['loss']:.2g}",
+                ]
+            )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the
+        probability that the network gives to its n predictions together."""
         digits, target = batch
-        probs, preds = self(digits).softmax(dim=1).max(dim=1)
-        return {"digits": digits, "target": target, "preds": preds, "probs": probs}
+        target = target.view(len(digits), -1)
+        probs, preds = self(digits, target.shape[1]).softmax(dim=-1).max(dim=-1)
+        return {"digits": digits, "target": target, "preds": preds, "probs": probs.prod(dim=1)}
 
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
         """A heading and a line for each of the first predictions: what was read, what came, what was named."""
-        lines = ["digits read, the last digit, the prediction and its probability"]
+        one = not predictions or predictions[0]["target"].shape[1] == 1
+        what = "the last digit" if one else "the second half"
+        lines = [f"digits read, {what}, the prediction and its probability"]
         if not predictions:
             return lines
         rows = zip(
             *(torch.cat([p[key] for p in predictions]) for key in ("digits", "target", "preds", "probs")), strict=True
         )
-        for digits, target, pred, prob in list(rows)[:num_shown]:
-            text = "".join(map(str, digits.tolist()))
-            lines.append(f"{text} {target} {pred} {prob:.3f}{'' if pred == target else '  wrong'}")
+        for digits, target, preds, prob in list(rows)[:num_shown]:
+            words = ("".join(map(str, some.tolist())) for some in (digits, target, preds))
+            lines.append(f"{' '.join(words)} {prob:.3f}{'' if torch.equal(preds, target) else '  wrong'}")
         return lines
+
+
+def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval for a probability of which ``share`` was seen in ``num`` independent trials (Wilson 1927).
+
+    It holds near 0 and 1, too, where mean plus or minus two standard errors would be no interval at all.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
+    margin = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
+    return max(0.0, centre - margin), min(1.0, centre + margin)
+
+
+def percent(share: float) -> str:
+    """In per cent, two digits after the point; rounded down, so that only all is 100.00 %."""
+    return f"{math.floor(share * 10_000 + 1e-6) / 100:.2f} %"

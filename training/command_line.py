@@ -39,13 +39,20 @@ SEED = 42
 SEED_MAX = 2**32 - 1
 """The largest seed that Lightning takes, since numpy takes none above it."""
 
-LINKS = {"data.init_args.seed": "seed_everything", "model.init_args.num_classes": "data.init_args.num_classes"}
+LINKS = {
+    "data.init_args.seed": "seed_everything",
+    "model.init_args.num_classes": "data.init_args.num_classes",
+    "model.init_args.longest_memory": "data.init_args.length",
+}
 """Values that are needed twice: what follows, and what it follows."""
 
 TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 """The trainer's keys which, changed, would make a resumed run another one."""
 
-OF_TRAINING = tuple(f"model.init_args.{key}" for key in ("optimizer", "lr_scheduler", "backward", "fused"))
+OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
+OF_TRAINING = tuple(
+    f"model.init_args.{key}" for key in ("optimizer", "lr_scheduler", "backward", "fused", *OF_THE_START)
+)
 """The model's arguments that may differ from the checkpoint's where nothing is trained."""
 
 EXAMPLES = {
@@ -80,8 +87,7 @@ class CheckpointConfig(Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        trainer_keys = {key: self.config["trainer"][key] for key in TRAINER_KEYS_OF_A_RUN}
-        checkpoint["config"] = {"model": self.config["model"], "data": self.config["data"], "trainer": trainer_keys}
+        checkpoint["config"] = of_a_run(self.config)
 
 
 class RunCLI(LightningCLI):
@@ -188,7 +194,7 @@ class RunCLI(LightningCLI):
                 f"{self.checkpoint_path} does not say which model it is of; it was not made by this project"
             )
         for key in keys:
-            for name, theirs, ours in differences(made_with[key], self.config_dump[key], key):
+            for name, theirs, ours in differences(made_with[key], of_a_run(self.config_dump)[key], key):
                 of_training = name.startswith(OF_TRAINING)
                 if self.config["subcommand"] == "fit" or not of_training:
                     raise UserError(
@@ -271,14 +277,19 @@ class RunCLI(LightningCLI):
         kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
         if kept and kept[0].name != "best.ckpt":
             log.warning("There is no best checkpoint, as no validation gave a loss; the last one is tested.")
-        self.trainer.test(self.model, self.datamodule, ckpt_path=kept[0] if kept else None)
+        self._test(kept[0] if kept else None)
         print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
 
     def validate(self) -> None:
         self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
 
     def test(self) -> None:
-        self.trainer.test(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+        self._test(self.checkpoint_path)
+
+    def _test(self, checkpoint_path: Path | None) -> None:
+        self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint_path, verbose=False)
+        for line in self.model.describe_test():
+            print(line)
 
     def predict(self) -> None:
         predictions = self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
@@ -406,6 +417,14 @@ def parser_kwargs(subcommand: str) -> dict[str, Any]:
         "For the keys of a model: --model.help models.PalindromeClassifier; "
         "of its data: --data.help datamodules.PalindromeDataModule.",
     }
+
+
+def of_a_run(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that makes a run what it is: changed, it would be another one."""
+    trainer = {key: config["trainer"][key] for key in TRAINER_KEYS_OF_A_RUN}
+    curricula = [c for c in as_list(config["trainer"]["callbacks"]) if c["class_path"].endswith(".LengthCurriculum")]
+    trainer["curriculum"] = curricula[0]["init_args"] if curricula else None
+    return {"model": config["model"], "data": config["data"], "trainer": trainer}
 
 
 def as_list(value: Any) -> list[Any]:

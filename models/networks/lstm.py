@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import LSTMFunction
-from models.networks.initialization import Initialization, check_name, normal_, orthogonal_, uniform_
+from models.networks.initialization import (
+    Initialization,
+    check_name,
+    check_scale,
+    chrono_,
+    normal_,
+    orthogonal_,
+    uniform_,
+)
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -58,11 +66,15 @@ class LSTM(HandwrittenNetwork):
         input_size: features of ``x_t``, I; for digits, the number of different ones.
         hidden_size: features of ``h_t`` and of ``c_t``, H.
         output_size: classes, K.
-        initialization: ``orthogonal`` (each of the four recurrent matrices orthogonal, input weights normal with
-            ``input_scale``, biases 0 but for ``b_f``) or ``uniform`` (everything as in ``torch.nn.LSTM``).
-        input_scale: standard deviation of the entries of ``W_x`` at the start, for ``orthogonal``.
+        initialization: ``orthogonal`` (each of the four recurrent matrices; input weights normal, biases 0 but for
+            ``b_f``), ``chrono`` (the same, but ``b_f`` and ``b_i`` spread over memories of all lengths up to
+            ``longest_memory``) or ``uniform`` (everything as in ``torch.nn.LSTM``). There is no ``identity``, which was
+            made for networks without gates.
+        input_scale: standard deviation of the entries of ``W_x`` at the start; ``uniform`` has its own.
+        recurrent_scale: what the recurrent matrices are multiplied by at the start; not for ``uniform``.
         forget_bias: value of ``b_f`` at the start, for ``orthogonal``; above 0 the cell begins by keeping what it has
             (Gers, Schmidhuber and Cummins 2000).
+        longest_memory: time steps that there may be between a cause and its effect, T_max, for ``chrono``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
@@ -81,21 +93,30 @@ class LSTM(HandwrittenNetwork):
         output_size: int,
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
+        recurrent_scale: float = 1.0,
         forget_bias: float = 3.0,
+        longest_memory: int = 100,
         backward: Backward = "bptt",
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
-        check_name(initialization)
+        check_name(initialization, ("orthogonal", "chrono", "uniform"))
+        check_scale("input_scale", input_scale)
+        check_scale("recurrent_scale", recurrent_scale)
+        if longest_memory < 1:
+            raise ValueError(f"longest_memory is {longest_memory}; it must be at least 1")
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
         self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
         self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))
         uniform_(self.parameters(), hidden_size)
-        if initialization == "orthogonal":
-            orthogonal_([self.W_gh.detach(), self.W_ih.detach(), self.W_fh.detach(), self.W_oh.detach()])
+        if initialization != "uniform":
+            recurrent = [self.W_gh.detach(), self.W_ih.detach(), self.W_fh.detach(), self.W_oh.detach()]
+            orthogonal_(recurrent, recurrent_scale)
             normal_([self.W_x], input_scale)
             nn.init.zeros_(self.b)
             nn.init.constant_(self.b_f.detach(), forget_bias)
+        if initialization == "chrono":
+            chrono_(self.b_i.detach(), self.b_f.detach(), longest_memory)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torch.nn.Module would register a Parameter under this name instead of copying it into the stored weights.

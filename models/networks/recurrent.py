@@ -15,6 +15,9 @@ from models.networks.steps import PLAIN
 
 Backward = Literal["bptt", "autograd"]
 
+PIECE_NUMEL = 1 << 23
+"""Numbers of hidden states that are held at a time where there is no backward pass: 32 MiB of float32."""
+
 
 class HandwrittenNetwork(nn.Module):
     """A recurrence over time with a linear readout (equation 2, which is also equation 10); see its two subclasses.
@@ -71,6 +74,8 @@ class HandwrittenNetwork(nn.Module):
     def forward(self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None) -> tuple[Tensor, Any]:
         """Logits of the last ``num_last_steps`` time steps (all by default), and the final state.
 
+        Without gradients the hidden states of a piece of the sequence are held at a time, however long it is.
+
         Shape:
             inputs: digits (B, T) int64 in [0, I), or floats (B, T, I) of the dtype of the parameters.
             state: ``h_0`` (B, H), for an LSTM ``(h_0, c_0)``; zeros by default.
@@ -78,8 +83,20 @@ class HandwrittenNetwork(nn.Module):
         Raises:
             ValueError: inputs or state do not fit; the message names what came and what is expected.
         """
-        hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
-        return self.readout(hidden_states), state
+        if torch.is_grad_enabled():
+            hidden_states, state = self.hidden_states(inputs, state, num_last_steps)
+            return self.readout(hidden_states), state
+        self.check_inputs(inputs, num_last_steps)
+        T, n = inputs.shape[1], num_last_steps or inputs.shape[1]
+        piece = max(1, PIECE_NUMEL // max(1, len(inputs) * self.hidden_size))
+        logits = []
+        for start in range(0, T, piece):
+            part = inputs[:, start : start + piece]
+            wanted = min(part.shape[1], start + part.shape[1] - (T - n))  # how many of its steps are among the last n
+            hidden_states, state = self.hidden_states(part, state, max(1, wanted))
+            if wanted > 0:
+                logits.append(self.readout(hidden_states))
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1), state
 
     def hidden_states(self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None) -> tuple[Tensor, Any]:
         """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import VanillaRNNFunction
-from models.networks.initialization import Initialization, check_name, normal_, orthogonal_, uniform_
+from models.networks.initialization import (
+    Initialization,
+    check_name,
+    check_scale,
+    identity_,
+    normal_,
+    orthogonal_,
+    uniform_,
+)
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -25,9 +33,10 @@ class VanillaRNN(HandwrittenNetwork):
         input_size: features of ``x_t``, I; for digits, the number of different ones.
         hidden_size: features of ``h_t``, H.
         output_size: classes, K.
-        initialization: ``orthogonal`` (``W_hh`` orthogonal, ``W_hx`` normal with ``input_scale``, biases 0) or
-            ``uniform`` (everything as in ``torch.nn.RNN``).
-        input_scale: standard deviation of the entries of ``W_hx`` at the start, for ``orthogonal``.
+        initialization: ``orthogonal`` or ``identity`` (that is what ``W_hh`` is; ``W_hx`` normal, biases 0), or
+            ``uniform`` (everything as in ``torch.nn.RNN``). There is no ``chrono``, as there are no gates.
+        input_scale: standard deviation of the entries of ``W_hx`` at the start; ``uniform`` has its own.
+        recurrent_scale: what ``W_hh`` is multiplied by at the start; not for ``uniform``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
         ValueError: a size is below 1, or inputs or state do not fit; the message names both.
@@ -43,17 +52,20 @@ class VanillaRNN(HandwrittenNetwork):
         output_size: int,
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
+        recurrent_scale: float = 1.0,
         backward: Backward = "bptt",
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
-        check_name(initialization)
+        check_name(initialization, ("orthogonal", "identity", "uniform"))
+        check_scale("input_scale", input_scale)
+        check_scale("recurrent_scale", recurrent_scale)
         self.W_hx = nn.Parameter(torch.empty(hidden_size, input_size))
         self.W_hh = nn.Parameter(torch.empty(hidden_size, hidden_size))
         self.b_h = nn.Parameter(torch.empty(hidden_size))
         uniform_(self.parameters(), hidden_size)
-        if initialization == "orthogonal":
-            orthogonal_([self.W_hh])
+        if initialization != "uniform":
+            {"orthogonal": orthogonal_, "identity": identity_}[initialization]([self.W_hh], recurrent_scale)
             normal_([self.W_hx], input_scale)
             nn.init.zeros_(self.b_h)
 

@@ -1,0 +1,114 @@
+"""Sequences that grow as they are mastered."""
+
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+
+class LengthCurriculum(Callback):
+    """Trains on short sequences first, and on longer ones as soon as those are mastered (Elman 1993; Bengio et al. 2009).
+
+    Training begins at length ``start``. When the share of the last ``window`` batches of the current length T that was
+    completed without a mistake is at least ``threshold``, the length becomes ``max(T * growth, T + increment)``, at most
+    the data's own. All the while a share of the batches is shorter, log-uniformly from ``start`` on: what is never asked
+    for is forgotten. The datamodule makes the batches (``train_lengths``, ``length``), the model says which items it
+    completed (``completed``). All of its state is in the checkpoint.
+
+    Args:
+        start: the first length, at least 2.
+        growth: by what the length is multiplied, at least 1.
+        increment: by how much it grows at least, at least 1.
+        threshold: share to be completed before it grows, in (0, 1].
+        window: batches of the current length that are judged together, at least 1.
+        shorter_fraction: share of the batches that are shorter than the current length, in [0, 1).
+    Raises:
+        ValueError: an argument is out of its range; when training begins, the data has no lengths, or is shorter than
+            ``start``.
+    """
+
+    def __init__(
+        self,
+        start: int = 5,
+        growth: float = 1.5,
+        increment: int = 1,
+        threshold: float = 0.99,
+        window: int = 5,
+        shorter_fraction: float = 0.5,
+    ) -> None:
+        at_least = {"start": (start, 2), "growth": (growth, 1), "increment": (increment, 1), "window": (window, 1)}
+        for name, (value, limit) in at_least.items():
+            if not limit <= value < float("inf"):
+                rises = ", so that lengths rise" if name in ("growth", "increment") else ""
+                raise ValueError(f"LengthCurriculum.{name} is {value}; it must be at least {limit}{rises}")
+        if not 0 < threshold <= 1:
+            raise ValueError(f"LengthCurriculum.threshold is {threshold}; it must be above 0 and at most 1")
+        if not 0 <= shorter_fraction < 1:
+            raise ValueError(
+                f"LengthCurriculum.shorter_fraction is {shorter_fraction}; it must be at least 0 and below 1"
+            )
+        self.start = start
+        self.growth = growth
+        self.increment = increment
+        self.threshold = threshold
+        self.window = window
+        self.shorter_fraction = shorter_fraction
+        self.length = start
+        self.target = start
+        self.accuracy = 0.0
+        self._completed: list[Tensor] = []  # (B,) bool for each batch of the current length since it was last judged
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        data = trainer.datamodule
+        if not hasattr(data, "train_lengths") or not hasattr(pl_module, "completed"):
+            raise ValueError(
+                f"LengthCurriculum cannot change the lengths of {type(data).__name__} for {type(pl_module).__name__}; "
+                "it is for PalindromeDataModule and PalindromeClassifier, so leave it out"
+            )
+        if data.length < self.start:
+            raise ValueError(
+                f"data.length is {data.length}, where the curriculum is to end, and LengthCurriculum.start is "
+                f"{self.start}; the length must be at least the start"
+            )
+        self.target = data.length
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"length": self.length, "accuracy": self.accuracy, "completed": list(self._completed)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.length = state_dict["length"]
+        self.accuracy = state_dict["accuracy"]
+        self._completed = list(state_dict["completed"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._set_lengths(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        digits, _ = batch
+        if digits.shape[1] + 1 != self.length:
+            return
+        self._completed.append(pl_module.completed())
+        if len(self._completed) == self.window:
+            self.accuracy = torch.cat(self._completed).float().mean().item()
+            self._completed.clear()
+            if self.accuracy >= self.threshold and self.length < self.target:
+                self.length = min(self.target, max(int(self.length * self.growth), self.length + self.increment))
+                self._set_lengths(trainer)
+
+    def _set_lengths(self, trainer: Trainer) -> None:
+        lengths = trainer.datamodule.train_lengths
+        lengths.shortest, lengths.longest = self.start, self.length
+        lengths.shorter_fraction = self.shorter_fraction
+
+    def training_metrics(self) -> dict[str, Tensor]:
+        """The current length, and the share completed at that length when it was last judged."""
+        return {"train/length": torch.tensor(self.length), "train/completed_at_length": torch.tensor(self.accuracy)}
+
+    def describe_progress(self) -> str:
+        """For the progress bar."""
+        return f"length {self.length}/{self.target}"
