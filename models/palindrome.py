@@ -126,7 +126,7 @@ class PalindromeClassifier(Classifier):
         """A heading and a line for each length that was tested, with a 95 % interval of the palindromes completed."""
         every_digit = any("exact_match" in result for result in self.test_results)
         shares = ["accuracy", "exact_match"] if every_digit else ["accuracy"]
-        headings = ["T", "palindromes", *(name.replace("_", " ") for name in shares), "95 % interval", "loss"]
+        headings = ["T", "palindromes", *(f"test/{name}" for name in shares), "95 % interval", "test/loss"]
         lines = [headings]
         for result in self.test_results:
             low, high = wilson_interval(result[shares[-1]], int(result["palindromes"]))

@@ -185,7 +185,8 @@ class RunCLI(LightningCLI):
                 if self.folder is not None:
                     self.folder.lock()  # before it is read: what is read then stays true
             self.checkpoint = read_checkpoint(self.checkpoint_path)
-            self._compare_with_checkpoint(("model", "data", "trainer") if fitting else ("model",))
+            # The data first: some arguments of the model follow it.
+            self._compare_with_checkpoint(("data", "model", "trainer") if fitting else ("model",))
 
     def _compare_with_checkpoint(self, keys: tuple[str, ...]) -> None:
         made_with = self.checkpoint.get("config")

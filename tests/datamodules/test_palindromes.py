@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from datamodules import PalindromeDataModule, palindromes
 from datamodules.palindromes import (
+    HeldOutHalves,
     PalindromeLoader,
+    Split,
+    TrainingLengths,
     complete,
     draw_halves,
     half_length,
     hash_digits,
-    held_out_halves,
     in_split,
     make_generator,
 )
@@ -26,10 +28,18 @@ def words(batch: tuple[torch.Tensor, torch.Tensor]) -> list[str]:
     return ["".join(map(str, row)) for row in torch.cat([digits, target[:, None]], dim=1).tolist()]
 
 
+def loader_of(length: int, batch_size: int, steps_per_epoch: int, seed: int, **kwargs: Any) -> PalindromeLoader:
+    return PalindromeLoader(TrainingLengths(length, length), 10, batch_size, steps_per_epoch, seed, **kwargs)
+
+
+def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed: int) -> torch.Tensor:
+    return torch.cat(list(HeldOutHalves(length, num_classes, split, num, seed).batches(1000)))
+
+
 @settings(deadline=None, max_examples=60)
 @given(length=st.integers(2, 41), batch_size=st.integers(1, 9), k=st.integers(0, 10**6), seed=st.integers(0, 2**32))
 def test_batches_hold_palindromes_of_the_length_asked_for(length: int, batch_size: int, k: int, seed: int) -> None:
-    digits, target = PalindromeLoader(length, 10, batch_size, 100, seed).batch(k)
+    digits, target = loader_of(length, batch_size, 100, seed).batch(k)
     assert digits.shape == (batch_size, length - 1) and target.shape == (batch_size,)
     assert digits.dtype == target.dtype == torch.int64
     for word in words((digits, target)):
@@ -51,7 +61,7 @@ def test_no_held_out_palindrome_is_trained_on(length: int) -> None:
     data = PalindromeDataModule(length, steps_per_epoch=100)
     trained = {word for batch in data.train_dataloader() for word in words(batch)}
     validated = {word for batch in data.val_dataloader() for word in words(batch)}
-    tested = {word for batch in data.test_dataloader() for word in words(batch)}
+    tested = {word for loader in data.test_dataloader() for batch in loader for word in words(batch)}
     assert trained and validated and tested
     assert not trained & validated and not trained & tested and not validated & tested
 
@@ -60,7 +70,7 @@ def test_training_at_length_5_sees_every_palindrome_of_its_split() -> None:
     data = PalindromeDataModule(5, steps_per_epoch=200)
     trained = {word for batch in data.train_dataloader() for word in words(batch)}
     held_out = {
-        w for loader in (data.val_dataloader(), data.test_dataloader()) for batch in loader for w in words(batch)
+        w for loader in (data.val_dataloader(), *data.test_dataloader()) for batch in loader for w in words(batch)
     }
     assert len(trained) + len(held_out) == 1000
 
@@ -87,8 +97,8 @@ def test_more_may_be_asked_for_than_there_are(monkeypatch: pytest.MonkeyPatch) -
 def test_a_small_split_is_said_to_be_small(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="datamodules")
     data = PalindromeDataModule(5)
-    loader = data.test_dataloader()
-    assert len(loader) == 1 and loader is data.test_dataloader()
+    (loader,) = data.test_dataloader()
+    assert len(loader) == 1
     assert caplog.messages == [
         "The test split has 93 palindromes of length 5, not the 10000 asked for: each is taken once."
     ]
@@ -99,7 +109,7 @@ def test_a_length_too_short_to_split_says_so(caplog: pytest.LogCaptureFixture) -
     data = PalindromeDataModule(4)
     data.setup("fit")
     assert "There are 100 palindromes of length 4, too few to split" in caplog.text
-    assert {w for batch in data.test_dataloader() for w in words(batch)} == {
+    assert {w for batch in data.predict_dataloader() for w in words(batch)} == {
         f"{a}{b}{b}{a}" for a in range(10) for b in range(10)
     }
 
@@ -128,20 +138,20 @@ def test_the_hash_is_even() -> None:
 
 
 def test_batch_k_depends_on_its_arguments_alone() -> None:
-    loader = PalindromeLoader(20, 10, 32, 1000, seed=1)
+    loader = loader_of(20, 32, 1000, seed=1)
     in_order = [batch for batch, _ in zip(loader, range(120), strict=False)]
-    fresh = PalindromeLoader(20, 10, 32, 7, seed=1)
+    fresh = loader_of(20, 32, 7, seed=1)
     for k in (119, 0, 77, 78):
         torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
     different: list[dict[str, Any]] = [{"seed": 2}, {"length": 19}]
     for change in different:
-        arguments = {"length": 20, "num_classes": 10, "batch_size": 32, "steps_per_epoch": 9, "seed": 1} | change
-        assert not torch.equal(PalindromeLoader(**arguments).batch(0)[1], in_order[0][1])
+        arguments = {"length": 20, "batch_size": 32, "steps_per_epoch": 9, "seed": 1} | change
+        assert not torch.equal(loader_of(**arguments).batch(0)[1], in_order[0][1])
 
 
 @pytest.mark.parametrize("served", [0, 3, 9, 10, 14])
 def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
-    one = PalindromeLoader(8, 10, 4, 10, seed=0)
+    one = loader_of(8, 4, 10, seed=0)
     batches = [one.batch(k) for k in range(40)]
     state: dict[str, Any] = one.state_dict()
     iterator = iter(one)
@@ -150,7 +160,7 @@ def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
             iterator = iter(one)  # the next epoch
         torch.testing.assert_close(next(iterator), batches[k], rtol=0, atol=0)
         state = one.state_dict()
-    two = PalindromeLoader(8, 10, 4, 10, seed=0)
+    two = loader_of(8, 4, 10, seed=0)
     two.load_state_dict(state)
     rest = list(two)
     assert len(rest) == (10 - served if served <= 10 else 20 - served)
@@ -160,7 +170,7 @@ def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
 
 
 def test_an_epoch_cut_short_is_followed_by_a_whole_one() -> None:
-    loader = PalindromeLoader(8, 10, 4, 10, seed=0)
+    loader = loader_of(8, 4, 10, seed=0)
     first = [batch for batch, _ in zip(loader, range(7), strict=False)]
     second = list(loader)
     assert len(second) == 10
@@ -194,6 +204,70 @@ def test_long_palindromes_are_drawn_in_bounded_memory(monkeypatch: pytest.Monkey
     assert len(drawn) > 1 and max(drawn) <= 1 << 22
 
 
+def test_held_out_palindromes_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    halves = HeldOutHalves(4001, 10, "test", 50, seed=0)
+    one, two, three = (torch.cat(list(halves.batches(size))) for size in (1, 7, 1000))
+    assert torch.equal(one, two) and torch.equal(one, three)
+    assert [len(part) for part in halves.batches(7)] == [7] * 7 + [1]
+
+
+def test_batches_of_long_palindromes_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(palindromes, "EVAL_DIGITS_MAX", 1000)
+    (loader,) = PalindromeDataModule(101, num_test=25).test_dataloader()
+    assert [len(target) for _, target in loader] == [9, 9, 7] and len(loader) == 3
+
+
+def test_several_lengths_are_tested_each_by_itself() -> None:
+    data = PalindromeDataModule(8, num_test=30, test_lengths=[12, 7])
+    lengths = [{len(word) for batch in loader for word in words(batch)} for loader in data.test_dataloader()]
+    assert lengths == [{12}, {7}]
+    assert {len(word) for batch in data.val_dataloader() for word in words(batch)} == {8}
+
+
+@settings(deadline=None, max_examples=40)
+@given(length=st.integers(2, 41), k=st.integers(0, 10**6))
+def test_every_digit_of_the_second_half_is_a_target(length: int, k: int) -> None:
+    digits, target = loader_of(length, 5, 100, seed=0, task="every_digit").batch(k)
+    assert digits.shape == (5, length - 1) and target.shape == (5, length // 2)
+    word = torch.cat([digits, target[:, -1:]], dim=1)
+    assert torch.equal(word, word.flip(1))
+    # The target at an input step is the digit that comes next.
+    assert torch.equal(word[:, -(length // 2) :], target)
+
+
+def test_a_mixture_of_lengths_is_half_the_longest_and_log_uniform_below() -> None:
+    lengths = TrainingLengths(longest=1000, shortest=5, shorter_fraction=0.5)
+    drawn = torch.tensor([lengths.of_batch(3, k) for k in range(4000)])
+    assert abs((drawn == 1000).float().mean().item() - 0.5) < 0.03
+    shorter = drawn[drawn < 1000].double()
+    assert shorter.min() == 5 and shorter.max() < 1000
+    # Log-uniform: as many between 5 and sqrt(5 * 1000) as above it, and as many in each quarter of the logarithm.
+    place = (shorter.log() - torch.tensor(5.0).log()) / torch.tensor(200.0).log()
+    shares = torch.histc(place, 4, 0, 1) / len(place)
+    torch.testing.assert_close(shares, torch.full((4,), 0.25).double(), rtol=0, atol=0.04)
+
+
+def test_mixed_batches_depend_on_the_lengths_of_the_moment_and_k_alone() -> None:
+    def loader(longest: int) -> PalindromeLoader:
+        return PalindromeLoader(TrainingLengths(longest, 5, 0.5), 10, 4, 1000, seed=1)
+
+    in_order = [batch for batch, _ in zip(loader(40), range(60), strict=False)]
+    fresh = loader(40)
+    for k in (59, 0, 31, 30):
+        torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
+    lengths = [digits.shape[1] + 1 for digits, _ in in_order]
+    assert 40 in lengths and min(lengths) < 10
+    grown = loader(20)
+    grown.batch(30)
+    grown.lengths.longest = 40
+    torch.testing.assert_close(grown.batch(31), in_order[31], rtol=0, atol=0)
+
+
+def test_a_length_below_the_shortest_is_not_mixed() -> None:
+    assert TrainingLengths(longest=5, shortest=5, shorter_fraction=0.5).of_batch(0, 0) == 5
+    assert {TrainingLengths(6, 5, 0.5).of_batch(0, k) for k in range(50)} == {5, 6}
+
+
 def test_complete_mirrors_the_half() -> None:
     digits, target = complete(torch.tensor([[1, 2, 3]]), 5)
     assert digits.tolist() == [[1, 2, 3, 2]] and target.tolist() == [1]
@@ -215,11 +289,14 @@ def test_complete_mirrors_the_half() -> None:
             {"length": 10**9},
             "batch_size is 128: with length 1000000000 that is 128000000000 digits; it must be at most",
         ),
-        ({"length": 20, "num_test": 10**9}, "num_test is 1000000000: with length 20"),
+        ({"length": 20, "num_test": 10**9}, "num_test is 1000000000; it must be at most 16777216"),
+        ({"length": 5, "test_lengths": []}, "test_lengths is empty; give at least one length"),
+        ({"length": 5, "test_lengths": [5, 1]}, "test_lengths has 1; each must be from 2 to"),
+        ({"length": 5, "test_lengths": [6, 5, 6]}, "test_lengths has 6 2 times; give each length once"),
         ({"length": 5, "seed": -1}, "seed is -1; it must be at least 0"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PalindromeDataModule(**arguments)
 

@@ -225,7 +225,7 @@ def test_states_steps_and_sizes_that_do_not_fit_are_refused(network: Any) -> Non
             make(network)(torch.tensor([[0, wrong_digit]]))
     with pytest.raises(ValueError, match="inputs are of type list; expected a tensor"):
         make(network)([[1, 2]])
-    with pytest.raises(ValueError, match="initialization is 'zeros'; expected one of orthogonal, uniform"):
+    with pytest.raises(ValueError, match="initialization is 'zeros'; for this network it is one of orthogonal, "):
         network(I, H, K, initialization="zeros")
     with pytest.raises(ValueError, match="hidden_size is 0; it must be at least 1"):
         network(I, 0, K)
