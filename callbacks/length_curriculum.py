@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class LengthCurriculum(Callback):
-    """Trains on short sequences first, and on longer ones as soon as those are mastered (Elman 1993; Bengio et al. 2009).
+    """Trains on short sequences first, on longer ones as soon as those are mastered (Elman 1993; Bengio et al. 2009).
 
     Training begins at length ``start``. When the share of the last ``window`` batches of the current length T that was
-    completed without a mistake is at least ``threshold``, the length becomes ``max(T * growth, T + increment)``, at most
-    the data's own. All the while a share of the batches is shorter, log-uniformly from ``start`` on: what is never asked
-    for is forgotten. The datamodule makes the batches (``train_lengths``, ``length``), the model says which items it
-    completed (``completed``). All of its state is in the checkpoint.
+    completed without a mistake is at least ``threshold``, the length becomes ``max(T * growth, T + increment)``,
+    rounded down, and at most the data's own. All the while a share of the batches is shorter, log-uniformly from
+    ``start`` on: what is never asked for is forgotten. The datamodule makes the batches (``train_lengths``,
+    ``length``), the model says which items it completed (``completed``). All of its state is in the checkpoint.
 
     Args:
         start: the first length, at least 2.

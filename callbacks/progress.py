@@ -81,5 +81,7 @@ class StepProgress(ProgressBar):
 
     def _metrics(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics
-        told = [callback.describe_progress() for callback in trainer.callbacks if hasattr(callback, "describe_progress")]
+        told = [
+            callback.describe_progress() for callback in trainer.callbacks if hasattr(callback, "describe_progress")
+        ]
         return "  ".join(told + [f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values])

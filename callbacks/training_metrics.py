@@ -4,13 +4,14 @@ import time
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
 
 
 class TrainingMetrics(Callback):
     """Logs ``training_metrics()`` and ``train/steps_per_second`` every ``trainer.log_every_n_steps`` steps.
 
-    They are the model's, and those of every callback that has a method of that name. They go to the loggers directly: ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on
-    validation does not count.
+    They are the model's, and those of every callback that has a method of that name. They go to the loggers directly:
+    ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on validation does not count.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,7 @@ class TrainingMetrics(Callback):
         step = trainer.global_step
         if step % trainer.log_every_n_steps != 0 or step == self.step_before:
             return
-        metrics = {}
+        metrics: dict[str, Tensor] = {}
         for source in (pl_module, *trainer.callbacks):
             if hasattr(source, "training_metrics"):
                 metrics |= source.training_metrics()

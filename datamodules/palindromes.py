@@ -86,8 +86,8 @@ class PalindromeDataModule(LightningDataModule):
     """Palindromes to be completed: from the first T-1 digits, name the last one, or the whole second half.
 
     Training batches are endless and generated as needed: batch k is a function of ``(seed, length, batch_size, k)``
-    alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` (a ``TrainingLengths``) says
-    how long the next training batches are: as validation's, unless a curriculum changes it.
+    alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` says how long the next
+    training batches are: as long as those of validation, unless a curriculum changes it.
 
     Args:
         length: digits of the whole palindrome, T, at least 2.
@@ -98,8 +98,8 @@ class PalindromeDataModule(LightningDataModule):
         num_test: held-out palindromes for test, of each length.
         eval_batch_size: palindromes per validation and test batch; fewer where they would have more than 2^24 digits.
         test_lengths: lengths to test, each by itself; ``length`` alone by default.
-        task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of the
-            second half, each to be named after the digit before it.
+        task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of
+            the second half, each to be named after the digit before it.
         seed: decides which palindromes are drawn, not which split they belong to.
     Batch:
         ``(digits, target)``: (B, T-1) and, for ``last_digit``, (B,), for ``every_digit`` (B, floor(T/2)), whose digit j
@@ -151,7 +151,8 @@ class PalindromeDataModule(LightningDataModule):
         for length in {"test": self.test_lengths}.get(stage, [self.length]):
             if not is_split(length, self.num_classes):
                 log.info(
-                    "There are %d palindromes of length %d, too few to split: training, validation and test share them.",
+                    "There are %d palindromes of length %d, too few to split: "
+                    "training, validation and test share them.",
                     num_palindromes(length, self.num_classes),
                     length,
                 )
@@ -205,10 +206,10 @@ def check_test_lengths(lengths: Sequence[int]) -> list[int]:
 class PalindromeLoader:
     """Endless training batches in epochs of ``steps_per_epoch``; it knows its place and can be put back there.
 
-    Batch k depends on the constructor's arguments, the ``lengths`` of the moment and k alone. Each iteration goes on with
-    the batch after the last one and is an epoch long, or, after ``load_state_dict``, what was left of the epoch then.
-    There are no worker processes: Lightning restores a place in mid-epoch only for a loader that has ``state_dict`` and
-    a length, and making a batch takes microseconds.
+    Batch k depends on the constructor's arguments, the ``lengths`` of the moment and k alone. Each iteration goes on
+    with the batch after the last one and is an epoch long, or, after ``load_state_dict``, what was left of the epoch
+    then. There are no worker processes: Lightning restores a place in mid-epoch only for a loader that has
+    ``state_dict`` and a length, and making a batch takes microseconds.
     """
 
     def __init__(
@@ -313,8 +314,7 @@ class HeldOutHalves:
         return self._num
 
     def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """All of them, (batch_size, N) int64 at a time, the last perhaps fewer. ``batch_size`` does not matter to what is
-        drawn."""
+        """All of them, (batch_size, N) int64 at a time, the last perhaps fewer; what is drawn does not depend on it."""
         if self._listed is not None:
             yield from self._listed.split(batch_size)
             return

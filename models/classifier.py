@@ -22,8 +22,8 @@ class Classifier(LightningModule):
 
     What a training step leaves behind stays on the device, and in the checkpoint, until ``training_metrics`` is asked
     for the means: ``train/loss`` (nats per prediction), ``train/accuracy`` (0 to 1), what else ``judge`` finds, and
-    ``train/gradient_norm`` (of all parameters, before clipping). Validation and test log the same, but for the gradient,
-    of the whole split.
+    ``train/gradient_norm`` (of all parameters, before clipping). Validation and test log the same of the whole split,
+    but for the gradient.
 
     Args:
         judged: names of what ``judge`` may find.
@@ -50,7 +50,7 @@ class Classifier(LightningModule):
         self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of some last steps
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """The network's logits (B, n, K), floating point, and their targets (B, n), int64, for a batch of the datamodule;
+        """The network's logits (B, n, K), floating point, and their targets (B, n), int64, for the datamodule's batch;
         where there is one prediction for each item, (B, K) and (B,)."""
         raise NotImplementedError
 

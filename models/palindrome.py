@@ -34,8 +34,8 @@ class PalindromeClassifier(Classifier):
         network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
         hidden_size: hidden units, H.
         num_classes: different digits, K; the CLI links it to the data's.
-        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``, which
-            is torch's default; see ``models.networks.initialization``.
+        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``,
+            which is torch's default; see ``models.networks.initialization``.
         input_scale: standard deviation of the input weights at the start; ``uniform`` has its own.
         recurrent_scale: what the recurrent weights are multiplied by at the start; not for ``uniform``.
         longest_memory: time steps that should be remembered, for ``chrono``; the CLI links it to the data's length.
@@ -174,7 +174,8 @@ def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[f
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (share + z * z / (2 * num)) / (1 + z * z / num)
     margin = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+    # Whatever the rounding, it holds the share itself.
+    return max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin))
 
 
 def percent(share: float) -> str:

@@ -26,7 +26,7 @@ def check_scale(name: str, value: float) -> None:
 
 
 def orthogonal_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
-    """Make every recurrent matrix (H, H) ``scale`` times an orthogonal one (Saxe, McClelland and Ganguli 2014, section 3).
+    """Make every recurrent matrix (H, H) ``scale`` times an orthogonal one (Saxe, McClelland and Ganguli 2014, ch. 3).
 
     At scale 1 all singular values are 1, so that, the squashing functions aside, neither the state nor its gradient
     shrinks or grows from one time step to the next.

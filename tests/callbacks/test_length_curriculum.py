@@ -75,9 +75,7 @@ def test_the_model_says_what_it_completed() -> None:
     assert model.completed().tolist() == [True, False]
 
 
-CURRICULUM = (
-    '{"class_path": "callbacks.LengthCurriculum", "init_args": {"start": 2, "threshold": 0.05, "window": 2}}'
-)
+CURRICULUM = '{"class_path": "callbacks.LengthCurriculum", "init_args": {"start": 2, "threshold": 0.05, "window": 2}}'
 
 
 def curriculum_and(other: str = "") -> str:

@@ -1,6 +1,8 @@
 """The palindrome model learns, predicts, and can be loaded by Lightning's own means."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ from torch.nn import functional
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from models.networks import LSTM, VanillaRNN
+from models.palindrome import percent, wilson_interval
+from tests.models.test_classifier import QUIET
+from training.trainer import Trainer
 
 
 @pytest.mark.parametrize(("name", "network"), [("rnn", VanillaRNN), ("lstm", LSTM)])
@@ -47,3 +52,89 @@ def test_loads_from_a_checkpoint_without_its_config(run_dir: Path) -> None:
 def test_sizes_below_one_are_refused(size: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1|larger than 1"):
         PalindromeClassifier(**size)  # type: ignore[arg-type]
+
+
+def test_every_digit_is_scored_by_itself_and_the_palindrome_as_a_whole() -> None:
+    model = PalindromeClassifier(hidden_size=8)
+    data = PalindromeDataModule(9, task="every_digit", num_test=200, eval_batch_size=64)
+    (result,) = Trainer(**QUIET).test(model, data, verbose=False)
+    digits, target = (torch.cat(parts) for parts in zip(*data.test_dataloader()[0], strict=True))
+    logits, _ = model.network(digits)
+    right = torch.stack([logits[:, -4 + j].argmax(1) == target[:, j] for j in range(4)], dim=1)
+    assert result["test/accuracy"] == pytest.approx(right.float().mean().item())
+    assert result["test/exact_match"] == pytest.approx(right.all(1).float().mean().item())
+    losses = [functional.cross_entropy(logits[:, -4 + j], target[:, j]).item() for j in range(4)]
+    assert result["test/loss"] == pytest.approx(sum(losses) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [7, 8])
+def test_training_measures_every_digit(length: int) -> None:
+    model, seen = PalindromeClassifier(hidden_size=8), []
+    original = model.training_step
+
+    def training_step(batch: Any, batch_idx: int) -> Any:
+        with torch.no_grad():
+            logits, _ = model.network(batch[0], num_last_steps=length // 2)
+        seen.append((logits.argmax(-1) == batch[1]).float())
+        return original(batch, batch_idx)
+
+    model.training_step = training_step  # type: ignore[method-assign]
+    trainer = Trainer(**QUIET, max_steps=6, limit_val_batches=0)
+    trainer.fit(model, PalindromeDataModule(length, task="every_digit", batch_size=16))
+    metrics = model.training_metrics()
+    right = torch.cat(seen)
+    assert metrics["train/accuracy"].item() == pytest.approx(right.mean().item())
+    assert metrics["train/exact_match"].item() == pytest.approx(right.all(1).float().mean().item())
+
+
+def test_one_digit_has_no_exact_match() -> None:
+    model = PalindromeClassifier(hidden_size=8)
+    trainer = Trainer(**QUIET, max_steps=2, limit_val_batches=0)
+    trainer.fit(model, PalindromeDataModule(6))
+    assert "train/exact_match" not in model.training_metrics()
+    (result,) = trainer.test(model, PalindromeDataModule(6), verbose=False)
+    assert result.keys() == {"test/loss", "test/accuracy"}
+
+
+def test_each_length_is_measured_and_told_by_itself() -> None:
+    model = PalindromeClassifier(hidden_size=8)
+    data = PalindromeDataModule(6, num_test=150, eval_batch_size=64, test_lengths=[5, 20])
+    Trainer(**QUIET).test(model, data, verbose=False)
+    heading, five, twenty = model.describe_test()
+    assert heading.split() == ["T", "palindromes", "test/accuracy", "95", "%", "interval", "test/loss"]
+    for line, loader, length, num in zip((five, twenty), data.test_dataloader(), ("5", "20"), (93, 150), strict=True):
+        right = torch.cat([model(digits)[:, -1].argmax(1) == target for digits, target in loader])
+        share = right.float().mean().item()
+        assert line.split()[:4] == [length, str(num), percent(share).split()[0], "%"]
+        assert line.split()[4] == percent(wilson_interval(share, num)[0]).split()[0]
+    assert len(heading) == len(five) == len(twenty)
+
+
+@pytest.mark.parametrize(("right", "num"), [(0, 10), (8, 10), (93, 93), (9_990, 10_000), (10_000, 10_000)])
+def test_the_interval_is_where_what_was_seen_is_two_standard_errors_away(right: int, num: int) -> None:
+    share = right / num
+    low, high = wilson_interval(share, num)
+    assert 0 <= low <= share <= high <= 1
+    for bound in {low, high} - {0.0, 1.0}:
+        assert abs(share - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / num), rel=1e-4)
+    assert low == 0.0 if right == 0 else low > 0
+    assert high == 1.0 if right == num else high < 1
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100.00 %"), (0.99999, "99.99 %"), (0.9999, "99.99 %"), (0.29, "29.00 %"), (0, "0.00 %")]
+)
+def test_only_all_is_a_hundred_per_cent(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_predictions_of_every_digit_are_shown_together() -> None:
+    model = PalindromeClassifier(hidden_size=8)
+    digits, target = PalindromeDataModule(6, task="every_digit", batch_size=3).train_dataloader().batch(0)
+    prediction = model.predict_step((digits, target), 0)
+    probs = model.network(digits, num_last_steps=3)[0].softmax(-1)
+    torch.testing.assert_close(prediction["probs"], probs.amax(-1).prod(1))
+    heading, first, *_ = model.describe_predictions([prediction])
+    assert heading == "digits read, the second half, the prediction and its probability"
+    words = first.split()
+    assert words[0] + words[1][-1] == (words[0] + words[1][-1])[::-1] and len(words[1]) == len(words[2]) == 3

@@ -315,3 +315,36 @@ def test_optimizer_and_schedule_come_from_the_config(config: Path) -> None:
     assert type(optimizer) is torch.optim.SGD and optimizer.param_groups[0]["lr"] == 0.5
     default = RunCLI(["fit", f"--config={config}"]).model.configure_optimizers()
     assert type(default) is torch.optim.RMSprop and default.param_groups[0]["lr"] == 1e-3
+
+
+def test_a_list_of_lengths_is_tested(run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert command("test", "--data.test_lengths=[5,6,40]", "--data.num_test=100") == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert "test/accuracy" in heading and "95 % interval" in heading
+    assert [line.split()[:2] for line in lines] == [["5", "93"], ["6", "93"], ["40", "100"]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        ("[5,1]", ["test_lengths has 1; each must be from 2"]),
+        ("[]", ["test_lengths is empty"]),
+        ("[5,5]", ["test_lengths has 5 2 times"]),
+        ("[5,x]", ["test_lengths", "x"]),
+    ],
+)
+def test_wrong_lengths_are_refused(
+    lengths: str, parts: list[str], run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert_refused(command("test", f"--data.test_lengths={lengths}"), capsys, *parts)
+
+
+def test_a_checkpoint_is_tested_whatever_its_weights_started_from(
+    run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("test", "--model.initialization=uniform", "--model.input_scale=1.0", "--data.length=50") == 0
+    capsys.readouterr()
+    other = "--model.initialization=uniform"
+    assert_refused(command("fit", "--ckpt_path=last", other), capsys, "model.init_args.initialization = orthogonal")

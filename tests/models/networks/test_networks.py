@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.vendor import TORCH_ORDER, vendor
-from models.networks import LSTM, VanillaRNN
+from models.networks import LSTM, VanillaRNN, recurrent
 
 B, T, I, H, K = 3, 6, 5, 4, 7  # noqa: E741
 NETWORKS = [VanillaRNN, LSTM]
@@ -240,3 +240,49 @@ def test_nothing_ready_made_inside(network: Any) -> None:
 def test_importing_the_networks_does_not_import_lightning() -> None:
     code = "import sys, models.networks; sys.exit('pytorch_lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("backward", ["bptt", "autograd"])
+@pytest.mark.parametrize("num_last_steps", [None, 1, 2, 9, 13])
+def test_without_gradients_long_sequences_are_taken_piece_by_piece(
+    network: Any, backward: str, num_last_steps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = make(network, backward=backward)
+    digits, state = torch.randint(I, (B, 13)), random_state(network)
+    expected = net(digits, state, num_last_steps)
+    monkeypatch.setattr(recurrent, "PIECE_NUMEL", 4 * B * H)
+    pieces = []
+    whole = net.hidden_states
+
+    def noted(inputs: Tensor, *args: Any) -> Any:
+        pieces.append(inputs.shape[1])
+        return whole(inputs, *args)
+
+    monkeypatch.setattr(net, "hidden_states", noted)
+    with torch.no_grad():
+        torch.testing.assert_close(net(digits, state, num_last_steps), expected, rtol=0, atol=1e-12)
+        assert pieces == [4, 4, 4, 1]
+        with pytest.raises(ValueError, match="digits go from 0 to 5; expected 0 to 4"):
+            net(torch.tensor([[0] * 12 + [5]]))
+        with pytest.raises(ValueError, match="num_last_steps is 14; expected 1 to 13"):
+            net(digits, None, 14)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_length() -> None:
+    code = """
+import sys, torch
+from pathlib import Path
+from models.networks import LSTM
+def peak():
+    return int(next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in l).split()[1]) / 1024
+net, digits = LSTM(10, 64, 10), torch.randint(10, (32, 60_001))
+with torch.no_grad():
+    net(digits[:, :101], num_last_steps=50)
+    before = peak()
+    net(digits, num_last_steps=50_000)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 300  # the logits are 61 MiB; with the hidden states of all these steps it is over 500
