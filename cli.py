@@ -10,7 +10,7 @@ import sys
 import warnings
 
 HELP = """\
-usage: python cli.py COMMAND --config FILE [--key value ...]
+usage: python cli.py COMMAND [--config FILE] [--key value ...]
 
 Recurrent networks that remember: train them, score them, see how they do it.
 
@@ -19,18 +19,20 @@ commands:
   validate  score a checkpoint on the validation split
   test      score a checkpoint on the test split
   predict   show what a checkpoint predicts for the first items of the test split
+  memory    show how a checkpoint keeps the first digit: its states as attractors
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
   tensorboard --logdir runs                                           watch
   python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   go on after a stop
   python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  score it again
+  python cli.py memory --ckpt_path runs/lstm_T20                      look inside
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("fit", "validate", "test", "predict", "memory")
 
-PACKAGES = ("callbacks", "datamodules", "models", "training")
+PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
 
 def main(args: list[str]) -> int:
@@ -43,12 +45,21 @@ def main(args: list[str]) -> int:
     from training.errors import UserError
 
     try:
-        return run(args)
+        return study(*args) if args[0] == "memory" else run(args)
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
         print("stopped before anything was done", file=sys.stderr)
         return 130
+
+
+def study(name: str, *args: str) -> int:
+    from experiments.command import run_command
+    from experiments.memory import memory
+
+    set_up_messages()
+    run_command(name, memory, list(args))
+    return 0
 
 
 def run(args: list[str]) -> int:

@@ -1,0 +1,90 @@
+"""A handwritten network out of a checkpoint, without Lightning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.networks import LSTM, VanillaRNN
+from training.checkpoint_file import read_checkpoint
+from training.errors import UserError
+from training.run_folder import find_checkpoint, run_folder_of
+
+Network = LSTM | VanillaRNN
+
+OPTIONS = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """What a checkpoint of a ``PalindromeClassifier`` holds.
+
+    Args:
+        path: the checkpoint file.
+        network: as it was trained.
+        untrained: of the same kind, as it might have been before.
+        num_classes: different digits, K.
+        task: what it was trained for, ``last_digit`` or ``every_digit``.
+        folder: of the run, or, for a file from elsewhere, the file's.
+    """
+
+    path: Path
+    network: Network
+    untrained: Network
+    num_classes: int
+    task: str
+    folder: Path
+
+
+def load(ckpt_path: str) -> TrainedNetwork:
+    """The network in a checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
+    Raises:
+        UserError: there is no such checkpoint, it is damaged, or it holds no ``PalindromeClassifier``.
+    """
+    path = find_checkpoint(ckpt_path, Path("runs"), "best")
+    if path is None:
+        raise UserError(f"--ckpt_path {ckpt_path}: there is no run yet; give a run's folder")
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.get("config")
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not str(model.get("class_path")).endswith("PalindromeClassifier"):
+        raise UserError(f"{path} holds no PalindromeClassifier of this project; give a checkpoint of one")
+    arguments = model["init_args"]
+    network, untrained = (make_network(arguments) for _ in range(2))
+    prefix = "network."
+    weights = checkpoint["state_dict"].items()
+    network.load_state_dict({name.removeprefix(prefix): w for name, w in weights if name.startswith(prefix)})
+    run = run_folder_of(path)
+    return TrainedNetwork(
+        path,
+        network,
+        untrained,
+        arguments["num_classes"],
+        checkpoint["config"]["data"]["init_args"]["task"],
+        path.parent if run is None else run.path,
+    )
+
+
+def make_network(arguments: dict[str, Any]) -> Network:
+    """A network as ``PalindromeClassifier`` makes it from the same arguments, from torch's random numbers."""
+    K = arguments["num_classes"]
+    options = {name: arguments[name] for name in OPTIONS if name in arguments}
+    if arguments["network"] == "lstm":
+        return LSTM(K, arguments["hidden_size"], K, **options)
+    options.pop("longest_memory", None)
+    return VanillaRNN(K, arguments["hidden_size"], K, **options)
+
+
+def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """h, or for an LSTM h and c side by side: (B, H) or (B, 2H)."""
+    return state if isinstance(state, Tensor) else torch.cat(state, dim=1)
+
+
+def as_state(vector: Tensor, network: Network) -> Any:
+    """The reverse of ``as_vector``."""
+    return vector if network.num_states == 1 else tuple(vector.chunk(2, dim=1))
