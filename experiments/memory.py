@@ -48,6 +48,8 @@ def memory(
         seed: decides which palindromes, kicks and initial states are drawn.
         output_dir: where to write; memory/ in the run's folder by default.
     """
+    from experiments.memory_figure import draw
+
     if num_steps < 2 * KICK_AT:
         raise UserError(f"num_steps is {num_steps}; it must be at least {2 * KICK_AT}")
     if num_palindromes < 2:
@@ -75,13 +77,12 @@ def memory(
         }
         path_after_kick = distances_after_kick(trained.network, states[KICK_AT], digits)
     tables["gradients"] = gradients(trained, num_palindromes)
+    for name, rows in tables.items():
+        print(f"\n{TITLES[name]}")
+        print_table(rows)
     try:
         for name, rows in tables.items():
-            print(f"\n{TITLES[name]}")
-            print_table(rows)
             write_table(rows, folder / f"{name}.csv")
-        from experiments.memory_figure import draw
-
         draw(trained, states, digits[:, 0], tables, path_after_kick, folder / "memory.png")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another with --output_dir") from error
@@ -89,8 +90,8 @@ def memory(
 
 
 TITLES = {
-    "states": "States after t digits: distance from the mean of those with the same first digit (root mean square), "
-    "distance of the two nearest of these means, and first digits named",
+    "states": "Hidden states after t digits: distance from the mean of those with the same first digit (root mean "
+    "square), distance of the two nearest of these means, and first digits named",
     "fixed_points": "States that the average digit brings to rest, one for each first digit: how far they still move "
     "in a step, how far the nearest other one is, and by what a small deviation is multiplied in a step",
     "kicks": f"States kicked after {KICK_AT} digits, by so many half distances to the nearest other digit's mean: "
@@ -112,7 +113,7 @@ def draw_digits(num_classes: int, num_palindromes: int, num_steps: int) -> Tenso
 
 
 def settle(trained: TrainedNetwork, digits: Tensor) -> tuple[dict[int, Tensor], Rows]:
-    """The states (B, S) after t digits, for some t, and how they lie."""
+    """The states (B, S) after t digits, for some t, and how the hidden states among them lie."""
     network, first, num_steps = trained.network, digits[:, 0], digits.shape[1]
     states: dict[int, Tensor] = {}
     rows: Rows = []
@@ -122,8 +123,9 @@ def settle(trained: TrainedNetwork, digits: Tensor) -> tuple[dict[int, Tensor], 
         _, state = network(digits[:, before:t], state, num_last_steps=1)
         before = t
         states[t] = as_vector(state)
-        centres = centres_of(states[t], first, trained.num_classes)
-        spread = (states[t] - centres[first]).square().sum(1).mean().sqrt()
+        h = hidden_state(states[t], network)
+        centres = centres_of(h, first, trained.num_classes)
+        spread = (h - centres[first]).square().sum(1).mean().sqrt()
         rows.append(
             {
                 "t": t,
@@ -133,6 +135,11 @@ def settle(trained: TrainedNetwork, digits: Tensor) -> tuple[dict[int, Tensor], 
             }
         )
     return states, rows
+
+
+def hidden_state(states: Tensor, network: Network) -> Tensor:
+    """h of the states (B, S), (B, H)."""
+    return states[:, : network.hidden_size]
 
 
 def centres_of(states: Tensor, first: Tensor, num_classes: int) -> Tensor:
@@ -148,8 +155,7 @@ def nearest(points: Tensor) -> Tensor:
 
 def share_named(network: Network, states: Tensor, digits: Tensor) -> float:
     """The share of states (B, S) from which these digits (B,) are named."""
-    h = as_state(states, network)
-    logits = network.readout(h if isinstance(h, Tensor) else h[0])
+    logits = network.readout(hidden_state(states, network))
     return (logits.argmax(dim=1) == digits).float().mean().item()
 
 

@@ -15,8 +15,9 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from experiments.memory import LENGTHS, centres_of, draw_digits, gradient_norms, nearest
+from experiments.memory import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
 from experiments.trained_network import TrainedNetwork
+from models.networks import LSTM
 
 NUM_PALINDROMES = 10
 """Palindromes of each digit whose gradients are averaged."""
@@ -36,11 +37,13 @@ def draw(
     """Draw the four panels and write them to ``path``."""
     pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 8.4), layout="constrained")
-    draw_states(axes[0, 0], states, first, trained.num_classes)
+    hidden_states = {t: hidden_state(s, trained.network) for t, s in states.items()}
+    draw_states(axes[0, 0], hidden_states, first, trained.num_classes)
     draw_settling(axes[0, 1], tables["states"])
     draw_kick(axes[1, 0], path_after_kick)
     draw_gradients(axes[1, 1], trained)
-    figure.suptitle(f"How a {type(trained.network).__name__} keeps the first digit it has read", fontsize=12)
+    name = "an LSTM" if isinstance(trained.network, LSTM) else "a vanilla RNN"
+    figure.suptitle(f"How {name} keeps the first digit it has read", fontsize=12)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
@@ -62,12 +65,12 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
         axes.plot(*way.T, color=colours[digit], linewidth=0.8, alpha=0.6)
         points = planes[max(planes)][first == digit]
         axes.scatter(*points.T, color=colours[digit], s=9, linewidths=0)
-        outward = way[-1] - origin
-        place = way[-1] + 0.09 * planes[max(planes)].abs().max() * outward / outward.norm().clamp(min=1e-9)
-        axes.text(*place, str(digit), color=colours[digit], ha="center", va="center", fontweight="bold", fontsize=11)
+        outward = 13 * torch.nn.functional.normalize(way[-1] - origin, dim=0)
+        style = {"color": colours[digit], "ha": "center", "va": "center", "fontweight": "bold", "fontsize": 11}
+        axes.annotate(str(digit), way[-1], xytext=outward, textcoords="offset points", **style)
     axes.plot(*origin, marker="o", markersize=5, color="black")
     axes.annotate("zero", origin, xytext=(6, 6), textcoords="offset points")
-    axes.set_title(f"States after {max(states):,} digits, and their way there", loc="left", fontsize=10)
+    axes.set_title(f"Hidden states after {max(states):,} digits, and their way there", loc="left", fontsize=10)
     axes.set_xlabel(f"principal component {i + 1}")
     axes.set_ylabel(f"principal component {j + 1}")
     axes.margins(0.1)
@@ -82,15 +85,15 @@ def draw_settling(axes: Any, rows: list[dict[str, Any]]) -> None:
         values = [row[name] for row in rows]
         shown = [(t, value) for t, value in zip(times, values, strict=True) if value > 1e-5]
         axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3)
-        axes.annotate(label, shown[-1], xytext=(0, 7), textcoords="offset points", ha="right", color=colour)
+        axes.annotate(label, shown[-1], xytext=(0, 6), textcoords="offset points", ha="right", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")
-    axes.set_title("Digits draw apart, states of one digit together", loc="left", fontsize=10)
+    axes.set_title("How far apart hidden states lie", loc="left", fontsize=10)
 
 
 def draw_kick(axes: Any, path_after_kick: Tensor) -> None:
     axes.plot(range(len(path_after_kick)), path_after_kick / path_after_kick[0], color="#0072b2")
     axes.set(yscale="log", xlabel="digits read since the kick", ylabel="distance, relative to the kick")
-    axes.set_title("A kicked state comes back", loc="left", fontsize=10)
+    axes.set_title("What becomes of a kick", loc="left", fontsize=10)
 
 
 def draw_gradients(axes: Any, trained: TrainedNetwork) -> None:
