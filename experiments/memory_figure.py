@@ -15,7 +15,7 @@ import torch
 from matplotlib import pyplot
 from torch import Tensor
 
-from experiments.memory import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
+from experiments.memory_measures import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
 from experiments.trained_network import TrainedNetwork
 from models.networks import LSTM
 
