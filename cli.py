@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import warnings
+from importlib import import_module
 
 HELP = """\
 usage: python cli.py COMMAND [--config FILE] [--key value ...]
@@ -20,6 +21,7 @@ commands:
   test      score a checkpoint on the test split
   predict   show what a checkpoint predicts for the first items of the test split
   memory    show how a checkpoint keeps the first digit: its states as attractors
+  longest   show the longest palindromes that runs with a curriculum have mastered
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
@@ -30,7 +32,10 @@ start here:
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-COMMANDS = ("fit", "validate", "test", "predict", "memory")
+STUDIES = ("memory", "longest")
+"""Functions of ``experiments``, each in a module of its name, with an example of what to type."""
+
+COMMANDS = ("fit", "validate", "test", "predict", *STUDIES)
 
 PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
@@ -45,7 +50,7 @@ def main(args: list[str]) -> int:
     from training.errors import UserError
 
     try:
-        return study(*args) if args[0] == "memory" else run(args)
+        return study(*args) if args[0] in STUDIES else run(args)
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
@@ -55,10 +60,10 @@ def main(args: list[str]) -> int:
 
 def study(name: str, *args: str) -> int:
     from experiments.command import run_command
-    from experiments.memory import memory
 
     set_up_messages()
-    run_command(name, memory, list(args))
+    module = import_module(f"experiments.{name}")
+    run_command(getattr(module, name), module.EXAMPLE, list(args))
     return 0
 
 

@@ -56,7 +56,8 @@ class LengthCurriculum(Callback):
         self.shorter_fraction = shorter_fraction
         self.length = start
         self.target = start
-        self.accuracy = 0.0
+        self.accuracy = 0.0  # of the window that was judged last
+        self.mastered = 0  # the longest length that passed the threshold
         self._completed: list[Tensor] = []  # (B,) bool for each batch of the current length since it was last judged
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -76,11 +77,17 @@ class LengthCurriculum(Callback):
         self.target = data.length
 
     def state_dict(self) -> dict[str, Any]:
-        return {"length": self.length, "accuracy": self.accuracy, "completed": list(self._completed)}
+        return {
+            "length": self.length,
+            "accuracy": self.accuracy,
+            "mastered": self.mastered,
+            "completed": list(self._completed),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.length = state_dict["length"]
         self.accuracy = state_dict["accuracy"]
+        self.mastered = state_dict["mastered"]
         self._completed = list(state_dict["completed"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,7 +103,8 @@ class LengthCurriculum(Callback):
         if len(self._completed) == self.window:
             self.accuracy = torch.cat(self._completed).float().mean().item()
             self._completed.clear()
-            if self.accuracy >= self.threshold and self.length < self.target:
+            if self.accuracy >= self.threshold:
+                self.mastered = self.length
                 self.length = min(self.target, max(int(self.length * self.growth), self.length + self.increment))
                 self._set_lengths(trainer)
 
@@ -106,8 +114,12 @@ class LengthCurriculum(Callback):
         lengths.shorter_fraction = self.shorter_fraction
 
     def training_metrics(self) -> dict[str, Tensor]:
-        """The current length, and the share completed at that length when it was last judged."""
-        return {"train/length": torch.tensor(self.length), "train/completed_at_length": torch.tensor(self.accuracy)}
+        """The current length, the longest that has passed the threshold, and the share completed when last judged."""
+        return {
+            "train/length": torch.tensor(self.length),
+            "train/mastered_length": torch.tensor(self.mastered),
+            "train/completed": torch.tensor(self.accuracy),
+        }
 
     def describe_progress(self) -> str:
         """For the progress bar."""

@@ -10,23 +10,23 @@ from training.errors import UserError
 from training.messages import one_line
 
 
-def run_command(name: str, function: Callable[..., None], args: list[str]) -> None:
+def run_command(function: Callable[..., None], example: str, args: list[str]) -> None:
     """Call ``function`` with what stands in ``args``, or in the file that ``--config`` names.
 
     Args:
-        name: what is typed after ``python cli.py``.
-        function: its signature and docstring say which keys there are.
-        args: the words after the name.
+        function: its signature and docstring say which keys there are; its name is that of the command.
+        example: what to type.
+        args: the words after the command's name.
     Raises:
         UserError: an argument is missing, unknown or of the wrong kind, or the function refuses its value.
     """
-    parser = ArgumentParser(prog=f"python cli.py {name}", exit_on_error=False)
+    parser = ArgumentParser(usage=f"{example} [--key value ...]", exit_on_error=False)
     parser.add_argument("--config", action="config", help="A file with any of the keys below.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
     try:
         arguments: dict[str, Any] = parser.parse_args(args).as_dict()
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{one_line(str(error))}; see python cli.py {name} --help") from error
+        raise UserError(f"{one_line(str(error))}; see python cli.py {function.__name__} --help") from error
     arguments.pop("config", None)
     try:
         function(**arguments)

@@ -21,6 +21,8 @@ from experiments.memory_measures import (
 from experiments.trained_network import load
 from training.errors import UserError
 
+EXAMPLE = "python cli.py memory --ckpt_path runs/rnn_T1000"
+
 DIGITS_MAX = 1 << 27
 """Digits that are read: 1 GiB."""
 
@@ -66,8 +68,8 @@ def memory(
     num_digits = num_steps * num_palindromes * trained.num_classes
     if num_digits > DIGITS_MAX:
         raise UserError(
-            f"num_steps {num_steps} with num_palindromes {num_palindromes} for each of {trained.num_classes} digits makes "
-            f"{num_digits} digits; they must be at most {DIGITS_MAX}, so lower one of them"
+            f"num_steps is {num_steps} and num_palindromes {num_palindromes}: for {trained.num_classes} first digits "
+            f"that makes {num_digits} digits; they must be at most {DIGITS_MAX}, so lower one of them"
         )
     if trained.task != "last_digit":
         raise UserError(f"{trained.path} was trained on task {trained.task}; this study is of last_digit")

@@ -25,7 +25,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(args: list[str]) -> 
     assert "python cli.py fit --config configs/lstm_T20.yaml" in result.stdout
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", [command for command in cli.COMMANDS if command not in cli.STUDIES])
 def test_the_help_of_a_command_begins_with_what_to_type(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])
@@ -38,9 +38,21 @@ def test_the_help_of_a_command_begins_with_what_to_type(command: str, capsys: py
     assert "--trainer.max_steps" in rest and "--ckpt_path" in rest and "weights_only" not in rest
 
 
+@pytest.mark.parametrize("study", cli.STUDIES)
+def test_the_help_of_a_study_begins_with_what_to_type(study: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([study, "--help"])
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"usage: python cli.py {study} --\w+ \S+( --output_dir \S+)? \[--key value ...\]", first)
+    assert any("--output_dir" in line for line in rest)
+
+
 def test_an_unknown_command_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train"]) == 2
-    assert capsys.readouterr().err == "error: there is no command 'train'; it is one of fit, validate, test, predict\n"
+    assert (
+        capsys.readouterr().err
+        == "error: there is no command 'train'; it is one of fit, validate, test, predict, memory, longest\n"
+    )
 
 
 def test_the_program_exits_with_the_status(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def lengths_of(curriculum: LengthCurriculum, steps: int, length: int = 40, share
 def test_lengths_grow_after_each_window_up_to_the_datas() -> None:
     curriculum = LengthCurriculum(start=4, growth=1.5, increment=3, window=2, shorter_fraction=0.0)
     assert lengths_of(curriculum, 16, length=40) == [4, 4, 7, 7, 10, 10, 15, 15, 22, 22, 33, 33, 40, 40, 40, 40]
-    assert curriculum.describe_progress() == "length 40/40"
+    assert curriculum.describe_progress() == "length 40/40" and curriculum.mastered == 40
 
 
 @pytest.mark.parametrize(("share", "grows"), [(0.7, False), (0.8, True), (0.9, True)])
@@ -51,7 +51,8 @@ def test_lengths_grow_only_if_the_threshold_is_reached(share: float, grows: bool
     assert lengths_of(curriculum, 4, share=share) == [5, 5, 5, 7 if grows else 5]
     assert curriculum.training_metrics() == {
         "train/length": torch.tensor(7 if grows else 5),
-        "train/completed_at_length": torch.tensor(share),
+        "train/mastered_length": torch.tensor(5 if grows else 0),
+        "train/completed": torch.tensor(share),
     }
 
 
@@ -103,7 +104,7 @@ def test_a_run_stopped_in_mid_curriculum_ends_like_one_that_never_was(
     assert command("fit", *args, root, curriculum_and(), *last) == 0
     parts = tmp_path / "parts" / "small" / "version_0"
     assert_same(state_of(parts), state_of(whole))
-    names = ("train/loss", "train/accuracy", "train/length", "train/completed_at_length")
+    names = ("train/loss", "train/accuracy", "train/length", "train/mastered_length", "train/completed")
     assert rows_of(parts, names) == rows_of(whole, names)
     lengths = [float(row["train/length"]) for row in rows_of(whole, names)]
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
@@ -186,5 +187,5 @@ def test_the_checkpoint_holds_plain_values(command: Command, tmp_path: Path) -> 
     assert command("fit", curriculum_and()) == 0
     path = tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt"
     state = read_checkpoint(path)["callbacks"]["LengthCurriculum"]
-    assert state.keys() == {"length", "accuracy", "completed"}
+    assert state.keys() == {"length", "accuracy", "mastered", "completed"}
     assert all(right.dtype == torch.bool and right.shape == (16,) for right in state["completed"])

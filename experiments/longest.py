@@ -1,0 +1,105 @@
+"""The longest palindromes that networks of several sizes have mastered under a curriculum, from their run folders."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import yaml
+
+matplotlib.use("Agg")  # no window: the figure is a file
+
+from matplotlib import pyplot
+
+from training.errors import UserError
+from training.run_folder import run_folders
+
+EXAMPLE = "python cli.py longest --runs [runs/every_digit_longest] --output_dir docs/results"
+
+NETWORKS = {"rnn": ("vanilla RNN", "#d55e00"), "lstm": ("LSTM", "#0072b2")}
+
+
+def longest(runs: list[str], output_dir: str) -> None:
+    """Show the longest palindromes that were mastered, against hidden size.
+
+    Mastered is a length when its palindromes passed the curriculum's threshold. Writes longest.csv and longest.png.
+
+    Args:
+        runs: folders of finished runs with a LengthCurriculum, or of experiments, all runs of which are taken.
+        output_dir: where to write.
+    """
+    folders = [run for name in runs for run in folders_of(Path(name))]
+    if not folders:
+        raise UserError("runs is empty; give at least one run's folder")
+    rows = sorted((row_of(folder) for folder in folders), key=lambda row: (row["network"], row["hidden_size"]))
+    for row in rows:
+        print("  ".join(f"{name} {value}" for name, value in row.items()))
+    path = Path(output_dir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / "longest.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        draw(rows, path / "longest.png")
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}; choose another with --output_dir") from error
+    print(f"The figure is {path / 'longest.png'}; longest.csv lies beside it.")
+
+
+def folders_of(path: Path) -> list[Path]:
+    """A run's folder itself, or those of all runs of an experiment."""
+    if (path / "config.yaml").is_file():
+        return [path]
+    folders = [run.path for run in run_folders(path)]
+    if not folders:
+        raise UserError(f"runs: {path} is neither a run's folder nor an experiment's")
+    return folders
+
+
+def row_of(folder: Path) -> dict[str, Any]:
+    """Network, sizes, and what was mastered in how many steps and seconds."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        (curriculum,) = (
+            c["init_args"] for c in as_list(config["trainer"]["callbacks"]) if "threshold" in c["init_args"]
+        )
+        return {
+            "network": model["network"],
+            "hidden_size": model["hidden_size"],
+            "task": data["task"],
+            "threshold": curriculum["threshold"],
+            "mastered_length": int(summary["metrics"]["train/mastered_length"]),
+            "steps": summary["steps"],
+            "seconds": round(summary["seconds"]),
+            "seed": config["seed_everything"],
+        }
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"runs: {folder} is no finished run with a LengthCurriculum; leave it out") from error
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    pyplot.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for network, (name, colour) in NETWORKS.items():
+        points = [(row["hidden_size"], row["mastered_length"]) for row in rows if row["network"] == network]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, marker="o")
+            axes.annotate(name, points[-1], xytext=(8, 0), textcoords="offset points", color=colour, va="center")
+            for point in points:
+                axes.annotate(str(point[1]), point, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9)
+    sizes = sorted({row["hidden_size"] for row in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set(xlabel="hidden size", ylabel="T", ylim=(0, None))
+    axes.margins(x=0.15)
+    axes.set_title("Longest palindromes mastered", loc="left", fontsize=11)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
