@@ -91,6 +91,7 @@ class LengthCurriculum(Callback):
         self._completed = list(state_dict["completed"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._completed = [right.to(pl_module.device) for right in self._completed]  # a checkpoint is read to the CPU
         self._set_lengths(trainer)
 
     def on_train_batch_end(

@@ -126,7 +126,9 @@ class Classifier(LightningModule):
         """Loss and gradient norm of each step since the last ``training_metrics``, and which predictions were right."""
         self._score()
         empty = torch.empty(0)
-        return {name: torch.hstack(steps) if steps else empty for name, steps in self.steps_to_log.items()}
+        # What comes out of a checkpoint is on the CPU.
+        moved = {name: [values.to(self.device) for values in steps] for name, steps in self.steps_to_log.items()}
+        return {name: torch.hstack(steps) if steps else empty for name, steps in moved.items()}
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self._measure(batch)

@@ -29,6 +29,8 @@ def one_line(message: str) -> str:
             continue
         if match := re.match(r"Given value: (.*)", text):
             given = match[1]
+            if causes and causes[-1] == "Expected a list":  # the innermost explanation, and its value
+                causes[-1] = f"expected a list, such as [5,20], got {given}"
         if text and not NOISE.match(text):
             causes.append(readable(text))
     line = " ".join(dict.fromkeys(causes)) if causes else "not a value that fits"

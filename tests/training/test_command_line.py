@@ -332,6 +332,7 @@ def test_a_list_of_lengths_is_tested(run_dir: Path, command: Command, capsys: py
         ("[]", ["test_lengths is empty"]),
         ("[5,5]", ["test_lengths has 5 2 times"]),
         ("[5,x]", ["test_lengths", "x"]),
+        ("5,6", ["data.test_lengths:", "expected a list, such as [5,20], got 5,6"]),
     ],
 )
 def test_wrong_lengths_are_refused(
