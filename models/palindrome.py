@@ -124,6 +124,8 @@ class PalindromeClassifier(Classifier):
 
     def describe_test(self) -> list[str]:
         """A heading and a line for each length that was tested, with a 95 % interval of the palindromes completed."""
+        if not self.test_results:
+            return []
         every_digit = any("exact_match" in result for result in self.test_results)
         shares = ["accuracy", "exact_match"] if every_digit else ["accuracy"]
         headings = ["T", "palindromes", *(f"test/{name}" for name in shares), "95 % interval", "test/loss"]
