@@ -85,7 +85,7 @@ def draw_settling(axes: Any, rows: list[dict[str, Any]]) -> None:
         values = [row[name] for row in rows]
         shown = [(t, value) for t, value in zip(times, values, strict=True) if value > 1e-5]
         axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3)
-        axes.annotate(label, shown[-1], xytext=(0, 6), textcoords="offset points", ha="right", color=colour)
+        axes.annotate(label, shown[-1], xytext=(0, 10), textcoords="offset points", ha="right", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")
     axes.set_title("How far apart hidden states lie", loc="left", fontsize=10)
 
