@@ -54,7 +54,7 @@ def main(args: list[str]) -> int:
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
-        print("stopped before anything was done", file=sys.stderr)
+        print("stopped" if args[0] in STUDIES else "stopped before anything was done", file=sys.stderr)
         return 130
 
 

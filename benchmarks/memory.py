@@ -36,13 +36,13 @@ def train(network: str, seed: int, root: str) -> float:
     return float(json.loads(summary.read_text())["seconds"])
 
 
-def test(network: str, seed: int, root: str, lengths: list[int], num_test: int) -> list[float]:
-    """Accuracy of the best checkpoint at each length."""
+def test(network: str, seed: int, root: str, lengths: list[int], num_test: int) -> list[str]:
+    """Accuracy of the best checkpoint at each length, in per cent."""
     args = [f"--data.test_lengths={lengths}", f"--data.num_test={num_test}"]
     with contextlib.redirect_stdout(io.StringIO()):
         command = RunCLI(["test", *arguments_of(network, seed, root), *args])
         command.run()
-    return [result["accuracy"] for result in command.model.test_results]
+    return [percent(*result["num_accuracy"]) for result in command.model.test_results]
 
 
 def arguments_of(network: str, seed: int, root: str) -> list[str]:
@@ -78,7 +78,7 @@ def main() -> None:
                 seconds.append(train(network, seed, root))
                 print(f"{network:>4} {seed:4} {seconds[-1]:7.1f} {milliseconds:11.1f}", end=" ", flush=True)
                 shares = test(network, seed, root, arguments.lengths, arguments.num_test)
-            print(*(f"{percent(share):>9}" for share in shares), flush=True)
+            print(*(f"{share:>9}" for share in shares), flush=True)
         print(
             f"{network:>4}: {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most", flush=True
         )

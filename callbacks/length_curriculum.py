@@ -10,11 +10,12 @@ from torch import Tensor
 class LengthCurriculum(Callback):
     """Trains on short sequences first, on longer ones as soon as those are mastered (Elman 1993; Bengio et al. 2009).
 
-    Training begins at length ``start``. When the share of the last ``window`` batches of the current length T that was
-    completed without a mistake is at least ``threshold``, the length becomes ``max(T * growth, T + increment)``,
-    rounded down, and at most the data's own. All the while a share of the batches is shorter, log-uniformly from
-    ``start`` on: what is never asked for is forgotten. The datamodule makes the batches (``train_lengths``,
-    ``length``), the model says which items it completed (``completed``). All of its state is in the checkpoint.
+    Training begins at length ``start``. The batches of the current length T are judged ``window`` at a time: if at
+    least the share ``threshold`` of them was completed without a mistake, the length becomes ``max(T * growth, T +
+    increment)``, rounded down, and at most the data's own. All the while a share of the batches is shorter,
+    log-uniformly from ``start`` on: what is never asked for is forgotten. The datamodule makes the batches
+    (``train_lengths``, ``length``), the model says which items it completed (``completed``). All of its state is in the
+    checkpoint.
 
     Args:
         start: the first length, at least 2.
@@ -41,7 +42,7 @@ class LengthCurriculum(Callback):
         for name, (value, limit) in at_least.items():
             if not limit <= value < float("inf"):
                 rises = ", so that lengths rise" if name in ("growth", "increment") else ""
-                raise ValueError(f"LengthCurriculum.{name} is {value}; it must be at least {limit}{rises}")
+                raise ValueError(f"LengthCurriculum.{name} is {value}; it must be a number of at least {limit}{rises}")
         if not 0 < threshold <= 1:
             raise ValueError(f"LengthCurriculum.threshold is {threshold}; it must be above 0 and at most 1")
         if not 0 <= shorter_fraction < 1:
@@ -106,8 +107,12 @@ class LengthCurriculum(Callback):
             self._completed.clear()
             if self.accuracy >= self.threshold:
                 self.mastered = self.length
-                self.length = min(self.target, max(int(self.length * self.growth), self.length + self.increment))
+                grown = max(self.length * self.growth, self.length + self.increment)
+                self.length = int(min(grown, self.target))
                 self._set_lengths(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.callback_metrics.update(self.training_metrics())  # for the summary: there may have been no log since
 
     def _set_lengths(self, trainer: Trainer) -> None:
         lengths = trainer.datamodule.train_lengths

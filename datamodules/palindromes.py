@@ -85,8 +85,8 @@ class TrainingLengths:
 class PalindromeDataModule(LightningDataModule):
     """Palindromes to be completed: from the first T-1 digits, name the last one, or the whole second half.
 
-    Training batches are endless and generated as needed: batch k is a function of ``(seed, length, batch_size, k)``
-    alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` says how long the next
+    Training batches are endless and generated as needed: batch k is a function of the arguments, ``train_lengths`` and
+    k alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` says how long the next
     training batches are: as long as those of validation, unless a curriculum changes it.
 
     Args:
@@ -230,7 +230,7 @@ class PalindromeLoader:
         self.num_served = 0
         self.num_served_in_epoch = 0
         self._place_in_epoch = 0  # where the next iteration begins: put back, in the middle of an epoch
-        self._chunk: tuple[tuple[int, int], list[Batch]] = ((-1, -1), [])
+        self._chunk: tuple[tuple[int, int, int], list[Batch]] = ((-1, -1, -1), [])
 
     def __len__(self) -> int:
         return self.steps_per_epoch
@@ -255,11 +255,12 @@ class PalindromeLoader:
         mixed = self.lengths.shorter_fraction > 0
         batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (self.batch_size * half_length(length)))
         index, place = divmod(k, batches_per_chunk)
-        if self._chunk[0] != (length, index):
-            self._chunk = ((length, index), self._make_chunk(length, index, batches_per_chunk))
+        key = (length, batches_per_chunk, index)
+        if self._chunk[0] != key:
+            self._chunk = (key, self._make_chunk(*key))
         return self._chunk[1][place]
 
-    def _make_chunk(self, length: int, index: int, num_batches: int) -> list[Batch]:
+    def _make_chunk(self, length: int, num_batches: int, index: int) -> list[Batch]:
         generator = make_generator(self.seed, "train", length, self.num_classes, index)
         halves = draw_halves(length, self.num_classes, "train", num_batches * self.batch_size, generator)
         digits, target = complete(halves, length, self.task)

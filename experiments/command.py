@@ -1,5 +1,6 @@
 """A function as a command: its arguments are the command's keys."""
 
+import textwrap
 from argparse import ArgumentError
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +27,15 @@ def run_command(function: Callable[..., None], example: str, args: list[str]) ->
     try:
         arguments: dict[str, Any] = parser.parse_args(args).as_dict()
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{one_line(str(error))}; see python cli.py {function.__name__} --help") from error
+        message = textwrap.shorten(one_line(str(error)), 300, placeholder=" ...")
+        raise UserError(f"{message}; see python cli.py {function.__name__} --help") from error
     arguments.pop("config", None)
     try:
         function(**arguments)
     except ValueError as error:
         raise UserError(one_line(str(error))) from error
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        way_out = f"ask for less, see python cli.py {function.__name__} --help"
+        raise UserError(f"{one_line(str(error))}; {way_out}") from error

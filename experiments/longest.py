@@ -1,6 +1,5 @@
 """The longest palindromes that networks of several sizes have mastered under a curriculum, from their run folders."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ matplotlib.use("Agg")  # no window: the figure is a file
 
 from matplotlib import pyplot
 
+from experiments.tables import Rows, print_table, write_table
 from training.errors import UserError
 from training.run_folder import run_folders
 
@@ -33,15 +33,11 @@ def longest(runs: list[str], output_dir: str) -> None:
     if not folders:
         raise UserError("runs is empty; give at least one run's folder")
     rows = sorted((row_of(folder) for folder in folders), key=lambda row: (row["network"], row["hidden_size"]))
-    for row in rows:
-        print("  ".join(f"{name} {value}" for name, value in row.items()))
+    print_table(rows)
     path = Path(output_dir)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with (path / "longest.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(rows, path / "longest.csv")
         draw(rows, path / "longest.png")
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror}; choose another with --output_dir") from error
@@ -64,9 +60,8 @@ def row_of(folder: Path) -> dict[str, Any]:
         summary = json.loads((folder / "summary.json").read_text())
         config = yaml.safe_load((folder / "config.yaml").read_text())
         model, data = config["model"]["init_args"], config["data"]["init_args"]
-        (curriculum,) = (
-            c["init_args"] for c in as_list(config["trainer"]["callbacks"]) if "threshold" in c["init_args"]
-        )
+        callbacks = as_list(config["trainer"]["callbacks"])
+        (curriculum,) = (c["init_args"] for c in callbacks if c["class_path"].endswith(".LengthCurriculum"))
         return {
             "network": model["network"],
             "hidden_size": model["hidden_size"],
@@ -85,7 +80,7 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
+def draw(rows: Rows, path: Path) -> None:
     pyplot.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for network, (name, colour) in NETWORKS.items():

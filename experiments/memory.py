@@ -1,15 +1,12 @@
 """How a network that names the first digit of a palindrome keeps it: what its states do, from a checkpoint."""
 
-import csv
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from experiments.memory_figure import draw
 from experiments.memory_measures import (
     KICK_AT,
-    Rows,
     distances_after_kick,
     draw_digits,
     fixed_points,
@@ -18,6 +15,7 @@ from experiments.memory_measures import (
     settle,
     start_elsewhere,
 )
+from experiments.tables import print_table, write_table
 from experiments.trained_network import load
 from training.errors import UserError
 
@@ -100,21 +98,3 @@ def memory(
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another with --output_dir") from error
     print(f"\nThe figure is {folder / 'memory.png'}; the tables lie beside it.")
-
-
-def print_table(rows: Rows) -> None:
-    lines = [list(rows[0]), *([shown(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-
-
-def shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def write_table(rows: Rows, path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -16,6 +16,7 @@ from matplotlib import pyplot
 from torch import Tensor
 
 from experiments.memory_measures import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
+from experiments.tables import Rows
 from experiments.trained_network import TrainedNetwork
 from models.networks import LSTM
 
@@ -30,7 +31,7 @@ def draw(
     trained: TrainedNetwork,
     states: dict[int, Tensor],
     first: Tensor,
-    tables: dict[str, list[dict[str, Any]]],
+    tables: dict[str, Rows],
     path_after_kick: Tensor,
     path: Path,
 ) -> None:
@@ -54,6 +55,8 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
     centre = last.mean(0)
     _, _, directions = torch.linalg.svd(last - centre, full_matrices=False)
     ends = centres_of(last, first, num_classes) - centre
+    if len(directions) == 1:  # a single unit: one dimension
+        directions = torch.cat([directions, torch.zeros_like(directions)])
     pairs = list(itertools.combinations(range(min(NUM_COMPONENTS, len(directions))), 2))
     i, j = max(pairs, key=lambda pair: nearest(ends @ directions[list(pair)].T).min().item())
     plane_of = directions[[i, j]].T
@@ -76,7 +79,7 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
     axes.margins(0.1)
 
 
-def draw_settling(axes: Any, rows: list[dict[str, Any]]) -> None:
+def draw_settling(axes: Any, rows: Rows) -> None:
     times = [row["t"] for row in rows]
     for name, label, colour in (
         ("separation", "between the two nearest digits", "#0072b2"),
@@ -84,6 +87,8 @@ def draw_settling(axes: Any, rows: list[dict[str, Any]]) -> None:
     ):
         values = [row[name] for row in rows]
         shown = [(t, value) for t, value in zip(times, values, strict=True) if value > 1e-5]
+        if not shown:
+            continue
         axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3)
         axes.annotate(label, shown[-1], xytext=(0, 10), textcoords="offset points", ha="right", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from experiments.tables import Rows
 from experiments.trained_network import Network, TrainedNetwork, as_state, as_vector
-
-Rows = list[dict[str, Any]]
 
 TIMES = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 KICK_AT = 100
@@ -86,7 +85,7 @@ def share_named(network: Network, states: Tensor, digits: Tensor) -> float:
 def fixed_points(trained: TrainedNetwork, states: Tensor, first: Tensor) -> Rows:
     """Where each digit's state comes to rest, given the average digit again and again, and how it is drawn there."""
     network, K = trained.network, trained.num_classes
-    average = torch.full((K, SETTLING_STEPS, K), 1 / K)
+    average = torch.full((1, 1, K), 1 / K).expand(K, SETTLING_STEPS, K)
     centres = centres_of(states, first, K)
     _, state = network(average, as_state(centres, network), num_last_steps=1)
     points = as_vector(state)
@@ -179,7 +178,7 @@ def gradients(trained: TrainedNetwork, num_palindromes: int) -> Rows:
                     "T": length,
                     "first": first,
                     "last": last,
-                    "ratio": first / last,
+                    "ratio": first / last if last > 0 else float("nan"),
                     "agreement": agreement,
                 }
             )

@@ -44,7 +44,8 @@ def load(ckpt_path: str) -> TrainedNetwork:
     Args:
         ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it holds no ``PalindromeClassifier``.
+        UserError: there is no such checkpoint, it is damaged, it holds no ``PalindromeClassifier``, or one that has
+            diverged.
     """
     path = find_checkpoint(ckpt_path, Path("runs"), "best")
     if path is None:
@@ -59,6 +60,8 @@ def load(ckpt_path: str) -> TrainedNetwork:
     prefix = "network."
     weights = checkpoint["state_dict"].items()
     network.load_state_dict({name.removeprefix(prefix): w for name, w in weights if name.startswith(prefix)})
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before they diverged")
     run = run_folder_of(path)
     return TrainedNetwork(
         path,

@@ -42,8 +42,8 @@ class Classifier(LightningModule):
         super().__init__()
         self.make_optimizer = optimizer
         self.make_lr_scheduler = lr_scheduler
-        self.train_metrics = metrics("loss", *judged, "gradient_norm")
-        self.held_out_metrics = metrics("loss", *judged)
+        self.train_metrics = metrics({name: MeanMetric() for name in ("loss", *judged, "gradient_norm")})
+        self.held_out_metrics = metrics({"loss": MeanMetric()} | {name: Share() for name in judged})
         self.steps_to_log: dict[str, list[Tensor]] = {name: [] for name in self.train_metrics}
         self.last_step: tuple[Tensor, Tensor]
         """Logits and target of the latest training step."""
@@ -146,7 +146,7 @@ class Classifier(LightningModule):
         logits, target = self.logits_and_target(batch)
         self.held_out_metrics["loss"].update(cross_entropy(logits, target), weight=target.numel())
         for name, right in self.judge(logits, target).items():
-            self.held_out_metrics[name].update(right.float().mean(), weight=right.numel())
+            self.held_out_metrics[name].update(right)
 
     def _log_held_out(self, stage: str) -> None:
         for name, value in self.take_held_out().items():
@@ -167,6 +167,26 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, -2), target.flatten())
 
 
-def metrics(*names: str) -> dict[str, Metric]:
+class Share(Metric):
+    """The share of what was right, counted in whole numbers: exact in any precision, and however many there are."""
+
+    right: Tensor
+    total: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "total"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, right: Tensor) -> None:
+        """Count in some more: bool, of any shape."""
+        self.right += right.sum()
+        self.total += right.numel()
+
+    def compute(self) -> Tensor:
+        return self.right / self.total
+
+
+def metrics(named: dict[str, Metric]) -> dict[str, Metric]:
     """A ``ModuleDict``, so that the metrics move to the model's device; its type forgets that they are metrics."""
-    return cast(dict[str, Metric], nn.ModuleDict({name: MeanMetric() for name in names}))
+    return cast(dict[str, Metric], nn.ModuleDict(named))

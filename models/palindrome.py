@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier
+from models.classifier import Classifier, Share
 from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from models.networks.recurrent import Backward
@@ -79,7 +79,7 @@ class PalindromeClassifier(Classifier):
             self.network = LSTM(*sizes, longest_memory=longest_memory, **options)
         else:
             self.network = VanillaRNN(*sizes, **options)
-        self.test_results: list[dict[str, float]] = []
+        self.test_results: list[dict[str, Any]] = []
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
@@ -113,6 +113,8 @@ class PalindromeClassifier(Classifier):
             self.test_results.append(last)
         last["palindromes"] += len(digits)
         if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
+            counts = {name: m for name, m in self.held_out_metrics.items() if isinstance(m, Share) and m.update_called}
+            last |= {f"num_{name}": (int(m.right), int(m.total)) for name, m in counts.items()}
             last |= {name: value.item() for name, value in self.take_held_out().items()}
 
     def on_test_epoch_end(self) -> None:
@@ -131,13 +133,13 @@ class PalindromeClassifier(Classifier):
         headings = ["T", "palindromes", *(f"test/{name}" for name in shares), "95 % interval", "test/loss"]
         lines = [headings]
         for result in self.test_results:
-            low, high = wilson_interval(result[shares[-1]], int(result["palindromes"]))
+            low, high = wilson_interval(*result[f"num_{shares[-1]}"])
             lines.append(
                 [
                     f"{result['length']:,}",
                     f"{result['palindromes']:,}",
-                    *(percent(result[name]) for name in shares),
-                    f"{percent(low)} to {percent(high)}",
+                    *(percent(*result[f"num_{name}"]) for name in shares),
+                    f"{100 * low:.2f} % to {100 * high:.2f} %",
                     f"{result['loss']:.2g}",
                 ]
             )
@@ -168,11 +170,12 @@ class PalindromeClassifier(Classifier):
         return lines
 
 
-def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval for a probability of which ``share`` was seen in ``num`` independent trials (Wilson 1927).
+def wilson_interval(right: int, num: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval for the probability of what came out ``right`` times in ``num`` independent trials (Wilson 1927).
 
     It holds near 0 and 1, too, where mean plus or minus two standard errors would be no interval at all.
     """
+    share = right / num
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (share + z * z / (2 * num)) / (1 + z * z / num)
     margin = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
@@ -180,6 +183,6 @@ def wilson_interval(share: float, num: int, confidence: float = 0.95) -> tuple[f
     return max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin))
 
 
-def percent(share: float) -> str:
-    """In per cent, two digits after the point; rounded down, so that only all is 100.00 %."""
-    return f"{math.floor(share * 10_000 + 1e-6) / 100:.2f} %"
+def percent(right: int, num: int) -> str:
+    """A share in per cent, two digits after the point; rounded down, so that only all is 100.00 %."""
+    return f"{right * 10_000 // num / 100:.2f} %"

@@ -49,6 +49,9 @@ LINKS = {
 TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 """The trainer's keys which, changed, would make a resumed run another one."""
 
+OF_TESTING = ("data.init_args.test_lengths", "data.init_args.num_test")
+"""What may differ when a run is gone on with."""
+
 OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 OF_TRAINING = tuple(
     f"model.init_args.{key}" for key in ("optimizer", "lr_scheduler", "backward", "fused", *OF_THE_START)
@@ -87,7 +90,7 @@ class CheckpointConfig(Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_save_checkpoint(self, trainer: Any, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = of_a_run(self.config)
+        checkpoint["config"] = self.config
 
 
 class RunCLI(LightningCLI):
@@ -194,8 +197,12 @@ class RunCLI(LightningCLI):
             raise UserError(
                 f"{self.checkpoint_path} does not say which model it is of; it was not made by this project"
             )
+        # A checkpoint from before there were curricula was made without one.
+        made_with = made_with | {"trainer": {"curriculum": None} | made_with.get("trainer", {})}
         for key in keys:
             for name, theirs, ours in differences(made_with[key], of_a_run(self.config_dump)[key], key):
+                if name in OF_TESTING:
+                    continue
                 of_training = name.startswith(OF_TRAINING)
                 if self.config["subcommand"] == "fit" or not of_training:
                     raise UserError(
@@ -222,7 +229,7 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         given = as_list(config.callbacks)
-        self.checkpoint_config = CheckpointConfig(self.config_dump)
+        self.checkpoint_config = CheckpointConfig(of_a_run(self.config_dump))
         callbacks: list[Callback] = [self.checkpoint_config, self.stop_on_signal]
         if not config.fast_dev_run:
             callbacks += [TrainingMetrics(), RunSummary(self.config_dump)]
@@ -274,12 +281,18 @@ class RunCLI(LightningCLI):
         self.stop_on_signal.waits_for_the_step = False
         if self.trainer.global_step == step and step != max_steps:
             log.warning("No step was taken: the trainer's limits leave none.")
+        if self.trainer.limit_test_batches == 0:
+            print("Nothing was tested, as trainer.limit_test_batches is 0.")
+        else:
+            self._test_after_fit(folder)
+        print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+
+    def _test_after_fit(self, folder: RunFolder) -> None:
         # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
         kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
         if kept and kept[0].name != "best.ckpt":
             log.warning("There is no best checkpoint, as no validation gave a loss; the last one is tested.")
         self._test(kept[0] if kept else None)
-        print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
 
     def validate(self) -> None:
         self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
@@ -289,7 +302,7 @@ class RunCLI(LightningCLI):
 
     def _test(self, checkpoint_path: Path | None) -> None:
         self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint_path, verbose=False)
-        for line in self.model.describe_test():
+        for line in self.model.describe_test() or ["Nothing was tested, as trainer.limit_test_batches is 0."]:
             print(line)
 
     def predict(self) -> None:
@@ -424,6 +437,8 @@ def of_a_run(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that makes a run what it is: changed, it would be another one."""
     trainer = {key: config["trainer"][key] for key in TRAINER_KEYS_OF_A_RUN}
     curricula = [c for c in as_list(config["trainer"]["callbacks"]) if c["class_path"].endswith(".LengthCurriculum")]
+    if len(curricula) > 1:
+        raise UserError(f"trainer.callbacks has {len(curricula)} of LengthCurriculum; there can be one, so leave one")
     trainer["curriculum"] = curricula[0]["init_args"] if curricula else None
     return {"model": config["model"], "data": config["data"], "trainer": trainer}
 

@@ -4,7 +4,8 @@ import re
 
 NOISE = re.compile(
     r"^(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|Given value.*"
-    r"|Expected a <class 'NoneType'>.*|Expected a path but .*)$"
+    r"|Expected a <class 'NoneType'>.*|Expected a path but .*"
+    r"|Not a valid subclass of .*|Subclass types expect one of:|a class path \(str\)|a dict with(out)? .*)$"
 )
 EXPECTED = re.compile(r"Expected an? (.+?)\. Got value: (.*)$")
 CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")

@@ -1,5 +1,6 @@
 """Lengths grow when they are mastered, shorter ones stay in the mixture, and nothing is lost by a stop."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from models import PalindromeClassifier
 from tests.conftest import Command
 from tests.models.test_classifier import QUIET
 from tests.test_resume import assert_same, rows_of, state_of
-from training.checkpoint_file import read_checkpoint
+from training.checkpoint_file import read_checkpoint, write_checkpoint
 from training.trainer import Trainer
 
 
@@ -54,6 +55,11 @@ def test_lengths_grow_only_if_the_threshold_is_reached(share: float, grows: bool
         "train/mastered_length": torch.tensor(5 if grows else 0),
         "train/completed": torch.tensor(share),
     }
+
+
+def test_a_growth_beyond_all_bounds_goes_to_the_end() -> None:
+    curriculum = LengthCurriculum(start=4, growth=1e308, window=1, shorter_fraction=0.0)
+    assert lengths_of(curriculum, 3, length=40) == [4, 40, 40]
 
 
 def test_only_batches_of_the_current_length_are_judged() -> None:
@@ -127,12 +133,12 @@ def test_the_length_stands_in_the_progress_bar_and_in_the_plain_lines(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"start": 1}, "LengthCurriculum.start is 1; it must be at least 2"),
-        ({"growth": 0.9}, "LengthCurriculum.growth is 0.9; it must be at least 1, so that lengths rise"),
-        ({"growth": float("nan")}, "LengthCurriculum.growth is nan; it must be at least 1"),
+        ({"start": 1}, "LengthCurriculum.start is 1; it must be a number of at least 2"),
+        ({"growth": 0.9}, "LengthCurriculum.growth is 0.9; it must be a number of at least 1, so that lengths rise"),
+        ({"growth": float("nan")}, "LengthCurriculum.growth is nan; it must be a number of at least 1"),
         ({"growth": float("inf")}, "LengthCurriculum.growth is inf; it must be"),
-        ({"increment": 0}, "LengthCurriculum.increment is 0; it must be at least 1, so that lengths rise"),
-        ({"window": 0}, "LengthCurriculum.window is 0; it must be at least 1"),
+        ({"increment": 0}, "LengthCurriculum.increment is 0; it must be a number of at least 1, so that lengths rise"),
+        ({"window": 0}, "LengthCurriculum.window is 0; it must be a number of at least 1"),
         ({"threshold": 0.0}, "LengthCurriculum.threshold is 0.0; it must be above 0 and at most 1"),
         ({"threshold": 1.01}, "LengthCurriculum.threshold is 1.01; it must be above 0 and at most 1"),
         ({"threshold": float("nan")}, "LengthCurriculum.threshold is nan"),
@@ -168,6 +174,33 @@ def test_a_run_goes_on_with_its_own_curriculum_only(command: Command, capsys: py
     assert refused(command("fit", *resume, other), capsys, "curriculum.threshold = 0.05", "the config says 0.06")
     assert refused(command("fit", *resume), capsys, "curriculum = {", "the config says None")
     assert command("fit", *resume, curriculum_and()) == 0
+
+
+def test_a_checkpoint_from_before_there_were_curricula_was_made_without_one(
+    run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = run_dir / "checkpoints" / "last.ckpt"
+    checkpoint = read_checkpoint(last)
+    del checkpoint["config"]["trainer"]["curriculum"]
+    write_checkpoint(checkpoint, last)
+    capsys.readouterr()
+    resume = ("--ckpt_path=last", "--trainer.max_steps=9")
+    assert refused(command("fit", *resume, curriculum_and()), capsys, "curriculum = None")
+    assert command("fit", *resume) == 0
+
+
+def test_two_curricula_are_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(command("fit", curriculum_and(f", {CURRICULUM}")), capsys, "trainer.callbacks has 2 of Length")
+
+
+def test_the_summary_has_the_last_state_whatever_was_logged(command: Command, tmp_path: Path) -> None:
+    args = ("--data.length=9", "--trainer.log_every_n_steps=10", "--trainer.max_steps=29")
+    assert command("fit", *args, curriculum_and()) == 0
+    run = tmp_path / "runs" / "small" / "version_0"
+    state = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["LengthCurriculum"]
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert metrics["train/mastered_length"] == state["mastered"] > 0
+    assert metrics["train/length"] == state["length"]
 
 
 def test_data_without_lengths_is_refused() -> None:

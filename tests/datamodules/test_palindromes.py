@@ -261,6 +261,10 @@ def test_mixed_batches_depend_on_the_lengths_of_the_moment_and_k_alone() -> None
     grown.batch(30)
     grown.lengths.longest = 40
     torch.testing.assert_close(grown.batch(31), in_order[31], rtol=0, atol=0)
+    no_longer_mixed = loader(40)
+    no_longer_mixed.batch(0)
+    no_longer_mixed.lengths.shorter_fraction = 0.0
+    torch.testing.assert_close(no_longer_mixed.batch(1), loader_of(40, 4, 1000, seed=1).batch(1), rtol=0, atol=0)
 
 
 def test_a_length_below_the_shortest_is_not_mixed() -> None:

@@ -32,6 +32,13 @@ def test_rows_are_what_the_runs_say(runs: Path, tmp_path: Path) -> None:
         assert (row["hidden_size"], row["threshold"], row["steps"], row["seed"]) == ("8", "0.05", "20", "42")
 
 
+def test_other_callbacks_are_passed_over(command: Command, tmp_path: Path) -> None:
+    other = ', {"class_path": "callbacks.TrainingMetrics"}'
+    assert command("fit", "--data.length=9", "--data.num_val=20", curriculum_and(other)) == 0
+    runs = tmp_path / "runs" / "small"
+    assert cli.main(["longest", f"--runs=[{runs}]", f"--output_dir={tmp_path / 'out'}"]) == 0
+
+
 def test_a_single_run_will_do(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli.main(["longest", f"--runs=[{runs / 'version_1'}]", f"--output_dir={out}"]) == 0

@@ -8,10 +8,12 @@ import torch
 from torch.nn import functional
 
 import cli
+from experiments import memory
 from experiments import memory_measures as measures
 from experiments.trained_network import Network, TrainedNetwork, as_state, as_vector
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
+from training.checkpoint_file import read_checkpoint, write_checkpoint
 
 # h = tanh(3 h) has the solutions 0, where the slope is 3, and +-REST, where it is 3 (1 - REST^2).
 REST = 0.9949015284526289
@@ -198,6 +200,72 @@ def test_wrong_input_ends_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
     assert not (run_dir / "memory").exists()
+
+
+def checkpoint_of(run_dir: Path, network: Network, path: Path, **arguments: int) -> Path:
+    """A checkpoint of a run with another network in it."""
+    checkpoint = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    checkpoint["config"]["model"]["init_args"] |= arguments
+    checkpoint["state_dict"] = {f"network.{name}": value for name, value in network.state_dict().items()}
+    write_checkpoint(checkpoint, path)
+    return path
+
+
+def with_weights(network: Network, **values: float) -> Network:
+    """The network, with all entries of the parameters named set to a value."""
+    with torch.no_grad():
+        for name, value in values.items():
+            network.get_parameter(name).fill_(value)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments"),
+    [
+        (with_weights(LSTM(10, 8, 10), W_x=0.0, W_h=0.0, b=0.0), {}),  # states that never differ
+        (with_weights(LSTM(10, 8, 10), W_ph=0.0, b_p=0.0), {}),  # no gradient
+        (LSTM(10, 1, 10), {"hidden_size": 1}),
+        (LSTM(300, 4, 300), {"hidden_size": 4, "num_classes": 300}),
+    ],
+    ids=["never apart", "no gradient", "one unit", "many digits"],
+)
+def test_networks_out_of_the_ordinary(
+    network: Network, arguments: dict[str, int], run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "LENGTHS", (5, 20))
+    path = checkpoint_of(run_dir, network, tmp_path / "other.ckpt", **arguments)
+    assert cli.main(["memory", f"--ckpt_path={path}", "--num_steps=200", "--num_palindromes=2"]) == 0
+    assert (tmp_path / "memory" / "memory.png").is_file()
+
+
+def test_weights_that_are_no_numbers_are_refused(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint_of(run_dir, with_weights(LSTM(10, 8, 10), b=float("nan")), tmp_path / "nan.ckpt")
+    capsys.readouterr()
+    assert cli.main(["memory", f"--ckpt_path={path}"]) == 2
+    assert "nan.ckpt are not all finite; give a checkpoint from before they diverged" in capsys.readouterr().err
+
+
+def test_what_needs_too_much_memory_is_said_in_one_line(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw_digits(*args: int) -> None:
+        raise RuntimeError("not enough memory: you tried to allocate 1 byte")
+
+    monkeypatch.setattr(memory, "draw_digits", draw_digits)
+    capsys.readouterr()
+    assert cli.main(["memory", f"--ckpt_path={run_dir}"]) == 2
+    assert "not enough memory" in capsys.readouterr().err
+
+
+def test_a_stop_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run_command(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.command.run_command", run_command)
+    assert cli.main(["memory"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
 
 
 def test_another_task_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

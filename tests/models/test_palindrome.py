@@ -104,16 +104,15 @@ def test_each_length_is_measured_and_told_by_itself() -> None:
     assert heading.split() == ["T", "palindromes", "test/accuracy", "95", "%", "interval", "test/loss"]
     for line, loader, length, num in zip((five, twenty), data.test_dataloader(), ("5", "20"), (93, 150), strict=True):
         right = torch.cat([model(digits)[:, -1].argmax(1) == target for digits, target in loader])
-        share = right.float().mean().item()
-        assert line.split()[:4] == [length, str(num), percent(share).split()[0], "%"]
-        assert line.split()[4] == percent(wilson_interval(share, num)[0]).split()[0]
+        assert line.split()[:4] == [length, str(num), percent(int(right.sum()), num).split()[0], "%"]
+        assert line.split()[4] == f"{100 * wilson_interval(int(right.sum()), num)[0]:.2f}"
     assert len(heading) == len(five) == len(twenty)
 
 
 @pytest.mark.parametrize(("right", "num"), [(0, 10), (8, 10), (93, 93), (9_990, 10_000), (10_000, 10_000)])
 def test_the_interval_is_where_what_was_seen_is_two_standard_errors_away(right: int, num: int) -> None:
     share = right / num
-    low, high = wilson_interval(share, num)
+    low, high = wilson_interval(right, num)
     assert 0 <= low <= share <= high <= 1
     for bound in {low, high} - {0.0, 1.0}:
         assert abs(share - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / num), rel=1e-4)
@@ -122,10 +121,39 @@ def test_the_interval_is_where_what_was_seen_is_two_standard_errors_away(right: 
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(1.0, "100.00 %"), (0.99999, "99.99 %"), (0.9999, "99.99 %"), (0.29, "29.00 %"), (0, "0.00 %")]
+    ("right", "num", "text"),
+    [
+        (7, 7, "100.00 %"),
+        (99_999, 100_000, "99.99 %"),
+        (9_999, 10_000, "99.99 %"),
+        (7, 20, "35.00 %"),
+        (0, 3, "0.00 %"),
+    ],
 )
-def test_only_all_is_a_hundred_per_cent(share: float, text: str) -> None:
-    assert percent(share) == text
+def test_only_all_is_a_hundred_per_cent(right: int, num: int, text: str) -> None:
+    assert percent(right, num) == text
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_shares_are_exact_in_any_precision(precision: str) -> None:
+    model = PalindromeClassifier(hidden_size=4, backward="autograd")
+    rights: list[torch.Tensor] = []
+    original = model.judge
+
+    def judge(logits: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        judged = original(logits, target)
+        rights.append(judged["accuracy"])
+        return judged
+
+    model.judge = judge  # type: ignore[method-assign]
+    data = PalindromeDataModule(12, num_test=3000, eval_batch_size=7)
+    (result,) = Trainer(**QUIET, precision=precision).test(model, data, verbose=False)
+    right = torch.cat(rights)
+    (told,) = model.test_results
+    assert told["num_accuracy"] == (int(right.sum()), 3000)
+    if precision == "32-true":
+        assert result["test/accuracy"] == pytest.approx(right.double().mean().item())
+    assert percent(*told["num_accuracy"]) in model.describe_test()[1]
 
 
 def test_predictions_of_every_digit_are_shown_together() -> None:

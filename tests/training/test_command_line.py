@@ -349,3 +349,16 @@ def test_a_checkpoint_is_tested_whatever_its_weights_started_from(
     capsys.readouterr()
     other = "--model.initialization=uniform"
     assert_refused(command("fit", "--ckpt_path=last", other), capsys, "model.init_args.initialization = orthogonal")
+
+
+def test_a_run_goes_on_whatever_will_be_tested(run_dir: Path, command: Command) -> None:
+    args = ("--data.test_lengths=[6,9]", "--data.num_test=50", "--trainer.max_steps=8")
+    assert command("fit", "--ckpt_path=last", *args) == 0
+
+
+def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    message = "Nothing was tested, as trainer.limit_test_batches is 0."
+    assert command("fit", "--trainer.limit_test_batches=0") == 0
+    assert message in capsys.readouterr().out
+    assert command("test", "--trainer.limit_test_batches=0") == 0
+    assert capsys.readouterr().out == message + "\n"

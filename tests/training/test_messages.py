@@ -42,6 +42,14 @@ UNION = """Parser key "model":
             "    - Expected a typing.Literal['bf16']\n    - Expected a <class 'NoneType'>\n  Given value: 17",
             "trainer.precision: expected one of: 64, 32, 16, 'bf16'; got 17",
         ),
+        (
+            "Does not validate against any of the Union subtypes\nSubtypes: [list[Callback], Callback]\nErrors:\n"
+            "  - LengthCurriculum.start is 1; it must be a number of at least 2\n  - Not a valid subclass of Callback\n"
+            "    Subclass types expect one of:\n    - a class path (str)\n    - a dict with class_path entry\n"
+            "    - a dict without class_path but with init_args entry (class path given previously)\n"
+            "Given value: [Namespace()]",
+            "LengthCurriculum.start is 1; it must be a number of at least 2",
+        ),
         ("No supported gpu backend found!", "No supported gpu backend found!"),
     ],
 )
