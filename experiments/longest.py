@@ -15,7 +15,7 @@ from experiments.tables import Rows, print_table, write_table
 from training.errors import UserError
 from training.run_folder import run_folders
 
-EXAMPLE = "python cli.py longest --runs [runs/every_digit_longest] --output_dir docs/results"
+EXAMPLE = "python cli.py longest --runs '[runs/every_digit_longest]' --output_dir docs/results"
 
 NETWORKS = {"rnn": ("vanilla RNN", "#d55e00"), "lstm": ("LSTM", "#0072b2")}
 
