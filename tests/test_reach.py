@@ -53,6 +53,5 @@ def test_an_lstm_learns_from_the_curriculum(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_lstm_names_every_digit(tmp_path: Path) -> None:
-    args = ("--data.length=10", "--trainer.max_steps=3000")
-    metrics = metrics_of(ROOT / "configs" / "every_digit.yaml", tmp_path, *args)
-    assert metrics["test/exact_match"] >= 0.95 and metrics["test/accuracy"] > metrics["test/exact_match"]
+    args = ("--data.length=10", "--trainer.max_steps=2000")
+    assert metrics_of(ROOT / "configs" / "every_digit.yaml", tmp_path, *args)["test/exact_match"] >= 0.95
