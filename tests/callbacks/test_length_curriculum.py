@@ -46,9 +46,12 @@ def test_lengths_grow_after_each_window_up_to_the_datas() -> None:
     assert curriculum.describe_progress() == "length 40/40" and curriculum.mastered == 40
 
 
-@pytest.mark.parametrize(("share", "grows"), [(0.7, False), (0.8, True), (0.9, True)])
-def test_lengths_grow_only_if_the_threshold_is_reached(share: float, grows: bool) -> None:
-    curriculum = LengthCurriculum(start=5, threshold=0.8, window=3, shorter_fraction=0.0)
+@pytest.mark.parametrize(
+    ("share", "threshold", "grows"),
+    [(0.7, 0.8, False), (0.8, 0.8, True), (0.9, 0.8, True), (0.9, 0.9, True), (0.9, 1.0, False), (1.0, 1.0, True)],
+)
+def test_lengths_grow_only_if_the_threshold_is_reached(share: float, threshold: float, grows: bool) -> None:
+    curriculum = LengthCurriculum(start=5, threshold=threshold, window=3, shorter_fraction=0.0)
     assert lengths_of(curriculum, 4, share=share) == [5, 5, 5, 7 if grows else 5]
     assert curriculum.training_metrics() == {
         "train/length": torch.tensor(7 if grows else 5),
