@@ -3,7 +3,6 @@
 Nothing heavy is imported before a command is known that needs it.
 """
 
-import logging
 import os
 import signal
 import sys
@@ -20,6 +19,9 @@ commands:
   validate  score a checkpoint on the validation split
   test      score a checkpoint on the test split
   predict   show what a checkpoint predicts for the first items of the test split
+  sweep     train once for each combination of a grid's values, with several seeds
+  figure    draw what came of sweeps
+  gradients show how far back in time the gradient of the loss reaches
   memory    show how a checkpoint keeps the first digit: its states as attractors
   longest   show the longest palindromes that runs with a curriculum have mastered
 
@@ -32,12 +34,16 @@ start here:
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-STUDIES = ("memory", "longest")
-"""Functions of ``experiments``, each in a module of its name, with an example of what to type."""
+STUDIES = {
+    "sweep": "sweep",
+    "figure": "figure",
+    "gradients": "grads_over_time",
+    "memory": "memory",
+    "longest": "longest",
+}
+"""Functions, and the modules of ``experiments`` in which they are, each with an example of what to type."""
 
 COMMANDS = ("fit", "validate", "test", "predict", *STUDIES)
-
-PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
 
 def main(args: list[str]) -> int:
@@ -60,11 +66,11 @@ def main(args: list[str]) -> int:
 
 def study(name: str, *args: str) -> int:
     from experiments.command import run_command
+    from training.messages import set_up_messages
 
     set_up_messages()
-    module = import_module(f"experiments.{name}")
-    run_command(getattr(module, name), module.EXAMPLE, list(args))
-    return 0
+    module = import_module(f"experiments.{STUDIES[name]}")
+    return run_command(getattr(module, name), module.EXAMPLE, list(args))
 
 
 def run(args: list[str]) -> int:
@@ -72,6 +78,7 @@ def run(args: list[str]) -> int:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     from training.command_line import RunCLI
     from training.interruption import AbortedRun, InterruptedRun
+    from training.messages import set_up_messages
 
     set_up_messages()
     try:
@@ -88,15 +95,6 @@ def run(args: list[str]) -> int:
 def complain(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 2
-
-
-def set_up_messages() -> None:
-    """Show what this project has to say, and of its libraries only their warnings."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for package in PACKAGES:
-        logging.getLogger(package).setLevel(logging.INFO)
-    for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
-        logging.getLogger(package).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

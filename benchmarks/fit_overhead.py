@@ -24,8 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cli import set_up_messages
 from training.command_line import RunCLI
+from training.messages import set_up_messages
 
 CONFIG = "configs/lstm_T{length}.yaml"
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from callbacks.checkpoints import RunCheckpoints
+    from callbacks.gradient_flow import GradientFlow
     from callbacks.length_curriculum import LengthCurriculum
     from callbacks.progress import StepProgress
     from callbacks.run_summary import RunSummary
     from callbacks.training_metrics import TrainingMetrics
 
-__all__ = ["LengthCurriculum", "RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
+__all__ = ["GradientFlow", "LengthCurriculum", "RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
 
 MODULES = {
+    "GradientFlow": "callbacks.gradient_flow",
     "LengthCurriculum": "callbacks.length_curriculum",
     "RunCheckpoints": "callbacks.checkpoints",
     "RunSummary": "callbacks.run_summary",

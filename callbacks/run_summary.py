@@ -32,12 +32,19 @@ class RunSummary(Callback):
         self.seconds_before = 0.0
         self.started = 0.0
         self.seconds = 0.0
+        self.metrics_before: dict[str, float] = {}  # a run that is gone on with may end before each is logged again
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds_before + time.perf_counter() - self.started}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["metrics"] = self.metrics_before | metrics_so_far(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.metrics_before = checkpoint.get("metrics", {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step == 0 and trainer.is_global_zero:
@@ -63,11 +70,11 @@ class RunSummary(Callback):
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
         path = Path(str(trainer.log_dir)) / "summary.json"
-        earlier = json.loads(path.read_text())["metrics"] if path.exists() and trainer.state.fn != "fit" else {}
+        in_test = path.exists() and trainer.state.fn != "fit"
+        earlier = json.loads(path.read_text())["metrics"] if in_test else self.metrics_before
         summary = {
-            "metrics": earlier | {name: float(value) for name, value in sorted(metrics.items())},
+            "metrics": earlier | metrics_so_far(trainer),
             "steps": trainer.global_step,
             "seconds": self.seconds,
             "steps_per_second": trainer.global_step / self.seconds,
@@ -75,6 +82,10 @@ class RunSummary(Callback):
             "git_commit": git_commit(),
         }
         path.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def metrics_so_far(trainer: Trainer) -> dict[str, float]:
+    return {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,13 +11,15 @@ from training.errors import UserError
 from training.messages import one_line
 
 
-def run_command(function: Callable[..., None], example: str, args: list[str]) -> None:
+def run_command(function: Callable[..., int | None], example: str, args: list[str]) -> int:
     """Call ``function`` with what stands in ``args``, or in the file that ``--config`` names.
 
     Args:
         function: its signature and docstring say which keys there are; its name is that of the command.
         example: what to type.
         args: the words after the command's name.
+    Returns:
+        the exit status, what the function returns or 0.
     Raises:
         UserError: an argument is missing, unknown or of the wrong kind, or the function refuses its value.
     """
@@ -31,7 +33,7 @@ def run_command(function: Callable[..., None], example: str, args: list[str]) ->
         raise UserError(f"{message}; see python cli.py {function.__name__} --help") from error
     arguments.pop("config", None)
     try:
-        function(**arguments)
+        return function(**arguments) or 0
     except ValueError as error:
         raise UserError(one_line(str(error))) from error
     except (MemoryError, RuntimeError) as error:

@@ -4,13 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import yaml
 
-matplotlib.use("Agg")  # no window: the figure is a file
-
-from matplotlib import pyplot
-
+from experiments.figures import new_figure, save_figure
 from experiments.tables import Rows, print_table, write_table
 from training.errors import UserError
 from training.run_folder import run_folders
@@ -81,8 +77,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    pyplot.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = new_figure(1, 1, 6, 4)
     for network, (name, colour) in NETWORKS.items():
         points = [(row["hidden_size"], row["mastered_length"]) for row in rows if row["network"] == network]
         if points:
@@ -96,5 +91,4 @@ def draw(rows: Rows, path: Path) -> None:
     axes.set(xlabel="hidden size", ylabel="T", ylim=(0, None))
     axes.margins(x=0.15)
     axes.set_title("Longest palindromes mastered", loc="left", fontsize=11)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, path)

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")  # no window: the figure is a file
-
 import torch
-from matplotlib import pyplot
 from torch import Tensor
 
+from experiments.figures import new_figure, save_figure
 from experiments.memory_measures import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
 from experiments.tables import Rows
 from experiments.trained_network import TrainedNetwork
@@ -36,8 +33,7 @@ def draw(
     path: Path,
 ) -> None:
     """Draw the four panels and write them to ``path``."""
-    pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 8.4), layout="constrained")
+    figure, axes = new_figure(2, 2, 10, 8.4)
     hidden_states = {t: hidden_state(s, trained.network) for t, s in states.items()}
     draw_states(axes[0, 0], hidden_states, first, trained.num_classes)
     draw_settling(axes[0, 1], tables["states"])
@@ -45,8 +41,7 @@ def draw(
     draw_gradients(axes[1, 1], trained)
     name = "an LSTM" if isinstance(trained.network, LSTM) else "a vanilla RNN"
     figure.suptitle(f"How {name} keeps the first digit it has read", fontsize=12)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes: int) -> None:
@@ -62,7 +57,7 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
     plane_of = directions[[i, j]].T
     planes = {t: (s - centre) @ plane_of for t, s in states.items()}
     origin = -centre @ plane_of
-    colours = pyplot.colormaps["tab10"](torch.arange(num_classes).numpy() % 10)
+    colours = matplotlib.colormaps["tab10"](torch.arange(num_classes).numpy() % 10)
     for digit in range(num_classes):
         way = torch.stack([origin, *(plane[first == digit].mean(0) for plane in planes.values())])
         axes.plot(*way.T, color=colours[digit], linewidth=0.8, alpha=0.6)
@@ -105,7 +100,7 @@ def draw_gradients(axes: Any, trained: TrainedNetwork) -> None:
     length = LENGTHS[-1]
     digits = draw_digits(trained.num_classes, NUM_PALINDROMES, length - 1)
     for name, network in (("untrained", trained.untrained), ("trained", trained.network)):
-        norms = gradient_norms(network, digits)
+        norms = gradient_norms(network, digits).mean(dim=0)
         relative = (norms / norms[-1]).flip(0)
         colour, style = LINES[name]
         back = torch.arange(1, length)

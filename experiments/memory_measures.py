@@ -168,7 +168,7 @@ def gradients(trained: TrainedNetwork, num_palindromes: int) -> Rows:
             norms, directions = [], []
             for _ in range(2):
                 digits = draw_digits(trained.num_classes, num_palindromes, length - 1)
-                norms.append(gradient_norms(network, digits))
+                norms.append(gradient_norms(network, digits).mean(dim=0))
                 directions.append(parameter_gradient(network, digits))
             first, last = (torch.stack(norms).mean(0)[t].item() for t in (0, -1))
             agreement = functional.cosine_similarity(directions[0], directions[1], dim=0).item()
@@ -186,13 +186,13 @@ def gradients(trained: TrainedNetwork, num_palindromes: int) -> Rows:
 
 
 def gradient_norms(network: Network, digits: Tensor) -> Tensor:
-    """``|dL/dh_t|`` for t = 1 ... T-1, the mean over palindromes, each with a loss of its own: (T-1,)."""
-    first = digits[:, 0]
+    """``|dL/dh_t|``, L the loss of each palindrome by itself: all digits but the last, (B, T-1), -> (B, T-1)."""
+    last = digits[:, 0]  # what a palindrome begins with, it ends with
 
     def loss(logits: Tensor) -> Tensor:
-        return functional.cross_entropy(logits[:, -1], first, reduction="sum")
+        return functional.cross_entropy(logits[:, -1], last, reduction="sum")
 
-    return network.hidden_state_gradients(digits, loss, num_last_steps=1).norm(dim=2).mean(dim=0)
+    return network.hidden_state_gradients(digits, loss, num_last_steps=1).norm(dim=2)
 
 
 def parameter_gradient(network: Network, digits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier, Share
+from models.classifier import Classifier, Share, cross_entropy
 from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from models.networks.recurrent import Backward
@@ -100,6 +100,20 @@ class PalindromeClassifier(Classifier):
         """Which palindromes of the latest training step were completed without a mistake, (B,) bool."""
         judged = self.judge(*self.last_step)
         return judged.get("exact_match", judged["accuracy"])
+
+    def hidden_state_gradients(self, batch: Batch) -> Tensor:
+        """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).
+
+        The gradients of the parameters are left alone.
+        """
+        digits, target = batch
+        target = target.view(len(digits), -1)
+        B, n = target.shape
+
+        def loss(logits: Tensor) -> Tensor:
+            return B * cross_entropy(logits, target)  # the sum over palindromes of the mean over their digits
+
+        return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
 
     def on_test_epoch_start(self) -> None:
         self.test_results = []

@@ -1,6 +1,10 @@
-"""jsonargparse's explanations, made into one line."""
+"""What is said to a person: this project's own messages, and jsonargparse's explanations, made into one line."""
 
+import logging
 import re
+from typing import IO
+
+PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
 NOISE = re.compile(
     r"^(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|Given value.*"
@@ -47,3 +51,16 @@ def readable(text: str) -> str:
     text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
     text = CLASS.sub(r"\1", text)
     return EXPECTED.sub(r"expected \1, got \2", text)
+
+
+def set_up_messages(stream: IO[str] | None = None) -> None:
+    """Show what this project has to say, and of its libraries only their warnings.
+
+    Args:
+        stream: where, from now on; stderr by default, unless something else was set up before.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=stream, force=stream is not None)
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(logging.INFO)
+    for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
+        logging.getLogger(package).setLevel(logging.WARNING)

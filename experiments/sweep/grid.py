@@ -1,0 +1,120 @@
+"""What a sweep consists of: one run for each combination of the grid's values and each seed."""
+
+import itertools
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import UserError
+
+Grid = dict[str, list[Any]]
+
+SEED_MAX = 2**32 - 1
+
+NAME_MAX = 120
+"""Characters of a run's name, which is that of a folder."""
+
+NOT_IN_A_GRID = {
+    "seed_everything": "list the seeds under seeds",
+    "ckpt_path": "a sweep finds its own checkpoints",
+    "config": "the base is one config",
+    "trainer.default_root_dir": "set output_dir",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run of a sweep.
+
+    Args:
+        values: what the grid's keys are in this run, in the grid's order.
+        seed: ``seed_everything``.
+        name: of its folder; no other run has it.
+    """
+
+    values: dict[str, Any]
+    seed: int
+    name: str
+
+    def words(self) -> list[str]:
+        """The values as words of a command line."""
+        return [*overrides(self.values), f"--seed_everything={self.seed}"]
+
+    def key(self) -> dict[str, Any]:
+        """What identifies it in results.csv."""
+        return {**{key: shown(value) for key, value in self.values.items()}, "seed_everything": self.seed}
+
+
+def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
+    """Every combination with every seed, the seed changing fastest.
+
+    Raises:
+        UserError: the grid, one of its keys or the seeds are empty, something stands in them twice, or a key is not
+            for a grid.
+    """
+    check(grid, seeds)
+    names = short_names([key for key, values in grid.items() if len(values) > 1])
+    labels = {key: [label(value) for value in values] for key, values in grid.items()}
+    runs = []
+    for places in itertools.product(*(range(len(values)) for values in grid.values())):
+        values = {key: grid[key][place] for key, place in zip(grid, places, strict=True)}
+        said = [f"{names[key]}={labels[key][place]}" for key, place in zip(grid, places, strict=True) if key in names]
+        runs += [Run(values, seed, ",".join([*said, f"seed={seed}"])) for seed in seeds]
+    if len({run.name for run in runs}) < len(runs) or max(len(run.name) for run in runs) > NAME_MAX:
+        digits = len(str(len(runs) - 1))
+        runs = [Run(run.values, run.seed, f"run_{k:0{digits}}") for k, run in enumerate(runs)]
+    return runs
+
+
+def check(grid: Grid, seeds: list[int]) -> None:
+    if not grid:
+        raise UserError("grid is empty; give at least one key with a list of values, such as data.length: [5, 10]")
+    for key, values in grid.items():
+        if key in NOT_IN_A_GRID:
+            raise UserError(f"grid has {key}, which is not for a grid; {NOT_IN_A_GRID[key]}")
+        if not values:
+            raise UserError(f"grid has no values for {key}; give at least one, or leave the key out")
+        written = [json.dumps(value, sort_keys=True) for value in values]
+        for value, text in zip(values, written, strict=True):
+            if written.count(text) > 1:
+                raise UserError(f"grid has {key} = {shown(value)} {written.count(text)} times; give each value once")
+    if not seeds:
+        raise UserError("seeds is empty; give at least one, such as [1, 2, 3, 4, 5]")
+    for seed in seeds:
+        if not 0 <= seed <= SEED_MAX:
+            raise UserError(f"seeds has {seed}; each must be from 0 to {SEED_MAX}")
+        if seeds.count(seed) > 1:
+            raise UserError(f"seeds has {seed} {seeds.count(seed)} times; give each seed once")
+
+
+def overrides(values: dict[str, Any]) -> list[str]:
+    """``{"data.length": 5}`` -> ``["--data.length=5"]``."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
+
+
+def fit_words(base: Path, run: Run, folder: Path) -> list[str]:
+    """The command of a run, begun or gone on with."""
+    return ["fit", f"--config={base}", *run.words(), f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
+
+
+def short_names(keys: list[str]) -> dict[str, str]:
+    """The last word of each key, or all of it where another key ends alike."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+
+
+def label(value: Any) -> str:
+    """A value as part of a folder's name: its letters, digits, points and signs."""
+    return re.sub(r"[^\w.+-]+", "_", str(shown(value))).strip("_") or "empty"
+
+
+def shown(value: Any) -> Any:
+    """A value as a person reads it: of an object with a class path, its class and arguments."""
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = ", ".join(f"{key}={shown(given)}" for key, given in value.get("init_args", {}).items())
+        return value["class_path"].rpartition(".")[2] + (f"({arguments})" if arguments else "")
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "null" if value is None else value if isinstance(value, int | float | str) else str(value)

@@ -1,0 +1,63 @@
+"""Runs in processes of this machine, each doing one after the other."""
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessPool
+
+from experiments.sweep.display import Display
+from experiments.sweep.grid import Run, fit_words
+from experiments.sweep.results import ResultsFolder, write_result
+from experiments.sweep.schedule import Schedule
+from experiments.sweep.worker import do_run, start_worker
+
+REFRESH_SECONDS = 0.5
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_locally(base: Path, results: ResultsFolder, pending: list[Run], num_workers: int, display: Display) -> None:
+    """Do the pending runs in ``num_workers`` processes of one thread each."""
+    # For the workers: two threads for each of several small networks take longer than one.
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    schedule = Schedule(results, pending)
+    num_workers = min(num_workers, len(pending))
+    context = multiprocessing.get_context("spawn")  # what torch has started in this process would not survive a fork
+    running: dict[Future[None], Run] = {}
+    with ProcessPool(num_workers, context=context, initializer=start_worker) as pool:
+        try:
+            while schedule.pending or running:
+                while schedule.pending and len(running) < num_workers:
+                    run = schedule.take()
+                    folder = results.folder(run)
+                    running[pool.schedule(do_run, args=[fit_words(base, run, folder), folder])] = run
+                done, _ = wait(running, timeout=REFRESH_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    finish(future, results, running.pop(future))
+                display.update(schedule, list(running.values()), num_workers)
+        except BaseException:
+            pool.stop()  # a SIGTERM to each: what is under way is saved after its step
+            pool.join()
+            raise
+
+
+def finish(future: Future[None], results: ResultsFolder, run: Run) -> None:
+    """Note what a run could not note itself, and bring results.csv up to date."""
+    try:
+        future.result()
+    except ProcessExpired as death:
+        write_result(results.folder(run), "failed", f"its process ended: {cause_of(death.exitcode)}")
+    results.write_csv()
+
+
+def cause_of(exitcode: int | None) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"exit status {exitcode}"
+    name = signal.Signals(-exitcode).name
+    return f"{name}, perhaps for want of memory" if name == "SIGKILL" else name

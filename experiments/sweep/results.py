@@ -1,0 +1,188 @@
+"""The folder of a sweep: what it is of, the folder of each run, and ``results.csv``."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from experiments.sweep.grid import Grid, Run, shown
+from training.errors import UserError
+from training.run_folder import run_folders
+
+KEYS_BEFORE_METRICS = ("status", "error")
+KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
+
+
+class ResultsFolder:
+    """``sweep.json``, ``runs/<name>/``, ``results.csv``.
+
+    How each run ended stands in the ``result.json`` of its folder, written by whoever did it; ``results.csv`` is made
+    from these, so that it can be made again at any time.
+
+    Args:
+        path: the folder; it need not exist yet.
+        runs: all runs of the sweep.
+    """
+
+    def __init__(self, path: Path, runs: list[Run]) -> None:
+        self.path = path
+        self.runs = runs
+        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._results: dict[str, dict[str, Any]] = {}
+
+    def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
+        """Refuse a folder that has results of another sweep; more seeds than before are welcome.
+
+        Args:
+            grid: of the sweep that is wanted.
+            seeds: of that, too.
+            config: the complete configuration of its first values.
+        Raises:
+            UserError: they are of another grid, other seeds or another base, or the folder holds something else.
+        """
+        path = self.path / "sweep.json"
+        way_out = "choose another --output_dir"
+        try:
+            before = json.loads(path.read_text())
+            theirs, their_seeds, their_config = before["grid"], before["seeds"], before["config"]
+        except FileNotFoundError:
+            if self.path.is_dir() and any(self.path.iterdir()):
+                raise UserError(f"{self.path} is not empty, and holds no sweep; {way_out}") from None
+            return
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
+        for key in {**theirs, **grid}:
+            if theirs.get(key) != grid.get(key):
+                values = [", ".join(str(shown(v)) for v in g[key]) if key in g else "not set" for g in (theirs, grid)]
+                raise UserError(
+                    f"{self.path} has results of another grid: {key} is {values[0]} there and {values[1]} here; "
+                    + way_out
+                )
+        if missing := [seed for seed in their_seeds if seed not in seeds]:
+            raise UserError(f"{self.path} has results of seed {missing[0]}, which seeds lacks; add it, or {way_out}")
+        for key, value in config.items():
+            if key in their_config and their_config[key] != value:
+                raise UserError(
+                    f"{self.path} has results of another base: {key} is {their_config[key]} there and {value} here; "
+                    + way_out
+                )
+
+    def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
+        """Make the folder if need be, note in it what it is of, and keep other sweeps out.
+
+        Raises:
+            UserError: it cannot be written, or another process is at it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            write_whole(
+                self.path / "sweep.json", json.dumps({"grid": grid, "seeds": seeds, "config": config}, indent=2)
+            )
+        except filelock.Timeout:
+            raise UserError(f"{self.path} is in use by another process; wait until it ends") from None
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another --output_dir") from error
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def folder(self, run: Run) -> Path:
+        return self.path / "runs" / run.name
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """How the run ended, ``None`` if it has not."""
+        if run.name not in self._results:
+            result = read_result(self.folder(run))
+            if result is None:
+                return None
+            self._results[run.name] = result
+        return self._results[run.name]
+
+    def forget(self, run: Run) -> None:
+        """Have the run done again."""
+        (self.folder(run) / "result.json").unlink(missing_ok=True)
+        self._results.pop(run.name, None)
+
+    def unfinished(self) -> list[Run]:
+        return [run for run in self.runs if self.result(run) is None]
+
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if (self.result(run) or {}).get("status") == "failed"]
+
+    def write_csv(self) -> None:
+        """``results.csv``: a row for each run that has ended, in the order of the grid."""
+        rows = list(self._rows())
+        if not rows:
+            return
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        metrics = sorted({name for run in self.runs for name in (self.result(run) or {}).get("metrics", {})})
+        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
+        columns = first + sorted(key for key in columns if key not in first)
+        temporary = self.path / "results.tmp"
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(self.path / "results.csv")
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for run in self.runs:
+            result = self.result(run)
+            if result is not None:
+                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
+                # The grid's keys and what came out go before what the config says.
+                yield {**result["config"], **result["metrics"], **ended, **run.key()}
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    try:
+        result = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def write_result(
+    folder: Path,
+    status: str,
+    error: str = "",
+    summary: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+) -> None:
+    """Note how a run ended: ``finished``, or ``failed`` and why."""
+    summary = summary or {}
+    runs = [run for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    result = {
+        "status": status,
+        "error": error,
+        "metrics": summary.get("metrics", {}),
+        **{key: summary.get(key, "") for key in ("steps", "seconds", "git_commit")},
+        "run_dir": str(runs[-1].path.relative_to(folder.parent.parent)) if runs else "",
+        "config": config or {},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "result.json", json.dumps(result, indent=2))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once: whoever reads it, and whenever this process is killed, it is whole."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n")
+    temporary.replace(path)
+
+
+def num_steps_done(folder: Path) -> int:
+    """Optimizer steps that a run has logged so far, from the end of the newest ``metrics.csv`` in its folder."""
+    files = [run.path / "metrics.csv" for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    try:
+        with files[-1].open("rb") as file:
+            columns = file.readline().decode().rstrip("\n").split(",")
+            file.seek(max(0, files[-1].stat().st_size - 4096))
+            last = file.read().decode().splitlines()[-1].split(",")
+        return int(last[columns.index("step")]) + 1
+    except (LookupError, OSError, ValueError):  # nothing yet, or caught in the middle of a line
+        return 0

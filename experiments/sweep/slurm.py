@@ -1,0 +1,111 @@
+"""Runs as a job array of a Slurm cluster, through submitit."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.sweep.display import Display
+from experiments.sweep.grid import Run, fit_words
+from experiments.sweep.results import ResultsFolder, write_result
+from experiments.sweep.schedule import Schedule
+from experiments.sweep.worker import do_run, start_worker
+from training.errors import UserError
+
+REFRESH_SECONDS = 5.0
+
+DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60, "cpus_per_task": 1}
+
+STATES_OF_A_PERSON = ("CANCELLED",)
+"""What a job ends as when somebody ended it: its runs are missing, not failed."""
+
+
+class Share:
+    """The runs of one job of the array, done one after the other.
+
+    submitit calls it, and asks it for a ``checkpoint`` when the job's time is nearly up: the same share is queued
+    again, and goes on where it stood.
+    """
+
+    def __init__(self, runs: list[tuple[list[str], Path]]) -> None:
+        self.runs = runs
+
+    def __call__(self) -> None:
+        start_worker()
+        for words, folder in self.runs:
+            do_run(words, folder)
+
+    def checkpoint(self) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def check_cluster() -> None:
+    """Refuse to sweep on a cluster that is not there.
+
+    Raises:
+        UserError: submitit is not installed, or there is no Slurm.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "executor is slurm, which needs submitit: pip install 'palimpsest[slurm]', or use --executor local"
+        ) from None
+    if shutil.which("srun") is None or shutil.which("sbatch") is None:
+        raise UserError("executor is slurm, but there is no srun here; log in to the cluster, or use --executor local")
+
+
+def run_on_slurm(
+    base: Path,
+    results: ResultsFolder,
+    pending: list[Run],
+    num_workers: int | None,
+    parameters: dict[str, Any],
+    display: Display,
+) -> None:
+    """Submit the pending runs as one job array, and wait for them.
+
+    Args:
+        base: the config of fit that every run starts from.
+        results: where the runs are noted.
+        pending: the runs to be done.
+        num_workers: jobs among which the runs are shared out; by default each run is a job.
+        parameters: of the jobs, as submitit names them, such as ``slurm_partition``.
+        display: shows how far it is.
+    Raises:
+        UserError: submitit does not know a parameter, or Slurm does not take the jobs.
+    """
+    import submitit
+
+    num_workers = min(num_workers or len(pending), len(pending))
+    executor = submitit.AutoExecutor(folder=results.path / "slurm", cluster="slurm")
+    try:
+        executor.update_parameters(name="palimpsest", **{**DEFAULTS, **parameters})
+        # Absolute: a job need not begin in this folder.
+        folders = [results.folder(run).resolve() for run in pending]
+        work = [(fit_words(base.resolve(), run, folder), folder) for run, folder in zip(pending, folders, strict=True)]
+        shares = [Share(work[k::num_workers]) for k in range(num_workers)]
+        jobs = executor.map_array(Share.__call__, shares)
+    except (NameError, ValueError, TypeError, RuntimeError, submitit.core.utils.FailedJobError) as error:
+        raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
+    schedule = Schedule(results, pending)
+    schedule.pending.clear()
+    ended = False
+    while not ended:
+        time.sleep(REFRESH_SECONDS)
+        ended = all(job.done() for job in jobs)  # before the results are read: what is missing then stays so
+        for k, job in enumerate(jobs):
+            if job.done() and not job.state.startswith(STATES_OF_A_PERSON):
+                note_deaths(results, pending[k::num_workers], job)
+        results.write_csv()
+        display.update(schedule, [run for run in pending if results.result(run) is None], num_workers)
+
+
+def note_deaths(results: ResultsFolder, share: list[Run], job: Any) -> None:
+    """Record the runs which a job has left without a result."""
+    for run in share:
+        if results.result(run) is None:
+            log = Path(job.paths.stderr).relative_to(results.path.resolve())
+            write_result(results.folder(run), "failed", f"Slurm job {job.job_id} ended as {job.state}; see {log}")
