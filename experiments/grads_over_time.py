@@ -67,6 +67,8 @@ def gradients(
     check(length, hidden_size, num_palindromes, seeds)
     rows: Rows = []
     for kind, initializations in (untrained or {}).items():
+        if kind not in NETWORKS:
+            raise UserError(f"untrained has {kind}; a network is one of {', '.join(NETWORKS)}")
         for initialization in initializations:
             for seed in seeds:
                 torch.manual_seed(seed)

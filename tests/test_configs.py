@@ -1,6 +1,7 @@
 """Every config builds with its command, is short, asks a question, repeats no default, and means what it meant."""
 
 import inspect
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 
+import cli
 import datamodules
 import models
 from training.command_line import TRAINER_DEFAULTS, RunCLI
@@ -17,6 +19,8 @@ from training.trainer import Trainer
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
+GRADIENTS = sorted((ROOT / "configs" / "gradients").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -36,7 +40,27 @@ def test_every_golden_file_has_its_config() -> None:
     assert [path.name for path in sorted(GOLDEN.iterdir())] == [path.name for path in CONFIGS]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweeps_grid_fits_its_base(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    args = ["sweep", "--config", str(path), f"--output_dir={tmp_path / 'out'}", "--dry_run=true"]
+    assert cli.main(args) == 0
+    config = yaml.safe_load(path.read_text())
+    assert config["output_dir"] == f"runs/sweep/{path.stem}"
+    num_runs = math.prod(map(len, config["grid"].values())) * len(config["seeds"])
+    assert f"{num_runs} runs, {num_runs} of them to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", GRADIENTS, ids=lambda path: path.stem)
+def test_gradients_are_shown(path: Path, tmp_path: Path) -> None:
+    small = ["--hidden_size=8", "--num_palindromes=2", "--seeds=[1]", f"--output_dir={tmp_path}"]
+    assert cli.main(["gradients", "--config", str(path), *small]) == 0
+    assert yaml.safe_load(path.read_text())["output_dir"] == f"runs/gradients/{path.stem}"
+
+
+@pytest.mark.parametrize("path", CONFIGS + SWEEPS + GRADIENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_it_is_short_and_asks_a_question(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= 25

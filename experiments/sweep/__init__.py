@@ -22,7 +22,7 @@ EXAMPLE = "python cli.py sweep --config configs/sweep/optimizers.yaml"
 
 def sweep(
     base: str,
-    grid: dict[str, list[Any]],
+    grid: dict[str, list],  # type: ignore[type-arg]  # of Any, jsonargparse would build objects
     seeds: list[int],
     output_dir: str,
     study: Study | None = None,

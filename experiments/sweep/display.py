@@ -30,6 +30,8 @@ class Display:
         self.max_steps = max_steps
         self.console = Console()
         self.ended = [run for run in results.runs if results.result(run) is not None]
+        keys = results.runs[0].key()
+        self.keys = [key for key in keys if len({str(run.key()[key]) for run in results.runs}) > 1]
         self.began = time.monotonic()
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
@@ -60,15 +62,22 @@ class Display:
         return min(1.0, num_steps_done(self.results.folder(run)) / steps) if steps > 0 else 0.0
 
     def table(self, shares: dict[Run, float]) -> Table:
-        table = Table(*self.results.runs[0].key(), "", "", box=None, header_style="bold", pad_edge=False)
+        table = Table(*self.keys, "", "", box=None, header_style="bold", pad_edge=False)
         failed = self.results.failed()
         for run in self.ended[-NUM_ENDED_SHOWN:]:
             colour = "red" if run in failed else "green"
-            table.add_row(*cells(run), "", Text(self.outcome(run), style=colour, overflow="ellipsis", no_wrap=True))
+            table.add_row(
+                *self.cells(run), "", Text(self.outcome(run), style=colour, overflow="ellipsis", no_wrap=True)
+            )
         for run, share in shares.items():
             bar = ProgressBar(total=1.0, completed=share, width=30)
-            table.add_row(*cells(run), bar, f"{100 * share:.0f} %")
+            table.add_row(*self.cells(run), bar, f"{100 * share:.0f} %")
         return table
+
+    def cells(self, run: Run) -> list[str]:
+        """What tells the run from others."""
+        key = run.key()
+        return [str(key[name]) for name in self.keys]
 
     def outcome(self, run: Run) -> str:
         """How it ended, in a few words."""
@@ -89,10 +98,6 @@ class Display:
         parts.append(f"{duration(time.monotonic() - self.began)} so far")
         parts += [f"about {duration(seconds_left)} left"] if seconds_left is not None and num_running else []
         return ", ".join(parts)
-
-
-def cells(run: Run) -> list[str]:
-    return [str(value) for value in run.key().values()]
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,75 @@
+"""A grid becomes runs: every combination once, each with a name of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.sweep.grid import fit_words, runs_of
+from training.errors import UserError
+
+SGD = {"class_path": "torch.optim.SGD"}
+MOMENTUM = {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}}
+
+
+def test_every_combination_with_every_seed() -> None:
+    runs = runs_of({"model.network": ["rnn", "lstm"], "data.length": [5, 10, 20]}, [3, 1])
+    told = [(*run.values.values(), run.seed) for run in runs]
+    assert told == [(n, T, s) for n in ("rnn", "lstm") for T in (5, 10, 20) for s in (3, 1)]
+    assert runs[0].name == "network=rnn,length=5,seed=3"
+    assert runs[-1].key() == {"model.network": "lstm", "data.length": 20, "seed_everything": 1}
+    assert len({run.name for run in runs}) == 12
+
+
+def test_values_of_all_kinds_are_typed_as_a_person_would() -> None:
+    values = {"model.optimizer": [MOMENTUM], "data.test_lengths": [[5, 20]], "trainer.max_time": [None], "a.b": ["x y"]}
+    (run,) = runs_of(values, [1])
+    assert run.words() == [
+        '--model.optimizer={"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}}',
+        "--data.test_lengths=[5, 20]",
+        "--trainer.max_time=null",
+        "--a.b=x y",
+        "--seed_everything=1",
+    ]
+    words = fit_words(Path("base.yaml"), run, Path("out"))
+    assert words[:2] == ["fit", "--config=base.yaml"]
+    assert words[-2:] == ["--trainer.default_root_dir=out", "--ckpt_path=auto"]
+
+
+def test_names_say_what_differs() -> None:
+    grid = {"model.optimizer": [SGD, MOMENTUM], "model.optimizer.lr": [0.1, 1e-5], "data.length": [5]}
+    names = [run.name for run in runs_of(grid, [1])]
+    assert names[1] == "optimizer=SGD,lr=1e-05,seed=1"
+    assert names[2] == "optimizer=SGD_momentum_0.9,lr=0.1,seed=1"
+    alike = runs_of({"model.scale": [1, 2], "data.scale": [3, 4]}, [1])
+    assert alike[0].name == "model.scale=1,data.scale=3,seed=1"
+
+
+@pytest.mark.parametrize("values", [["a b", "a/b"], ["x" * 200, "y"]], ids=["alike", "long"])
+def test_where_names_fail_numbers_do(values: list[str]) -> None:
+    assert [run.name for run in runs_of({"a.b": values}, [1])] == ["run_0", "run_1"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "seeds", "message"),
+    [
+        ({}, [1], "grid is empty; give at least one key"),
+        ({"data.length": []}, [1], "grid has no values for data.length"),
+        ({"data.length": [5, 5]}, [1], "grid has data.length = 5 2 times; give each value once"),
+        ({"m": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, [1], "2 times"),
+        (
+            {"seed_everything": [1]},
+            [1],
+            "grid has seed_everything, which is not for a grid; list the seeds under seeds",
+        ),
+        ({"trainer.default_root_dir": ["x"]}, [1], "not for a grid; set output_dir"),
+        ({"ckpt_path": ["x"]}, [1], "not for a grid"),
+        ({"data.length": [5]}, [], "seeds is empty"),
+        ({"data.length": [5]}, [1, 2, 1], "seeds has 1 2 times"),
+        ({"data.length": [5]}, [-1], "seeds has -1; each must be from 0 to 4294967295"),
+        ({"data.length": [5]}, [2**32], "seeds has 4294967296"),
+    ],
+)
+def test_wrong_grids(grid: dict[str, list[Any]], seeds: list[int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        runs_of(grid, seeds)

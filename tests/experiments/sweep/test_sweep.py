@@ -1,0 +1,273 @@
+"""Sweeps as a person types them: what they do, leave alone, refuse, and survive."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import cli
+from experiments.sweep.results import ResultsFolder, num_steps_done
+
+ROOT = Path(__file__).parent.parent.parent.parent
+BASE = {
+    "model": {"class_path": "models.PalindromeClassifier", "init_args": {"hidden_size": 8}},
+    "data": {
+        "class_path": "datamodules.PalindromeDataModule",
+        "init_args": {"length": 6, "batch_size": 16, "steps_per_epoch": 10},
+    },
+    "trainer": {"max_steps": 7, "log_every_n_steps": 3, "val_check_interval": 4},
+}
+GRID = {"model.network": ["rnn", "lstm"], "model.initialization": ["orthogonal", "identity"]}
+NOT_METRICS = ("seconds", "run_dir", "git_commit")
+
+
+def write_sweep(folder: Path, grid: dict[str, list[Any]], **options: Any) -> list[str]:
+    """The command of a sweep over small runs that ends in ``folder/out``."""
+    (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
+    sweep = {
+        "base": str(folder / "base.yaml"),
+        "grid": grid,
+        "seeds": [1],
+        "output_dir": str(folder / "out"),
+        **options,
+    }
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
+    return ["sweep", "--config", str(folder / "sweep.yaml")]
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of four runs, one of which has failed: an LSTM has no identity to start from."""
+    folder = tmp_path_factory.mktemp("sweep")
+    assert cli.main(write_sweep(folder, GRID, workers=1)) == 1
+    return folder
+
+
+@pytest.fixture
+def again(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    write_sweep(tmp_path, GRID, workers=1)
+    return tmp_path
+
+
+def test_each_run_is_a_row_in_the_grids_order(finished: Path) -> None:
+    rows = rows_of(finished / "out")
+    keys = ["model.network", "model.initialization", "seed_everything", "status", "error"]
+    assert list(rows[0])[:5] == keys
+    told = [[row[key] for key in keys] for row in rows]
+    why = "initialization is 'identity'; for this network it is one of orthogonal, chrono, uniform"
+    assert told == [
+        ["rnn", "orthogonal", "1", "finished", ""],
+        ["rnn", "identity", "1", "finished", ""],
+        ["lstm", "orthogonal", "1", "finished", ""],
+        ["lstm", "identity", "1", "failed", why],
+    ]
+    assert rows[3]["test/accuracy"] == rows[3]["steps"] == ""
+    assert rows[0]["data.length"] == "6" and rows[0]["trainer.max_steps"] == "7"
+    assert len(rows[0]["git_commit"].removesuffix("-dirty")) in (0, 40)
+
+
+def test_a_row_is_what_fit_itself_measures(finished: Path, tmp_path: Path) -> None:
+    args = ["--model.network=rnn", "--seed_everything=1", f"--trainer.default_root_dir={tmp_path}"]
+    assert cli.main(["fit", "--config", str(finished / "base.yaml"), *args]) == 0
+    summary = json.loads((tmp_path / "base" / "version_0" / "summary.json").read_text())
+    row = rows_of(finished / "out")[0]
+    assert {name: float(row[name]) for name in summary["metrics"]} == summary["metrics"]
+    assert set(summary["metrics"]) >= {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"}
+    assert int(row["steps"]) == summary["steps"] == 7
+    assert 0 < float(row["seconds"]) < 60
+    assert (finished / "out" / row["run_dir"] / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_second_call_does_nothing_again(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in again.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml")]) == 1
+    assert "3 of 4 runs finished" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_second_call_does_what_is_missing(again: Path) -> None:
+    rows = rows_of(again / "out")
+    gone = again / "out" / "runs" / "network=rnn,initialization=identity,seed=1"
+    shutil.rmtree(gone)
+    kept = again / "out" / "runs" / "network=lstm,initialization=orthogonal,seed=1" / "log.txt"
+    before = kept.read_text()
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 1
+    assert kept.read_text() == before
+    assert gone.is_dir()
+    for old, new in zip(rows, rows_of(again / "out"), strict=True):
+        assert {k: v for k, v in new.items() if k not in NOT_METRICS} == {
+            k: v for k, v in old.items() if k not in NOT_METRICS
+        }
+
+
+def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
+    again: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]
+    assert cli.main([*sweep, "--seeds=[1,2]"]) == 0
+    assert "8 runs, 4 of them to do" in capsys.readouterr().out
+    assert cli.main([*sweep, "--retry_failed=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "4 runs, 1 of them to do" and lines[-2].split() == [
+        "lstm",
+        "identity",
+        "1",
+        "to",
+        "do",
+        "again",
+    ]
+    log = again / "out" / "runs" / "network=lstm,initialization=identity,seed=1" / "log.txt"
+    assert log.read_text().count("error: initialization") == 1
+    assert cli.main([*sweep[:-1], "--retry_failed=true"]) == 1
+    assert log.read_text().count("error: initialization") == 2
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*write_sweep(tmp_path, GRID, seeds=[1, 2]), "--dry_run=true"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1] == ["rnn", "orthogonal", "1", "to", "do"]
+    assert lines[-1] == ["8", "runs,", "8", "of", "them", "to", "do"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grid": {"data.lenght": [5]}}, "grid has data.lenght = 5, which {folder}/base.yaml does not take: "),
+        ({"grid": {"modell.network": ["rnn"]}}, "grid has modell.network = rnn, which"),
+        ({"grid": {"data.length": [5, "ten"]}}, "grid has data.length = ten, which"),
+        ({"grid": {"trainer.callbacks.threshold": [0.5]}}, "grid has trainer.callbacks.threshold = 0.5, which"),
+        ({"grid": {}}, "grid is empty; give at least one key with a list of values"),
+        ({"grid": {"data.length": 5}}, "grid"),
+        ({"base": "nowhere.yaml"}, "base is nowhere.yaml, and there is no such file"),
+        ({"workers": 0}, "workers is 0; it must be at least 1"),
+        ({"executor": "pbs"}, "executor: expected one of 'local', 'slurm', got pbs"),
+        ({"slurm": {"timeout_min": 5}}, "slurm is set, but executor is local"),
+        ({"study": "nothing"}, "study"),
+        ({"output_dir": "{folder}"}, "{folder} is not empty, and holds no sweep; choose another --output_dir"),
+    ],
+)
+def test_wrong_input_ends_in_one_line_before_anything_is_written(
+    change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {key: v.format(folder=tmp_path) if isinstance(v, str) else v for key, v in change.items()}
+    assert cli.main(write_sweep(tmp_path, **{"grid": {"data.length": [5]}, **change})) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message.format(folder=tmp_path) in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.yaml", "sweep.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"grid": {**GRID, "model.network": ["rnn"]}}, "another grid: model.network is rnn, lstm there and rnn here"),
+        ({"grid": {**GRID, "data.length": [5]}}, "another grid: data.length is not set there and 5 here"),
+        ({"seeds": [2]}, "out has results of seed 1, which seeds lacks; add it, or choose another --output_dir"),
+        ({"base": {"data.batch_size": 32}}, "another base: data.batch_size is 16 there and 32 here"),
+    ],
+)
+def test_results_of_another_sweep_are_left_alone(
+    change: dict[str, Any], message: str, again: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (again / "out" / "results.csv").read_bytes()
+    base = change.pop("base", None)
+    command = write_sweep(again, **{"grid": GRID, **change})
+    if base:
+        (again / "base.yaml").write_text((again / "base.yaml").read_text().replace("batch_size: 16", "batch_size: 32"))
+    assert cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert (again / "out" / "results.csv").read_bytes() == before
+
+
+def test_a_cluster_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli.main(write_sweep(tmp_path, GRID, executor="slurm")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "executor is slurm, but there is no srun here; log in to the cluster, or use --executor local" in line
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert cli.main(write_sweep(tmp_path, GRID, executor="slurm")) == 2
+    assert "which needs submitit: pip install 'palimpsest[slurm]'" in capsys.readouterr().err
+
+
+def test_a_folder_in_use(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = ResultsFolder(again / "out", [])
+    results.open(GRID, [1], {})
+    try:
+        assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 2
+    finally:
+        results.close()
+    assert "out is in use by another process; wait until it ends" in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_costs_its_run_only(tmp_path: Path) -> None:
+    killer = {"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 3, "name": "SIGKILL"}}
+    calm = {"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 1000}}
+    assert cli.main(write_sweep(tmp_path, {"trainer.callbacks": [[killer], [calm]]}, workers=1)) == 1
+    first, second = rows_of(tmp_path / "out")
+    assert (first["status"], first["error"]) == ("failed", "its process ended: SIGKILL, perhaps for want of memory")
+    assert second["status"] == "finished"
+
+
+def test_a_bug_is_a_row_and_leaves_its_traceback(tmp_path: Path) -> None:
+    crash = {"class_path": "tests.training.helpers.CrashAt", "init_args": {"step": 3}}
+    assert (
+        cli.main(write_sweep(tmp_path, {"trainer.callbacks": [[crash], [{**crash, "init_args": {"step": 99}}]]})) == 1
+    )
+    first, second = rows_of(tmp_path / "out")
+    assert (first["status"], first["error"]) == ("failed", "RuntimeError: a bug; see log.txt")
+    assert second["status"] == "finished"
+    (log,) = (path / "log.txt" for path in (tmp_path / "out" / "runs").iterdir() if "3" in path.name)
+    assert "Traceback" in log.read_text()
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "cli.py", "sweep", "--config", str(folder / "sweep.yaml")]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
+    """Until some run that has not ended has logged so many steps."""
+    while process.poll() is None:
+        for folder in out.glob("runs/*"):
+            if not (folder / "result.json").exists() and num_steps_done(folder) >= step:
+                return
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Path) -> None:
+    grid = {"model.network": ["rnn", "lstm"], "trainer.max_steps": [230], "data.length": [10]}
+    rows = {}
+    for name, kills in (("whole", ()), ("killed", (30, 120, 200))):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_sweep(folder, grid, seeds=[1, 2], workers=2)
+        for step in kills:
+            process = start(folder)
+            wait_for_step(process, folder / "out", step)
+            os.kill(process.pid, signum)
+            assert process.wait() == (-signum if signum == signal.SIGKILL else 130)
+        assert start(folder).wait() == 0
+        rows[name] = [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(folder / "out")]
+    assert rows["killed"] == rows["whole"]
+    assert len(rows["whole"]) == 4

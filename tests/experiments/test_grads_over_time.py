@@ -1,0 +1,142 @@
+"""|dL/dh_t| is that of a plain loop, and the product of Jacobians that the derivation says it is."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import cli
+from experiments.grads_over_time import draw_palindromes, rows_of, summarize
+from experiments.memory_measures import gradient_norms
+from models.networks import LSTM, VanillaRNN
+
+K = 10
+
+
+def loop(network: Any, digits: Tensor) -> list[Tensor]:
+    """Equations 1-2 or 4-10, step by step, every h_t with its gradient kept; ends with the backward pass."""
+    x = functional.one_hot(digits, K).double()
+    h = torch.zeros(len(digits), network.hidden_size, dtype=torch.float64, requires_grad=True)
+    c = torch.zeros_like(h)
+    history = []
+    for t in range(digits.shape[1]):
+        if isinstance(network, LSTM):
+            gates = {
+                name: x[:, t] @ getattr(network, f"W_{name}x").T
+                + h @ getattr(network, f"W_{name}h").T
+                + getattr(network, f"b_{name}")
+                for name in "gifo"
+            }
+            c = gates["g"].tanh() * gates["i"].sigmoid() + c * gates["f"].sigmoid()
+            h = c.tanh() * gates["o"].sigmoid()
+        else:
+            h = torch.tanh(x[:, t] @ network.W_hx.T + h @ network.W_hh.T + network.b_h)
+        h.retain_grad()
+        history.append(h)
+    logits = h @ network.W_ph.T + network.b_p
+    functional.cross_entropy(logits, digits[:, 0], reduction="sum").backward()
+    return [h.grad for h in history]
+
+
+@pytest.mark.parametrize("network", [VanillaRNN, LSTM])
+@pytest.mark.parametrize("initialization", ["uniform", "orthogonal"])
+def test_it_is_what_retain_grad_finds(network: Any, initialization: Any) -> None:
+    net = network(K, 16, K, initialization=initialization).double()
+    digits = draw_palindromes(7, 30, K)[:, :-1]
+    theirs = torch.stack(loop(net, digits), dim=1)
+    ours = gradient_norms(net, digits)
+    torch.testing.assert_close(ours, theirs.norm(dim=2), rtol=1e-10, atol=0)
+    torch.testing.assert_close(rows_of_loop(net, digits), ours.mean(0), rtol=1e-10, atol=0)
+
+
+def rows_of_loop(net: Any, digits: Tensor) -> Tensor:
+    net.zero_grad()
+    return torch.stack(loop(net, digits), dim=1).norm(dim=2).mean(0)
+
+
+def test_it_is_the_product_of_jacobians() -> None:
+    """dL/dh_t = (p_hat - y) W_ph J_{T-1} ... J_{t+1} with J_t = diag(1 - h_t^2) W_hh, for the vanilla RNN."""
+    net = VanillaRNN(K, 12, K).double()
+    digits = draw_palindromes(1, 20, K)[:, :-1]
+    with torch.no_grad():
+        history, _ = net.hidden_states(digits)
+        h = history[0]
+        probs = (net.W_ph @ h[-1] + net.b_p).softmax(0)
+        row = (probs - functional.one_hot(digits[0, 0], K)) @ net.W_ph
+        expected = [row.norm()]
+        for t in range(len(h) - 1, 0, -1):
+            row = row @ (torch.diag(1 - h[t] ** 2) @ net.W_hh)
+            expected.append(row.norm())
+    torch.testing.assert_close(gradient_norms(net, digits)[0], torch.stack(expected[::-1]), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("length", [2, 5, 8])
+def test_palindromes_read_the_same_backwards(length: int) -> None:
+    palindromes = draw_palindromes(50, length, K)
+    assert palindromes.shape == (50, length)
+    assert torch.equal(palindromes, palindromes.flip(1))
+    assert len(palindromes.unique(dim=0)) > 5
+
+
+def test_the_summary_is_of_the_means() -> None:
+    net = VanillaRNN(K, 8, K)
+    rows = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        rows += rows_of(net, "some", seed, 10, 20)
+    (line,) = summarize(rows)
+    first = [row["gradient_norm"] for row in rows if row["t"] == 1]
+    last = [row["gradient_norm"] for row in rows if row["t"] == 9]
+    assert line["|dL/dh_1|"] == pytest.approx(sum(first) / 2)
+    assert line["first / last"] == pytest.approx(sum(first) / sum(last))
+    factors = [(a / b) ** (1 / 8) for a, b in zip(first, last, strict=True)]
+    assert line["factor a step back"] == pytest.approx((factors[0] * factors[1]) ** 0.5)
+
+
+SMALL = ["--length=12", "--hidden_size=8", "--num_palindromes=5", "--seeds=[1,2]"]
+
+
+def test_the_command_writes_a_row_for_each_step(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["gradients", *SMALL, f"--ckpt_paths=[{run_dir}]", f"--output_dir={out}"]) == 0
+    with (out / "grads_over_time.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kinds = {(row["network"], row["weights"]) for row in rows}
+    untrained = {("rnn", n) for n in ("uniform", "orthogonal", "identity")}
+    untrained |= {("lstm", n) for n in ("uniform", "orthogonal", "chrono")}
+    assert kinds == {(kind, f"untrained, {name}") for kind, name in untrained} | {("lstm", "trained, small")}
+    assert len(rows) == 7 * 2 * 11
+    assert (out / "grads_over_time.png").read_bytes().startswith(b"\x89PNG")
+    assert "factor a step back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--length=1"], "length is 1; it must be at least 2"),
+        (["--hidden_size=0"], "hidden_size is 0; it must be at least 1"),
+        (["--num_palindromes=0"], "num_palindromes is 0; it must be at least 1"),
+        (["--length=1000000", "--num_palindromes=1000"], "that makes 1000000000 digits; they must be at most 16777216"),
+        (["--seeds=[]"], "seeds is empty; give at least one"),
+        (["--seeds=[-1]"], "seeds has -1; each must be from 0 to 4294967295"),
+        (["--untrained={}"], "there is nothing to look at; give untrained or ckpt_paths"),
+        (["--untrained={lstm: [identity]}"], "initialization is 'identity'; for this network it is one of"),
+        (["--untrained={gru: [uniform]}"], "untrained has gru; a network is one of rnn, lstm"),
+        (["--ckpt_paths=[nowhere]"], "nowhere: no such file or folder"),
+        (["--ckpt_path=x"], "ckpt_path"),
+    ],
+)
+def test_wrong_input_ends_in_one_line(
+    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [word for word in SMALL if word.split("=")[0] not in {a.split("=")[0] for a in args}]
+    assert cli.main(["gradients", *small, f"--output_dir={tmp_path / 'out'}", *args]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()

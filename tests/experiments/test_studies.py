@@ -1,0 +1,126 @@
+"""The studies read what sweeps have written, and draw it."""
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from experiments.studies import accuracy_vs_length, learning_rate_vs_length, optimizers
+from experiments.studies.results import read_results
+
+COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
+
+
+def write_results(folder: Path, runs: list[dict[str, Any]], logged: list[dict[str, Any]] | None = None) -> Path:
+    """A sweep's folder with these rows; each run has logged the same, or what stands under its ``logged``."""
+    folder.mkdir()
+    columns = list(dict.fromkeys([*COLUMNS, *(key for run in runs for key in run if key != "logged")]))
+    with (folder / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        for k, run in enumerate(runs):
+            writer.writerow({"status": "finished", "run_dir": f"runs/{k}", "seed_everything": 1, **run})
+            rows = run.get("logged", logged or [])
+            (folder / "runs" / str(k)).mkdir(parents=True)
+            with (folder / "runs" / str(k) / "metrics.csv").open("w", newline="") as metrics:
+                names = list(dict.fromkeys(["step", *(name for row in rows for name in row)]))
+                metrics_writer = csv.DictWriter(metrics, names)
+                metrics_writer.writeheader()
+                metrics_writer.writerows(rows)
+    return folder
+
+
+def val(*accuracies: float) -> list[dict[str, Any]]:
+    return [{"step": 100 * k + 99, "val/accuracy": value} for k, value in enumerate(accuracies)]
+
+
+@pytest.fixture
+def lengths(tmp_path: Path) -> Path:
+    plain = {"model.network": "rnn", "model.initialization": "uniform", "trainer.callbacks": ""}
+    curriculum = {"model.network": "lstm", "trainer.callbacks": "[{'class_path': 'callbacks.LengthCurriculum'}]"}
+    return write_results(
+        tmp_path / "lengths",
+        [
+            {**plain, "data.length": 5, "test/accuracy": 1.0, "logged": val(0.5, 0.99, 1.0)},
+            {**plain, "data.length": 5, "test/accuracy": 0.98, "seed_everything": 2, "logged": val(1.0, 0.9)},
+            {**plain, "data.length": 20, "test/accuracy": 0.1, "logged": val(0.1, 0.989)},
+            {**plain, "data.length": 50, "status": "failed"},
+            {**curriculum, "data.length": 1000, "test/accuracy_T10": 1.0, "test/accuracy_T10000": 0.5},
+        ],
+    )
+
+
+def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
+    rows = accuracy_vs_length.rows_of(read_results(lengths))
+    told = [tuple(row.values()) for row in rows]
+    assert told == [
+        ("rnn", "uniform", 5, 1, 1.0, 200),
+        ("rnn", "uniform", 5, 2, 0.98, 100),
+        ("rnn", "uniform", 20, 1, 0.1, ""),
+        ("lstm", "curriculum", 10, 1, 1.0, ""),
+        ("lstm", "curriculum", 10_000, 1, 0.5, ""),
+    ]
+    assert cli.main(["figure", "--study=accuracy_vs_length", f"--results=[{lengths}]", f"--output_dir={tmp_path}"]) == 0
+    with (tmp_path / "accuracy_vs_length.csv").open(newline="") as file:
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in told]
+    assert (tmp_path / "accuracy_vs_length.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def losses(tmp_path: Path) -> Path:
+    def run(optimizer: str, rate: float, seed: int, last: float) -> dict[str, Any]:
+        logged = [{"step": 19, "train/loss": 2.0}, {"step": 39, "train/loss": last}, {"step": 39, "val/loss": 9.0}]
+        values = {"model.network": "lstm", "model.optimizer": optimizer, "model.optimizer.lr": rate}
+        return {**values, "seed_everything": seed, "data.length": 10, "test/accuracy": 1 - last, "logged": logged}
+
+    runs = [run("SGD", 0.1, 1, 0.9), run("SGD", 0.1, 2, 0.5), run("SGD", 1.0, 1, 0.1), run("SGD", 1.0, 2, math.nan)]
+    return write_results(tmp_path / "losses", [*runs, run("Adam", 0.1, 1, 0.4), run("Adam", 0.01, 1, 0.3)])
+
+
+def test_optimizers(losses: Path, tmp_path: Path) -> None:
+    rows = optimizers.rows_of(read_results(losses))
+    assert [tuple(row.values()) for row in rows[:2]] == [("SGD", 0.1, 1, 20, 2.0), ("SGD", 0.1, 1, 40, 0.9)]
+    assert len(rows) == 12
+    # A rate at which a seed diverges is not the best, however good the others are.
+    assert optimizers.best_rate([row for row in rows if row["optimizer"] == "SGD"]) == 0.1
+    assert optimizers.best_rate([row for row in rows if row["optimizer"] == "Adam"]) == 0.01
+    assert cli.main(["figure", "--study=optimizers", f"--results=[{losses}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "optimizers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_learning_rate_vs_length(losses: Path, tmp_path: Path) -> None:
+    rows = learning_rate_vs_length.rows_of(read_results(losses))
+    assert [row["learning_rate"] for row in rows] == [0.1, 0.1, 1.0, 1.0, 0.1, 0.01]
+    assert rows[0]["test_accuracy"] == pytest.approx(0.1) and rows[0]["length"] == 10
+    args = ["figure", "--study=learning_rate_vs_length", f"--results=[{losses}]", f"--output_dir={tmp_path}"]
+    assert cli.main(args) == 0
+    assert (tmp_path / "learning_rate_vs_length.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--study=optimizers", "--results=[]"], "results is empty; give at least one sweep's output folder"),
+        (["--study=optimizers", "--results=[{here}]"], "results.csv cannot be read: No such file or directory"),
+        (["--study=optimizers", "--results=[{lengths}]"], "for optimizers; is it of another study?"),
+        (["--study=nothing", "--results=[x]"], "study: expected"),
+        (
+            ["--study=optimizers", "--results=[{damaged}]"],
+            "results.csv is not of a sweep; give a sweep's output folder",
+        ),
+    ],
+)
+def test_wrong_input_ends_in_one_line(
+    args: list[str], message: str, lengths: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "results.csv").write_text("a,b\n1,2\n")
+    args = [word.format(here=tmp_path, lengths=lengths, damaged=damaged) for word in args]
+    assert cli.main(["figure", *args, f"--output_dir={tmp_path / 'out'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "out").exists()
