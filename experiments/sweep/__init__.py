@@ -85,7 +85,7 @@ def sweep(
         results.write_csv()
         results.close()
     status = conclude(results)
-    if study is not None and len(results.failed()) < len(runs):
+    if study is not None and len(results.failed()) + len(results.unfinished()) < len(runs):
         figure(study, [output_dir], output_dir)
     return status
 
@@ -103,13 +103,16 @@ def list_runs(results: ResultsFolder, retry_failed: bool) -> None:
 
 def conclude(results: ResultsFolder) -> int:
     """Print what came of it; returns the exit status."""
-    failed = results.failed()
+    failed, missing = results.failed(), results.unfinished()
     for run in failed:
         print(f"{run.name}: failed: {(results.result(run) or {})['error']}")
-    print(f"{len(results.runs) - len(failed)} of {len(results.runs)} runs finished, see {results.path / 'results.csv'}")
+    num_finished = len(results.runs) - len(failed) - len(missing)
+    print(f"{num_finished} of {len(results.runs)} runs finished, see {results.path / 'results.csv'}")
     if failed:
         print(f"{len(failed)} failed; --retry_failed true does them again")
-    return 1 if failed else 0
+    if missing:
+        print(f"{len(missing)} were stopped; the same command goes on with them")
+    return 1 if failed or missing else 0
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from experiments.sweep.display import Display
 from experiments.sweep.grid import Run, fit_words
 from experiments.sweep.results import ResultsFolder, write_result
 from experiments.sweep.schedule import Schedule
-from experiments.sweep.worker import do_run, start_worker
+from experiments.sweep.worker import Stopped, do_run, start_worker
 
 REFRESH_SECONDS = 0.5
 
@@ -51,6 +51,8 @@ def finish(future: Future[None], results: ResultsFolder, run: Run) -> None:
     """Note what a run could not note itself, and bring results.csv up to date."""
     try:
         future.result()
+    except Stopped:
+        pass  # it is still missing
     except ProcessExpired as death:
         write_result(results.folder(run), "failed", f"its process ended: {cause_of(death.exitcode)}")
     results.write_csv()

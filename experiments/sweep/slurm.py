@@ -1,6 +1,7 @@
 """Runs as a job array of a Slurm cluster, through submitit."""
 
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from experiments.sweep.display import Display
 from experiments.sweep.grid import Run, fit_words
 from experiments.sweep.results import ResultsFolder, write_result
 from experiments.sweep.schedule import Schedule
-from experiments.sweep.worker import do_run, start_worker
+from experiments.sweep.worker import Stopped, do_run, start_worker
 from training.errors import UserError
 
 REFRESH_SECONDS = 5.0
 
+JOBS = "jobs.txt"
+"""Holds the ids of the jobs that were submitted last."""
+
 DEFAULTS: dict[str, Any] = {"timeout_min": 24 * 60, "cpus_per_task": 1}
 
-STATES_OF_A_PERSON = ("CANCELLED",)
-"""What a job ends as when somebody ended it: its runs are missing, not failed."""
+FATAL_STATES = ("FAILED", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "DEADLINE")
+"""What a job ends as when something went wrong; when somebody cancelled it, its runs are missing, not failed."""
 
 
 class Share:
@@ -80,32 +84,47 @@ def run_on_slurm(
     import submitit
 
     num_workers = min(num_workers or len(pending), len(pending))
-    executor = submitit.AutoExecutor(folder=results.path / "slurm", cluster="slurm")
+    folder = results.path.resolve() / "slurm"
+    cancel(folder)
+    executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
+    # Absolute: a job need not begin in this folder.
+    folders = [results.folder(run).resolve() for run in pending]
+    work = [(fit_words(base.resolve(), run, its), its) for run, its in zip(pending, folders, strict=True)]
     try:
         executor.update_parameters(name="palimpsest", **{**DEFAULTS, **parameters})
-        # Absolute: a job need not begin in this folder.
-        folders = [results.folder(run).resolve() for run in pending]
-        work = [(fit_words(base.resolve(), run, folder), folder) for run, folder in zip(pending, folders, strict=True)]
-        shares = [Share(work[k::num_workers]) for k in range(num_workers)]
-        jobs = executor.map_array(Share.__call__, shares)
+        jobs = executor.map_array(Share.__call__, [Share(work[k::num_workers]) for k in range(num_workers)])
     except (NameError, ValueError, TypeError, RuntimeError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
+    (folder / JOBS).write_text(" ".join(str(job.job_id) for job in jobs))
     schedule = Schedule(results, pending)
     schedule.pending.clear()
     ended = False
-    while not ended:
-        time.sleep(REFRESH_SECONDS)
-        ended = all(job.done() for job in jobs)  # before the results are read: what is missing then stays so
-        for k, job in enumerate(jobs):
-            if job.done() and not job.state.startswith(STATES_OF_A_PERSON):
-                note_deaths(results, pending[k::num_workers], job)
-        results.write_csv()
-        display.update(schedule, [run for run in pending if results.result(run) is None], num_workers)
+    try:
+        while not ended:
+            time.sleep(REFRESH_SECONDS)
+            ended = all(job.done() for job in jobs)  # before the results are read: what is missing then stays so
+            for k, job in enumerate(jobs):
+                if job.done() and job.state.startswith(FATAL_STATES):
+                    note_deaths(results, pending[k::num_workers], job)
+            results.write_csv()
+            display.update(schedule, [run for run in pending if results.result(run) is None], num_workers)
+    finally:
+        cancel(folder)
+
+
+def cancel(folder: Path) -> None:
+    """End the jobs that were last submitted from here, so that no two ever work at the same run."""
+    path = folder / JOBS
+    if path.is_file():
+        subprocess.run(["scancel", *path.read_text().split()], check=False, capture_output=True)
+        path.unlink()
 
 
 def note_deaths(results: ResultsFolder, share: list[Run], job: Any) -> None:
-    """Record the runs which a job has left without a result."""
+    """Record the runs which a job has left without a result, unless it was stopped by a signal."""
+    if Stopped.__name__ in str(job.exception()):  # it comes as text
+        return
     for run in share:
         if results.result(run) is None:
-            log = Path(job.paths.stderr).relative_to(results.path.resolve())
+            log = job.paths.stderr.relative_to(results.path.resolve())
             write_result(results.folder(run), "failed", f"Slurm job {job.job_id} ended as {job.state}; see {log}")

@@ -15,8 +15,12 @@ from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
 from training.messages import one_line, set_up_messages
 
-ORPHAN_SECONDS = 30
+ORPHAN_SECONDS = 60
 """How long a run's folder may stay locked by a process that is about to end."""
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """A run was stopped by a signal: it has no result yet, and whoever does the runs should stop, too."""
 
 
 def start_worker() -> None:
@@ -39,8 +43,10 @@ def end_with(parent: multiprocessing.process.BaseProcess) -> None:
 def do_run(words: list[str], folder: Path) -> None:
     """Train and test as ``words`` say, with all that is said going into ``log.txt``, and note how it ended.
 
-    A run that has been begun goes on where it stood; one that has ended is left alone. Nothing is noted of a run that
-    was stopped by a signal.
+    A run that has been begun goes on where it stood; one that has ended is left alone.
+
+    Raises:
+        Stopped: a signal came; nothing is noted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock", timeout=ORPHAN_SECONDS), (folder / "log.txt").open("a") as log:
@@ -62,6 +68,7 @@ def fit(words: list[str], folder: Path) -> None:
         command.run()
     except (InterruptedRun, AbortedRun) as stopped:
         print(stopped)
+        raise Stopped(str(stopped)) from None
     except UserError as error:
         print(f"error: {error}")
         write_result(folder, "failed", str(error))

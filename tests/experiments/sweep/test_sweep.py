@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
 import yaml
 
 import cli
+from experiments.sweep import slurm
 from experiments.sweep.results import ResultsFolder, num_steps_done
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -271,3 +274,55 @@ def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Pa
         rows[name] = [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(folder / "out")]
     assert rows["killed"] == rows["whole"]
     assert len(rows["whole"]) == 4
+
+
+@pytest.fixture
+def pretended_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """submitit starts its jobs as processes of this machine; the folder in which scancel notes what it is told."""
+    auto = submitit.AutoExecutor
+    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder, cluster: auto(folder, cluster="local"))
+    monkeypatch.setattr(slurm, "REFRESH_SECONDS", 0.2)
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    for name in ("srun", "sbatch", "scancel"):
+        (bin_dir / name).write_text(f'#!/bin/sh\necho "$@" >> {bin_dir}/{name}.log\n')
+        (bin_dir / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(bin_dir), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    return bin_dir
+
+
+def test_on_a_cluster_it_is_the_same(pretended_cluster: Path, again: Path, tmp_path: Path) -> None:
+    rows = rows_of(again / "out")
+    (again / "out").rename(again / "elsewhere")
+    (again / "out" / "slurm").mkdir(parents=True)
+    (again / "out" / "slurm" / "jobs.txt").write_text("17_0 17_1")  # left behind by a process that was killed
+    (again / "out" / "sweep.json").write_bytes((again / "elsewhere" / "sweep.json").read_bytes())
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]", "--executor=slurm"]) == 1
+    assert (pretended_cluster / "scancel.log").read_text().splitlines()[0] == "17_0 17_1"
+    for ours, theirs in zip(rows_of(again / "out"), rows, strict=True):
+        for row in (ours, theirs):
+            for name in NOT_METRICS:
+                del row[name]
+        assert ours == theirs
+    assert not (again / "out" / "slurm" / "jobs.txt").exists()
+
+
+def test_a_job_that_dies_leaves_its_runs_failed(
+    pretended_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitit.LocalJob, "state", "OUT_OF_MEMORY")  # what Slurm calls it
+    killer = {"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 3, "name": "SIGKILL"}}
+    grid = {"trainer.callbacks": [[killer], [{**killer, "init_args": {"step": 1000}}]]}
+    assert cli.main(write_sweep(tmp_path, grid, executor="slurm", workers=2)) == 1
+    rows = rows_of(tmp_path / "out")
+    assert [row["status"] for row in rows] == ["failed", "finished"]
+    assert re.match(r"Slurm job \d+ ended as OUT_OF_MEMORY; see slurm/\d+", rows[0]["error"])
+
+
+def test_what_submitit_does_not_know(
+    pretended_cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(write_sweep(tmp_path, GRID, executor="slurm", slurm={"slurm_nothing": 1})) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: slurm: Unknown argument 'nothing'")
