@@ -6,7 +6,6 @@ Nothing heavy is imported before a command is known that needs it.
 import os
 import signal
 import sys
-import warnings
 from importlib import import_module
 
 HELP = """\
@@ -74,11 +73,11 @@ def study(name: str, *args: str) -> int:
 
 
 def run(args: list[str]) -> int:
-    # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    from training.messages import hush_libraries, set_up_messages
+
+    hush_libraries()
     from training.command_line import RunCLI
     from training.interruption import AbortedRun, InterruptedRun
-    from training.messages import set_up_messages
 
     set_up_messages()
     try:

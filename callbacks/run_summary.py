@@ -30,12 +30,13 @@ class RunSummary(Callback):
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.seconds_before = 0.0
-        self.started = 0.0
-        self.seconds = 0.0
+        self.started: float | None = None
+        self.seconds: float | None = None
         self.metrics_before: dict[str, float] = {}  # a run that is gone on with may end before each is logged again
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds_before + time.perf_counter() - self.started}
+        since = 0.0 if self.started is None else time.perf_counter() - self.started
+        return {"seconds": self.seconds_before + since}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds_before = state_dict["seconds"]
@@ -53,12 +54,13 @@ class RunSummary(Callback):
                     self._write_hparams(logger)
         self.started = time.perf_counter()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not on_train_end: a run that had done all its steps when it was stopped, while tested, trains no more.
         self.seconds = self.state_dict()["seconds"]
         self._write(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.seconds > 0:  # a test of its own, without training before it, has no folder to write to
+        if self.seconds is not None:  # a test of its own, without training before it, has no folder to write to
             self._write(trainer)
 
     def _write_hparams(self, logger: TensorBoardLogger) -> None:
@@ -77,7 +79,7 @@ class RunSummary(Callback):
             "metrics": earlier | metrics_so_far(trainer),
             "steps": trainer.global_step,
             "seconds": self.seconds,
-            "steps_per_second": trainer.global_step / self.seconds,
+            "steps_per_second": trainer.global_step / self.seconds if self.seconds else 0.0,
             "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
             "git_commit": git_commit(),
         }

@@ -1,6 +1,7 @@
 """A run that was stopped, however and wherever, ends with the bits of one that never was."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,14 @@ def test_the_saved_config_gives_the_same_run(whole: Path, tmp_path: Path) -> Non
     root = tmp_path / "again"
     assert cli.main(["fit", "--config", str(whole / "config.yaml"), f"--trainer.default_root_dir={root}"]) == 0
     assert_same(state_of(root / "config" / "version_0")["state_dict"], state_of(whole)["state_dict"])
+
+
+def test_a_run_killed_after_its_last_step_ends_with_the_same_metrics(command: Command, run_dir: Path) -> None:
+    """Its test had not ended; what was measured in training is not measured again."""
+    summary = json.loads((run_dir / "summary.json").read_text())
+    (run_dir / "summary.json").unlink()
+    assert command("fit", "--ckpt_path=last") == 0
+    again = json.loads((run_dir / "summary.json").read_text())
+    assert set(again["metrics"]) >= {"train/loss", "val/loss", "test/loss"}
+    assert again["metrics"] == summary["metrics"]
+    assert again["steps"] == summary["steps"]

@@ -2,7 +2,13 @@
 
 import logging
 import re
+import warnings
 from typing import IO
+
+HUSHED = (
+    ".*LeafSpec.*",  # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated
+    ".*The `srun` command is available on your system but is not used.*",  # one process needs none
+)
 
 PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
@@ -51,6 +57,12 @@ def readable(text: str) -> str:
     text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
     text = CLASS.sub(r"\1", text)
     return EXPECTED.sub(r"expected \1, got \2", text)
+
+
+def hush_libraries() -> None:
+    """Leave out warnings that no one can do anything about; to be called before Lightning is imported."""
+    for message in HUSHED:
+        warnings.filterwarnings("ignore", message=message)
 
 
 def set_up_messages(stream: IO[str] | None = None) -> None:
