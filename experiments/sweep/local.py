@@ -55,6 +55,7 @@ def finish(future: Future[None], results: ResultsFolder, run: Run) -> None:
         pass  # it is still missing
     except ProcessExpired as death:
         write_result(results.folder(run), "failed", f"its process ended: {cause_of(death.exitcode)}")
+    results.refresh([run])
     results.write_csv()
 
 

@@ -32,6 +32,7 @@ class ResultsFolder:
         self.runs = runs
         self._lock = filelock.FileLock(path / ".lock", timeout=0)
         self._results: dict[str, dict[str, Any]] = {}
+        self.refresh(runs)
 
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
         """Refuse a folder that has results of another sweep; more seeds than before are welcome.
@@ -93,14 +94,16 @@ class ResultsFolder:
     def folder(self, run: Run) -> Path:
         return self.path / "runs" / run.name
 
-    def result(self, run: Run) -> dict[str, Any] | None:
-        """How the run ended, ``None`` if it has not."""
-        if run.name not in self._results:
+    def refresh(self, runs: list[Run]) -> None:
+        """See which of these have ended since."""
+        for run in runs:
             result = read_result(self.folder(run))
-            if result is None:
-                return None
-            self._results[run.name] = result
-        return self._results[run.name]
+            if result is not None:
+                self._results[run.name] = result
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """How the run ended, ``None`` if it has not, as far as is known."""
+        return self._results.get(run.name)
 
     def forget(self, run: Run) -> None:
         """Have the run done again."""

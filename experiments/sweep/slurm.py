@@ -106,6 +106,7 @@ def run_on_slurm(
             for k, job in enumerate(jobs):
                 if job.done() and job.state.startswith(FATAL_STATES):
                     note_deaths(results, pending[k::num_workers], job)
+            results.refresh(results.unfinished())
             results.write_csv()
             display.update(schedule, [run for run in pending if results.result(run) is None], num_workers)
     finally:
@@ -124,6 +125,7 @@ def note_deaths(results: ResultsFolder, share: list[Run], job: Any) -> None:
     """Record the runs which a job has left without a result, unless it was stopped by a signal."""
     if Stopped.__name__ in str(job.exception()):  # it comes as text
         return
+    results.refresh(share)
     for run in share:
         if results.result(run) is None:
             log = job.paths.stderr.relative_to(results.path.resolve())

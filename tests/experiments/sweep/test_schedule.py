@@ -18,6 +18,7 @@ def results(tmp_path: Path) -> ResultsFolder:
 
 def end(results: ResultsFolder, name: str, seconds: float, status: str = "finished") -> None:
     write_result(results.path / "runs" / name, status, "", {"metrics": {}, "seconds": seconds})
+    results.refresh(results.runs)
 
 
 def test_one_of_each_then_the_longest(results: ResultsFolder) -> None:
