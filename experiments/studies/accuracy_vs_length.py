@@ -1,5 +1,6 @@
 """Accuracy against the length of palindromes, RNN and LSTM (questions 1.3 and 1.6 of the assignment)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ LEARNED = 0.99
 """Validation accuracy from which on a length counts as learned."""
 
 NETWORKS = {"rnn": "RNN", "lstm": "LSTM"}
+TRAININGS = {
+    "uniform": "default weights",
+    "orthogonal": "orthogonal weights",
+    "curriculum": "curriculum",
+    "identity": "identity",
+    "chrono": "chrono",
+}
+TICKS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 TESTED = "test/accuracy_T"
 
 
@@ -44,40 +53,43 @@ def steps_to(accuracy: float, folder: Path) -> int | str:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Left the accuracy, right the steps to 99 %; means over seeds with 95 % intervals."""
-    figure, (left, right) = new_figure(1, 2, 11, 4.6, width_ratios=(3, 2))
-    lines = list(dict.fromkeys((row["training"], row["network"]) for row in rows))
-    trainings = list(dict.fromkeys(training for training, _ in lines))
-    ends: dict[Any, list[tuple[str, float, float, str]]] = {left: [], right: []}
-    for training, network in lines:
-        colour = COLOURS[trainings.index(training)]
-        style, marker = (STYLES[0], "o") if network == "lstm" else (STYLES[1], "s")
-        chosen = same(rows, training=training, network=network)
-        for axes, name in ((left, "test_accuracy"), (right, "steps_to_99")):
-            points = []
-            for length in sorted({row["length"] for row in chosen}):
-                of_seeds = [row[name] for row in same(chosen, length=length)]
-                known = [float(value) for value in of_seeds if value != ""]
-                # Where some seeds never get there, a mean of the others would flatter.
-                if len(known) == len(of_seeds):
-                    points.append((length, *mean_and_interval(known)))
-            if points:
-                x, mean, low, high = zip(*points, strict=True)
-                if name == "test_accuracy":
-                    low, high = tuple(max(0.0, v) for v in low), tuple(min(1.0, v) for v in high)
-                axes.plot(x, mean, color=colour, linestyle=style, marker=marker, markersize=3)
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-                ends[axes].append((f"{NETWORKS[network]}, {training}", x[-1], mean[-1], colour))
-    left.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
-    left.set(xscale="log", xlabel="length of the palindromes, T", ylabel="test accuracy", ylim=(0, 1.03))
-    left.set_title("Accuracy (dotted: chance)", loc="left", fontsize=10)
-    right.set(xlabel="length of the palindromes, T", ylabel="optimizer steps", ylim=(0, None))
-    right.set_title("Steps to 99 % (where every seed gets there)", loc="left", fontsize=10)
-    for axes, labels in ends.items():
-        ticks = sorted({row["length"] for row in rows if axes is left or row["steps_to_99"] != ""})
-        if axes is left and ticks:
-            shown = [tick for tick in (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000) if tick <= ticks[-1]]
-            axes.set_xticks(shown, [f"{tick:,}" for tick in shown])
-            axes.minorticks_off()
-        label_lines(axes, labels)
+    """The accuracy and, where known, the steps to 99 %; means over seeds with 95 % intervals."""
+    learned = [row for row in rows if row["steps_to_99"] != ""]
+    figure, panels = new_figure(1, 2 if learned else 1, 11 if learned else 7, 4.6, squeeze=False)
+    accuracy = panels[0, 0]
+    accuracy.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
+    accuracy.set(xscale="log", xlabel="length of the palindromes, T", ylabel="test accuracy", ylim=(0, 1.03))
+    accuracy.set_title("Accuracy (dotted: chance)", loc="left", fontsize=10)
+    draw_lines(accuracy, rows, "test_accuracy", (0.0, 1.0))
+    if learned:
+        steps = panels[0, 1]
+        steps.set(xscale="log", yscale="log", xlabel="length of the palindromes, T", ylabel="optimizer steps")
+        steps.set_title("Steps to 99 % (where every seed gets there)", loc="left", fontsize=10)
+        draw_lines(steps, rows, "steps_to_99", (1.0, math.inf))
     save_figure(figure, path)
+
+
+def draw_lines(axes: Any, rows: Rows, name: str, limits: tuple[float, float]) -> None:
+    """A line for each way of training each network; where a seed has no value there is no point."""
+    trainings = list(TRAININGS)
+    ends, lengths = [], set()
+    for training, network in dict.fromkeys((row["training"], row["network"]) for row in rows):
+        chosen = same(rows, training=training, network=network)
+        points = []
+        for length in sorted({row["length"] for row in chosen}):
+            values = [row[name] for row in same(chosen, length=length)]
+            if "" not in values:  # a mean of those that got there would flatter
+                mean, *interval = mean_and_interval(values)
+                points.append((length, mean, *(min(max(end, limits[0]), limits[1]) for end in interval)))
+        if points:
+            x, mean_line, low, high = zip(*points, strict=True)
+            colour = COLOURS[trainings.index(training)]
+            style, marker = (STYLES[0], "o") if network == "lstm" else (STYLES[1], "s")
+            axes.plot(x, mean_line, color=colour, linestyle=style, marker=marker, markersize=3)
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            ends.append((f"{NETWORKS[network]}, {TRAININGS[training]}", x[-1], mean_line[-1], colour))
+            lengths |= set(x)
+    ticks = [tick for tick in TICKS if lengths and min(lengths) <= tick <= max(lengths)]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.xaxis.minorticks_off()
+    label_lines(axes, ends)

@@ -14,7 +14,7 @@ Grid = dict[str, list[Any]]
 SEED_MAX = 2**32 - 1
 
 NAME_MAX = 120
-"""Characters of a run's name, which is that of a folder."""
+"""Characters of a run's name, less its seed; it is that of a folder."""
 
 NOT_IN_A_GRID = {
     "seed_everything": "list the seeds under seeds",
@@ -57,15 +57,21 @@ def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
     check(grid, seeds)
     names = short_names([key for key, values in grid.items() if len(values) > 1])
     labels = {key: [label(value) for value in values] for key, values in grid.items()}
-    runs = []
+    combinations = []
     for places in itertools.product(*(range(len(values)) for values in grid.values())):
         values = {key: grid[key][place] for key, place in zip(grid, places, strict=True)}
         said = [f"{names[key]}={labels[key][place]}" for key, place in zip(grid, places, strict=True) if key in names]
-        runs += [Run(values, seed, ",".join([*said, f"seed={seed}"])) for seed in seeds]
-    if len({run.name for run in runs}) < len(runs) or max(len(run.name) for run in runs) > NAME_MAX:
-        digits = len(str(len(runs) - 1))
-        runs = [Run(run.values, run.seed, f"run_{k:0{digits}}") for k, run in enumerate(runs)]
-    return runs
+        combinations.append((values, "+".join(said)))
+    told = {name for _, name in combinations}
+    if len(told) < len(combinations) or max(map(len, told)) > NAME_MAX:
+        digits = len(str(len(combinations) - 1))
+        combinations = [(values, f"run_{k:0{digits}}") for k, (values, _) in enumerate(combinations)]
+    # No comma: folders are typed in lists.
+    return [
+        Run(values, seed, f"{name}+seed={seed}" if name else f"seed={seed}")
+        for values, name in combinations
+        for seed in seeds
+    ]
 
 
 def check(grid: Grid, seeds: list[int]) -> None:

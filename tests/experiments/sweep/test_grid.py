@@ -16,7 +16,7 @@ def test_every_combination_with_every_seed() -> None:
     runs = runs_of({"model.network": ["rnn", "lstm"], "data.length": [5, 10, 20]}, [3, 1])
     told = [(*run.values.values(), run.seed) for run in runs]
     assert told == [(n, T, s) for n in ("rnn", "lstm") for T in (5, 10, 20) for s in (3, 1)]
-    assert runs[0].name == "network=rnn,length=5,seed=3"
+    assert runs[0].name == "network=rnn+length=5+seed=3"
     assert runs[-1].key() == {"model.network": "lstm", "data.length": 20, "seed_everything": 1}
     assert len({run.name for run in runs}) == 12
 
@@ -39,15 +39,21 @@ def test_values_of_all_kinds_are_typed_as_a_person_would() -> None:
 def test_names_say_what_differs() -> None:
     grid = {"model.optimizer": [SGD, MOMENTUM], "model.optimizer.lr": [0.1, 1e-5], "data.length": [5]}
     names = [run.name for run in runs_of(grid, [1])]
-    assert names[1] == "optimizer=SGD,lr=1e-05,seed=1"
-    assert names[2] == "optimizer=SGD_momentum_0.9,lr=0.1,seed=1"
+    assert names[1] == "optimizer=SGD+lr=1e-05+seed=1"
+    assert names[2] == "optimizer=SGD_momentum_0.9+lr=0.1+seed=1"
     alike = runs_of({"model.scale": [1, 2], "data.scale": [3, 4]}, [1])
-    assert alike[0].name == "model.scale=1,data.scale=3,seed=1"
+    assert alike[0].name == "model.scale=1+data.scale=3+seed=1"
 
 
 @pytest.mark.parametrize("values", [["a b", "a/b"], ["x" * 200, "y"]], ids=["alike", "long"])
 def test_where_names_fail_numbers_do(values: list[str]) -> None:
-    assert [run.name for run in runs_of({"a.b": values}, [1])] == ["run_0", "run_1"]
+    assert [run.name for run in runs_of({"a.b": values}, [7])] == ["run_0+seed=7", "run_1+seed=7"]
+
+
+def test_more_seeds_change_no_name() -> None:
+    for grid in ({"a.b": ["a b", "a/b"]}, {"a.b": [1, 2]}, {"a.b": [1]}):
+        few, many = ({run.name: (run.values, run.seed) for run in runs_of(grid, seeds)} for seeds in ([2], [1, 2, 3]))
+        assert few.items() <= many.items()
 
 
 @pytest.mark.parametrize(

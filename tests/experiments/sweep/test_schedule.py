@@ -32,18 +32,18 @@ def test_one_of_each_then_the_longest(results: ResultsFolder) -> None:
 
 
 def test_what_ended_earlier_counts(results: ResultsFolder) -> None:
-    end(results, "length=5,seed=1", 1.0)
-    end(results, "length=10,seed=1", 7.0)
+    end(results, "length=5+seed=1", 1.0)
+    end(results, "length=10+seed=1", 7.0)
     schedule = Schedule(results, results.unfinished())
-    assert [schedule.take().name for _ in range(3)] == ["length=50,seed=1", "length=10,seed=2", "length=10,seed=3"]
+    assert [schedule.take().name for _ in range(3)] == ["length=50+seed=1", "length=10+seed=2", "length=10+seed=3"]
 
 
 def test_time_left(results: ResultsFolder) -> None:
     schedule = Schedule(results, results.unfinished())
     assert schedule.seconds_left({}, 2) is None
-    end(results, "length=5,seed=1", 10.0)
-    end(results, "length=10,seed=1", 20.0)
-    end(results, "length=10,seed=2", 40.0, "failed")  # says nothing
+    end(results, "length=5+seed=1", 10.0)
+    end(results, "length=10+seed=1", 20.0)
+    end(results, "length=10+seed=2", 40.0, "failed")  # says nothing
     schedule = Schedule(results, results.unfinished())
     running = {schedule.take(): 0.25}  # of length 50: unknown, so as long as all others, 15 s
     left = 3 * 15 - 0.25 * 15 + 2 * 10 + 20

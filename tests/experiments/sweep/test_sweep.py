@@ -106,9 +106,9 @@ def test_a_second_call_does_nothing_again(again: Path, capsys: pytest.CaptureFix
 
 def test_a_second_call_does_what_is_missing(again: Path) -> None:
     rows = rows_of(again / "out")
-    gone = again / "out" / "runs" / "network=rnn,initialization=identity,seed=1"
+    gone = again / "out" / "runs" / "network=rnn+initialization=identity+seed=1"
     shutil.rmtree(gone)
-    kept = again / "out" / "runs" / "network=lstm,initialization=orthogonal,seed=1" / "log.txt"
+    kept = again / "out" / "runs" / "network=lstm+initialization=orthogonal+seed=1" / "log.txt"
     before = kept.read_text()
     assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 1
     assert kept.read_text() == before
@@ -135,7 +135,7 @@ def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
         "do",
         "again",
     ]
-    log = again / "out" / "runs" / "network=lstm,initialization=identity,seed=1" / "log.txt"
+    log = again / "out" / "runs" / "network=lstm+initialization=identity+seed=1" / "log.txt"
     assert log.read_text().count("error: initialization") == 1
     assert cli.main([*sweep[:-1], "--retry_failed=true"]) == 1
     assert log.read_text().count("error: initialization") == 2
