@@ -25,10 +25,16 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
     """
     if not results:
         raise UserError("results is empty; give at least one sweep's output folder")
+    if len({Path(name).resolve() for name in results}) < len(results):
+        raise UserError(f"results has a folder twice: {', '.join(results)}; give each once")
     module = import_module(f"experiments.studies.{study}")
-    rows = module.rows_of([row for name in results for row in read_results(Path(name))])
+    another = UserError(f"results: there is nothing in {', '.join(results)} for {study}; is it of another study?")
+    try:
+        rows = module.rows_of([row for name in results for row in read_results(Path(name))])
+    except (LookupError, ValueError) as error:  # a column that other studies have not
+        raise another from error
     if not rows:
-        raise UserError(f"results: there is nothing in {', '.join(results)} for {study}; is it of another study?")
+        raise another
     folder = Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)

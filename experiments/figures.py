@@ -16,6 +16,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (1, 3)))
 
+NAME_MAX = 36
+"""Characters of a line's name; of a longer one the end is shown."""
+
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
     """An empty figure and its axes, sizes in inches."""
@@ -58,7 +61,7 @@ def label_lines(axes: Any, ends: list[tuple[str, float, float, str]], gap: float
     for y, (name, x_end, y_end, colour) in placed:
         at = axes.transData.transform((x_end, y_end))[1] * points_per_pixel
         axes.annotate(
-            name,
+            name if len(name) <= NAME_MAX else f"...{name[3 - NAME_MAX :]}",
             (x_end, y_end),
             xytext=(6, y - at),
             textcoords="offset points",

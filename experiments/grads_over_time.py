@@ -70,6 +70,8 @@ def gradients(
         if kind not in NETWORKS:
             raise UserError(f"untrained has {kind}; a network is one of {', '.join(NETWORKS)}")
         for initialization in initializations:
+            if initializations.count(initialization) > 1:
+                raise UserError(f"untrained has {initialization} for {kind} more than once; give each once")
             for seed in seeds:
                 torch.manual_seed(seed)
                 options: dict[str, Any] = {"initialization": initialization, "input_scale": input_scale}
@@ -77,13 +79,17 @@ def gradients(
                     options["longest_memory"] = length
                 network = NETWORKS[kind](NUM_CLASSES, hidden_size, NUM_CLASSES, **options)
                 rows += rows_of(network, f"untrained, {initialization}", seed, length, num_palindromes)
-    for path in ckpt_paths or []:
-        trained = load(path)
+    networks = [load(path) for path in ckpt_paths or []]
+    names = [name_of(trained.folder) for trained in networks]
+    for trained, name in zip(networks, names, strict=True):
+        if [other.path for other in networks].count(trained.path) > 1:
+            raise UserError(f"ckpt_paths has {trained.path} more than once; give each checkpoint once")
+        name = name if names.count(name) == 1 else str(trained.folder)
         if trained.task != "last_digit":
             raise UserError(f"{trained.path} was trained on task {trained.task}; this study is of last_digit")
         for seed in seeds:
             torch.manual_seed(seed)
-            rows += rows_of(trained.network, f"trained, {name_of(trained.folder)}", seed, length, num_palindromes)
+            rows += rows_of(trained.network, f"trained, {name}", seed, length, num_palindromes)
     if not rows:
         raise UserError("there is nothing to look at; give untrained or ckpt_paths")
     print_table(summarize(rows))
@@ -120,6 +126,8 @@ def check(length: int, hidden_size: int, num_palindromes: int, seeds: list[int])
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise UserError(f"seeds has {seed}; each must be from 0 to {2**32 - 1}")
+        if seeds.count(seed) > 1:
+            raise UserError(f"seeds has {seed} {seeds.count(seed)} times; give each seed once")
 
 
 def rows_of(network: Network, weights: str, seed: int, length: int, num_palindromes: int) -> Rows:
@@ -142,7 +150,8 @@ def draw_palindromes(num: int, length: int, num_classes: int) -> Tensor:
 def summarize(rows: Rows) -> Rows:
     """For each kind of network: the gradient at the first and the last step, and its growth in a step back."""
     table: Rows = []
-    for (network, weights), lines in groupby(rows, lambda row: (row["network"], row["weights"])):
+    for network, weights in dict.fromkeys((row["network"], row["weights"]) for row in rows):
+        lines = [row for row in rows if (row["network"], row["weights"]) == (network, weights)]
         of_seeds = [[row["gradient_norm"] for row in line] for _, line in groupby(lines, lambda row: row["seed"])]
         num_steps = len(of_seeds[0])
         first, last = (sum(line[t] for line in of_seeds) / len(of_seeds) for t in (0, -1))

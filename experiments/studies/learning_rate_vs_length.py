@@ -43,7 +43,7 @@ def draw(rows: Rows, path: Path) -> None:
         for y, line in enumerate(cells):
             for x, cell in enumerate(line):
                 if cell:
-                    text = f"{100 * means[y][x]:.0f} %\n{100 * min(cell):.0f}-{100 * max(cell):.0f}"
+                    text = f"{percent(means[y][x])} %\n{percent(min(cell))}-{percent(max(cell))}"
                     dark = means[y][x] < 0.5
                     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
         axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
@@ -53,3 +53,8 @@ def draw(rows: Rows, path: Path) -> None:
     panels[0, 0].set_ylabel("learning rate")
     figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=11)
     save_figure(figure, path)
+
+
+def percent(share: float) -> int:
+    """Rounded down: only all is 100."""
+    return int(100 * share + 1e-6)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from experiments.figures import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
@@ -13,7 +14,9 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each logged value of each run's training loss."""
     return [
         {
-            "optimizer": result["model.optimizer"],
+            "optimizer": (result.get("model.optimizer") or result["model.optimizer.class_path"]).rpartition("optim.")[
+                2
+            ],
             "learning_rate": float(result["model.optimizer.lr"]),
             "seed": int(result["seed_everything"]),
             "step": step,
@@ -32,9 +35,10 @@ def final_losses(rows: Rows) -> list[float]:
 
 
 def best_rate(rows: Rows) -> float:
-    """The learning rate of the lowest final loss, the mean over seeds."""
-    rates = sorted({row["learning_rate"] for row in rows})
-    return min(rates, key=lambda rate: sum(final_losses(same(rows, learning_rate=rate))))
+    """The learning rate of the lowest final loss, the mean over seeds; one at which a seed is missing is not it."""
+    losses = {rate: final_losses(same(rows, learning_rate=rate)) for rate in sorted({r["learning_rate"] for r in rows})}
+    num_seeds = max(map(len, losses.values()))
+    return min(losses, key=lambda rate: mean(losses[rate]) if len(losses[rate]) == num_seeds else math.inf)
 
 
 def draw(rows: Rows, path: Path) -> None:

@@ -72,13 +72,13 @@ def sweep(
         for run in results.failed() if retry_failed else ():
             results.forget(run)
         pending = results.unfinished()
-        max_steps = {run.name: run.values.get("trainer.max_steps", config["trainer.max_steps"]) for run in runs}
+        max_steps = {run.name: int(run.values.get("trainer.max_steps", config["trainer.max_steps"])) for run in runs}
         with Display(results, max_steps) as display, obeying_sigterm():
             if pending and executor == "slurm":
                 run_on_slurm(Path(base), results, pending, workers, slurm or {}, display)
             elif pending:
                 run_locally(Path(base), results, pending, workers or num_cores(), display)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         print(f"{len(results.unfinished())} runs are left; the same command goes on with them", file=sys.stderr)
         raise
     finally:
@@ -117,10 +117,10 @@ def conclude(results: ResultsFolder) -> int:
 
 @contextlib.contextmanager
 def obeying_sigterm() -> Iterator[None]:
-    """Make SIGTERM the same as Ctrl-C: the workers save what is under way."""
+    """Make SIGTERM like Ctrl-C: the workers save what is under way."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise SystemExit(128 + signum)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -16,11 +16,15 @@ SEED_MAX = 2**32 - 1
 NAME_MAX = 120
 """Characters of a run's name, less its seed; it is that of a folder."""
 
+BEGINNINGS = ("model.", "data.", "trainer.")
+
 NOT_IN_A_GRID = {
     "seed_everything": "list the seeds under seeds",
     "ckpt_path": "a sweep finds its own checkpoints",
     "config": "the base is one config",
     "trainer.default_root_dir": "set output_dir",
+    "model": "give its arguments, such as model.network",
+    "data": "give its arguments, such as data.length",
 }
 
 
@@ -77,9 +81,16 @@ def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
 def check(grid: Grid, seeds: list[int]) -> None:
     if not grid:
         raise UserError("grid is empty; give at least one key with a list of values, such as data.length: [5, 10]")
+    plain = [key.replace(".init_args", "") for key in grid]
     for key, values in grid.items():
-        if key in NOT_IN_A_GRID:
-            raise UserError(f"grid has {key}, which is not for a grid; {NOT_IN_A_GRID[key]}")
+        short = key.replace(".init_args", "")
+        for banned, way_out in NOT_IN_A_GRID.items():
+            if f"{banned}.".startswith(f"{short}."):
+                raise UserError(f"grid has {key}, which is not for a grid; {way_out}")
+        if plain.count(short) > 1:
+            raise UserError(f"grid has {short} {plain.count(short)} times; give each key once")
+        if not short.startswith(BEGINNINGS) or short.endswith(".help"):
+            raise UserError(f"grid has {key}; give a key of the config, which begins with {', '.join(BEGINNINGS)}")
         if not values:
             raise UserError(f"grid has no values for {key}; give at least one, or leave the key out")
         written = [json.dumps(value, sort_keys=True) for value in values]

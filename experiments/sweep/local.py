@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
@@ -13,8 +14,13 @@ from experiments.sweep.grid import Run, fit_words
 from experiments.sweep.results import ResultsFolder, write_result
 from experiments.sweep.schedule import Schedule
 from experiments.sweep.worker import Stopped, do_run, start_worker
+from training.errors import UserError
+from training.messages import one_line
 
 REFRESH_SECONDS = 0.5
+
+POOLS_MAX = 5
+"""How often processes may die at their start, before the sweep gives up."""
 
 
 def num_cores() -> int:
@@ -23,11 +29,25 @@ def num_cores() -> int:
 
 
 def run_locally(base: Path, results: ResultsFolder, pending: list[Run], num_workers: int, display: Display) -> None:
-    """Do the pending runs in ``num_workers`` processes of one thread each."""
+    """Do the pending runs in ``num_workers`` processes of one thread each.
+
+    Raises:
+        UserError: processes keep dying before they have begun with a run.
+    """
     # For the workers: two threads for each of several small networks take longer than one.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    for _ in range(POOLS_MAX):
+        try:
+            run_in_a_pool(base, results, pending, min(num_workers, len(pending)), display)
+            return
+        except BrokenProcessPool:
+            results.refresh(pending)
+            pending = [run for run in pending if results.result(run) is None]
+    raise UserError(f"processes died {POOLS_MAX} times before they had begun; lower --workers if memory is short")
+
+
+def run_in_a_pool(base: Path, results: ResultsFolder, pending: list[Run], num_workers: int, display: Display) -> None:
     schedule = Schedule(results, pending)
-    num_workers = min(num_workers, len(pending))
     context = multiprocessing.get_context("spawn")  # what torch has started in this process would not survive a fork
     running: dict[Future[None], Run] = {}
     with ProcessPool(num_workers, context=context, initializer=start_worker) as pool:
@@ -53,10 +73,21 @@ def finish(future: Future[None], results: ResultsFolder, run: Run) -> None:
         future.result()
     except Stopped:
         pass  # it is still missing
+    except BrokenProcessPool:
+        raise
     except ProcessExpired as death:
-        write_result(results.folder(run), "failed", f"its process ended: {cause_of(death.exitcode)}")
+        note_failure(results.folder(run), f"its process ended: {cause_of(death.exitcode)}")
+    except Exception as error:  # outside of training: a folder that cannot be written, or that another process holds
+        note_failure(results.folder(run), f"{type(error).__name__}: {one_line(str(error))}")
     results.refresh([run])
     results.write_csv()
+
+
+def note_failure(folder: Path, error: str) -> None:
+    try:
+        write_result(folder, "failed", error)
+    except OSError as obstacle:
+        raise UserError(f"cannot write to {folder}: {obstacle.strerror}; the same command goes on") from obstacle
 
 
 def cause_of(exitcode: int | None) -> str:

@@ -15,6 +15,8 @@ from training.run_folder import run_folders
 KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
+LEFT_BY_A_KILL = (".lock", "sweep.tmp")
+
 
 class ResultsFolder:
     """``sweep.json``, ``runs/<name>/``, ``results.csv``.
@@ -49,11 +51,17 @@ class ResultsFolder:
         try:
             before = json.loads(path.read_text())
             theirs, their_seeds, their_config = before["grid"], before["seeds"], before["config"]
+            if not all(isinstance(values, list) for values in theirs.values()):
+                raise ValueError
+            missing_seeds = [seed for seed in their_seeds if seed not in seeds]
+            their_config.items()
         except FileNotFoundError:
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in self.path.iterdir()):
                 raise UserError(f"{self.path} is not empty, and holds no sweep; {way_out}") from None
             return
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except NotADirectoryError:
+            raise UserError(f"{self.path} is no folder; {way_out}") from None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
         for key in {**theirs, **grid}:
             if theirs.get(key) != grid.get(key):
@@ -62,13 +70,15 @@ class ResultsFolder:
                     f"{self.path} has results of another grid: {key} is {values[0]} there and {values[1]} here; "
                     + way_out
                 )
-        if missing := [seed for seed in their_seeds if seed not in seeds]:
-            raise UserError(f"{self.path} has results of seed {missing[0]}, which seeds lacks; add it, or {way_out}")
-        for key, value in config.items():
-            if key in their_config and their_config[key] != value:
+        if missing_seeds:
+            raise UserError(
+                f"{self.path} has results of seed {missing_seeds[0]}, which seeds lacks; add it, or {way_out}"
+            )
+        for key in {**their_config, **config}:
+            there, here = (some.get(key, "not set") for some in (their_config, config))
+            if there != here:
                 raise UserError(
-                    f"{self.path} has results of another base: {key} is {their_config[key]} there and {value} here; "
-                    + way_out
+                    f"{self.path} has results of another base: {key} is {there} there and {here} here; {way_out}"
                 )
 
     def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
@@ -142,11 +152,15 @@ class ResultsFolder:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
+    """How a run ended, ``None`` if it has not; nor has one whose ``result.json`` is damaged."""
     try:
         result = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return None
-    return result if isinstance(result, dict) else None
+    if not isinstance(result, dict) or result.get("status") not in ("finished", "failed"):
+        return None
+    is_whole = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
+    return result if is_whole and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
 
 
 def write_result(

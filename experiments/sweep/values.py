@@ -31,9 +31,25 @@ def check_values(base: Path, grid: Grid) -> dict[str, Any]:
 def resolve(base: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
     try:
         return resolved_config(["fit", f"--config={base}", *overrides(values)])
+    except (UserError, SystemExit) as error:  # some keys print something, and leave
+        if reason := reason_for_refusing(base):
+            raise UserError(f"base {base} is no config of fit: {reason}") from error
+        raise UserError(
+            f"grid has {key} = {shown(values[key])}, which {base} does not take: {reason_of(error)}"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    return str(error).partition("; see python cli.py")[0].rstrip(": ")
+
+
+def reason_for_refusing(base: Path) -> str:
+    """What is wrong with the base itself; nothing, if it is a config of fit."""
+    try:
+        resolved_config(["fit", f"--config={base}"])
     except UserError as error:
-        reason = str(error).partition("; see python cli.py")[0]
-        raise UserError(f"grid has {key} = {shown(values[key])}, which {base} does not take: {reason}") from error
+        return reason_of(error)
+    return ""
 
 
 def flat_config(config: dict[str, Any]) -> dict[str, Any]:

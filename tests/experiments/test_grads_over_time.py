@@ -13,6 +13,7 @@ import cli
 from experiments.grads_over_time import draw_palindromes, rows_of, summarize
 from experiments.memory_measures import gradient_norms
 from models.networks import LSTM, VanillaRNN
+from tests.conftest import Command
 
 K = 10
 
@@ -116,6 +117,21 @@ def test_the_command_writes_a_row_for_each_step(
     assert "factor a step back" in capsys.readouterr().out
 
 
+def test_checkpoints_of_the_same_name_are_told_apart(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [tmp_path / name / "small" / "version_0" for name in ("a", "b")]
+    for run in runs:
+        assert command("fit", f"--trainer.default_root_dir={run.parent.parent}") == 0
+    args = ["gradients", *SMALL, "--untrained={}", f"--output_dir={tmp_path / 'out'}"]
+    assert cli.main([*args, f"--ckpt_paths=[{runs[0]},{runs[1]}]"]) == 0
+    with (tmp_path / "out" / "grads_over_time.csv").open(newline="") as file:
+        assert {row["weights"] for row in csv.DictReader(file)} == {f"trained, {run}" for run in runs}
+    capsys.readouterr()
+    assert cli.main([*args, f"--ckpt_paths=[{runs[0]},{runs[0].parent}]"]) == 2
+    assert "best.ckpt more than once; give each checkpoint once" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -125,6 +141,8 @@ def test_the_command_writes_a_row_for_each_step(
         (["--length=1000000", "--num_palindromes=1000"], "that makes 1000000000 digits; they must be at most 16777216"),
         (["--seeds=[]"], "seeds is empty; give at least one"),
         (["--seeds=[-1]"], "seeds has -1; each must be from 0 to 4294967295"),
+        (["--seeds=[1,1]"], "seeds has 1 2 times; give each seed once"),
+        (["--untrained={rnn: [uniform, uniform]}"], "untrained has uniform for rnn more than once"),
         (["--untrained={}"], "there is nothing to look at; give untrained or ckpt_paths"),
         (["--untrained={lstm: [identity]}"], "initialization is 'identity'; for this network it is one of"),
         (["--untrained={gru: [uniform]}"], "untrained has gru; a network is one of rnn, lstm"),

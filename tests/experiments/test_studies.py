@@ -84,6 +84,8 @@ def test_optimizers(losses: Path, tmp_path: Path) -> None:
     rows = optimizers.rows_of(read_results(losses))
     assert [tuple(row.values()) for row in rows[:2]] == [("SGD", 0.1, 1, 20, 2.0), ("SGD", 0.1, 1, 40, 0.9)]
     assert len(rows) == 12
+    few = [row for row in rows if row["optimizer"] == "SGD" and (row["learning_rate"], row["seed"]) != (1.0, 2)]
+    assert optimizers.best_rate(few) == 0.1  # 1.0 has lost a seed
     # A rate at which a seed diverges is not the best, however good the others are.
     assert optimizers.best_rate([row for row in rows if row["optimizer"] == "SGD"]) == 0.1
     assert optimizers.best_rate([row for row in rows if row["optimizer"] == "Adam"]) == 0.01
@@ -106,6 +108,8 @@ def test_learning_rate_vs_length(losses: Path, tmp_path: Path) -> None:
         (["--study=optimizers", "--results=[]"], "results is empty; give at least one sweep's output folder"),
         (["--study=optimizers", "--results=[{here}]"], "results.csv cannot be read: No such file or directory"),
         (["--study=optimizers", "--results=[{lengths}]"], "for optimizers; is it of another study?"),
+        (["--study=accuracy_vs_length", "--results=[{lengths},{lengths}]"], "results has a folder twice: "),
+        (["--study=accuracy_vs_length", "--results=[{untested}]"], "for accuracy_vs_length; is it of another study?"),
         (["--study=nothing", "--results=[x]"], "study: expected"),
         (
             ["--study=optimizers", "--results=[{damaged}]"],
@@ -119,7 +123,8 @@ def test_wrong_input_ends_in_one_line(
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "results.csv").write_text("a,b\n1,2\n")
-    args = [word.format(here=tmp_path, lengths=lengths, damaged=damaged) for word in args]
+    untested = write_results(tmp_path / "untested", [{"model.network": "rnn", "data.length": 5}])
+    args = [word.format(here=tmp_path, lengths=lengths, damaged=damaged, untested=untested) for word in args]
     assert cli.main(["figure", *args, f"--output_dir={tmp_path / 'out'}"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line

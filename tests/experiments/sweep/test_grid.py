@@ -22,13 +22,18 @@ def test_every_combination_with_every_seed() -> None:
 
 
 def test_values_of_all_kinds_are_typed_as_a_person_would() -> None:
-    values = {"model.optimizer": [MOMENTUM], "data.test_lengths": [[5, 20]], "trainer.max_time": [None], "a.b": ["x y"]}
+    values = {
+        "model.optimizer": [MOMENTUM],
+        "data.test_lengths": [[5, 20]],
+        "trainer.max_time": [None],
+        "data.b": ["x y"],
+    }
     (run,) = runs_of(values, [1])
     assert run.words() == [
         '--model.optimizer={"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}}',
         "--data.test_lengths=[5, 20]",
         "--trainer.max_time=null",
-        "--a.b=x y",
+        "--data.b=x y",
         "--seed_everything=1",
     ]
     words = fit_words(Path("base.yaml"), run, Path("out"))
@@ -47,11 +52,11 @@ def test_names_say_what_differs() -> None:
 
 @pytest.mark.parametrize("values", [["a b", "a/b"], ["x" * 200, "y"]], ids=["alike", "long"])
 def test_where_names_fail_numbers_do(values: list[str]) -> None:
-    assert [run.name for run in runs_of({"a.b": values}, [7])] == ["run_0+seed=7", "run_1+seed=7"]
+    assert [run.name for run in runs_of({"data.b": values}, [7])] == ["run_0+seed=7", "run_1+seed=7"]
 
 
 def test_more_seeds_change_no_name() -> None:
-    for grid in ({"a.b": ["a b", "a/b"]}, {"a.b": [1, 2]}, {"a.b": [1]}):
+    for grid in ({"data.b": ["a b", "a/b"]}, {"data.b": [1, 2]}, {"data.b": [1]}):
         few, many = ({run.name: (run.values, run.seed) for run in runs_of(grid, seeds)} for seeds in ([2], [1, 2, 3]))
         assert few.items() <= many.items()
 
@@ -62,7 +67,7 @@ def test_more_seeds_change_no_name() -> None:
         ({}, [1], "grid is empty; give at least one key"),
         ({"data.length": []}, [1], "grid has no values for data.length"),
         ({"data.length": [5, 5]}, [1], "grid has data.length = 5 2 times; give each value once"),
-        ({"m": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, [1], "2 times"),
+        ({"data.m": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, [1], "2 times"),
         (
             {"seed_everything": [1]},
             [1],
@@ -70,6 +75,11 @@ def test_more_seeds_change_no_name() -> None:
         ),
         ({"trainer.default_root_dir": ["x"]}, [1], "not for a grid; set output_dir"),
         ({"ckpt_path": ["x"]}, [1], "not for a grid"),
+        ({"trainer": [{"default_root_dir": "x"}]}, [1], "grid has trainer, which is not for a grid; set output_dir"),
+        ({"model": [{}]}, [1], "grid has model, which is not for a grid; give its arguments"),
+        ({"model.network": ["rnn"], "model.init_args.network": ["lstm"]}, [1], "grid has model.network 2 times"),
+        ({"print_config": [""]}, [1], "grid has print_config; give a key of the config, which begins with model., "),
+        ({"model.help": ["x"]}, [1], "grid has model.help; give a key of the config"),
         ({"data.length": [5]}, [], "seeds is empty"),
         ({"data.length": [5]}, [1, 2, 1], "seeds has 1 2 times"),
         ({"data.length": [5]}, [-1], "seeds has -1; each must be from 0 to 4294967295"),

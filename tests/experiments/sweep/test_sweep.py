@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import submitit
 import yaml
 
 import cli
-from experiments.sweep import slurm
+from experiments.sweep import local, slurm
 from experiments.sweep.results import ResultsFolder, num_steps_done
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -153,7 +154,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("change", "message"),
     [
         ({"grid": {"data.lenght": [5]}}, "grid has data.lenght = 5, which {folder}/base.yaml does not take: "),
-        ({"grid": {"modell.network": ["rnn"]}}, "grid has modell.network = rnn, which"),
+        ({"grid": {"modell.network": ["rnn"]}}, "grid has modell.network; give a key of the config"),
+        ({"grid": {"model.nettwork": ["rnn"]}}, "grid has model.nettwork = rnn, which"),
         ({"grid": {"data.length": [5, "ten"]}}, "grid has data.length = ten, which"),
         ({"grid": {"trainer.callbacks.threshold": [0.5]}}, "grid has trainer.callbacks.threshold = 0.5, which"),
         ({"grid": {}}, "grid is empty; give at least one key with a list of values"),
@@ -163,6 +165,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
         ({"executor": "pbs"}, "executor: expected one of 'local', 'slurm', got pbs"),
         ({"slurm": {"timeout_min": 5}}, "slurm is set, but executor is local"),
         ({"study": "nothing"}, "study"),
+        ({"output_dir": "{folder}/base.yaml"}, "{folder}/base.yaml is no folder; choose another --output_dir"),
+        ({"base": "{folder}/sweep.yaml"}, "base {folder}/sweep.yaml is no config of fit: "),
         ({"output_dir": "{folder}"}, "{folder} is not empty, and holds no sweep; choose another --output_dir"),
     ],
 )
@@ -182,7 +186,15 @@ def test_wrong_input_ends_in_one_line_before_anything_is_written(
         ({"grid": {**GRID, "model.network": ["rnn"]}}, "another grid: model.network is rnn, lstm there and rnn here"),
         ({"grid": {**GRID, "data.length": [5]}}, "another grid: data.length is not set there and 5 here"),
         ({"seeds": [2]}, "out has results of seed 1, which seeds lacks; add it, or choose another --output_dir"),
-        ({"base": {"data.batch_size": 32}}, "another base: data.batch_size is 16 there and 32 here"),
+        ({"base": ("batch_size: 16", "batch_size: 32")}, "another base: data.batch_size is 16 there and 32 here"),
+        (
+            {"base": ("log_every_n_steps: 3", "gradient_clip_val: 0.1")},
+            "another base: trainer.log_every_n_steps is 3 there and not set here",
+        ),
+        (
+            {"base": ("log_every_n_steps: 3", "log_every_n_steps: 3\n  max_epochs: 1")},
+            "another base: trainer.max_epochs is not set there and 1 here",
+        ),
     ],
 )
 def test_results_of_another_sweep_are_left_alone(
@@ -192,7 +204,7 @@ def test_results_of_another_sweep_are_left_alone(
     base = change.pop("base", None)
     command = write_sweep(again, **{"grid": GRID, **change})
     if base:
-        (again / "base.yaml").write_text((again / "base.yaml").read_text().replace("batch_size: 16", "batch_size: 32"))
+        (again / "base.yaml").write_text((again / "base.yaml").read_text().replace(*base))
     assert cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
@@ -211,9 +223,64 @@ def test_a_cluster_that_is_not_there(
     assert "which needs submitit: pip install 'palimpsest[slurm]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"grid": []}', '{"grid": {"a": null}, "seeds": [1], "config": {}}'])
+@pytest.mark.parametrize("rest", ["", ', "seeds": 1, "config": {}}', ', "seeds": [1], "config": 3}'])
+def test_a_damaged_folder(content: str, rest: str, again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (again / "out" / "sweep.json").write_text(content.removesuffix("}") + rest)
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "sweep.json is damaged or cannot be read; choose another --output_dir" in line
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", '{"status": 3}', '{"status": "finished"}'])
+def test_a_damaged_result_is_none(content: str, again: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = again / "out" / "runs" / "network=rnn+initialization=identity+seed=1" / "result.json"
+    path.write_text(content)
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]) == 0
+    assert "4 runs, 1 of them to do" in capsys.readouterr().out
+
+
+def test_what_a_kill_may_leave_is_no_obstacle(tmp_path: Path) -> None:
+    command = write_sweep(tmp_path, GRID)
+    (tmp_path / "out").mkdir()
+    for name in (".lock", "sweep.tmp"):
+        (tmp_path / "out" / name).touch()
+    assert cli.main([*command, "--dry_run=true"]) == 0
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = write_sweep(tmp_path, {"trainer.max_steps": ["5", 6]}, workers=1)
+    runs = tmp_path / "out" / "runs"
+    assert cli.main(command) == 0
+    shutil.rmtree(runs / "max_steps=5+seed=1")
+    (runs / "max_steps=5+seed=1").touch()
+    capsys.readouterr()
+    assert cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: cannot write to {runs / 'max_steps=5+seed=1'}: ")
+
+
+def test_workers_that_die_before_they_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pool is broken; the second does all the runs."""
+    pools: list[Any] = []
+    real = local.run_in_a_pool
+
+    def breaking(base: Path, results: Any, pending: Any, num_workers: int, display: Any) -> None:
+        pools.append(len(pending))
+        if len(pools) == 1:
+            real(base, results, pending[:1], num_workers, display)
+            raise BrokenProcessPool("All workers expired")
+        real(base, results, pending, num_workers, display)
+
+    monkeypatch.setattr(local, "run_in_a_pool", breaking)
+    assert cli.main(write_sweep(tmp_path, {"model.network": ["rnn", "lstm"]}, workers=1)) == 0
+    assert pools == [2, 1]
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["finished", "finished"]
+
+
 def test_a_folder_in_use(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = ResultsFolder(again / "out", [])
-    results.open(GRID, [1], {})
+    results.open(GRID, [1], json.loads((again / "out" / "sweep.json").read_text())["config"])
     try:
         assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 2
     finally:
@@ -269,7 +336,7 @@ def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Pa
             process = start(folder)
             wait_for_step(process, folder / "out", step)
             os.kill(process.pid, signum)
-            assert process.wait() == (-signum if signum == signal.SIGKILL else 130)
+            assert process.wait() == (-signum if signum == signal.SIGKILL else 128 + signum)
         assert start(folder).wait() == 0
         rows[name] = [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(folder / "out")]
     assert rows["killed"] == rows["whole"]
