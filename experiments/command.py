@@ -1,8 +1,10 @@
 """A function as a command: its arguments are the command's keys."""
 
+import inspect
 import textwrap
 from argparse import ArgumentError
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -27,7 +29,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     parser.add_argument("--config", action="config", help="A file with any of the keys below.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
     try:
-        arguments: dict[str, Any] = parser.parse_args(args).as_dict()
+        arguments: dict[str, Any] = parser.parse_args(spelled_out(function, args)).as_dict()
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
         message = textwrap.shorten(one_line(str(error)), 300, placeholder=" ...")
         raise UserError(f"{message}; see python cli.py {function.__name__} --help") from error
@@ -41,3 +43,16 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
             raise
         way_out = f"ask for less, see python cli.py {function.__name__} --help"
         raise UserError(f"{one_line(str(error))}; {way_out}") from error
+
+
+def spelled_out(function: Callable[..., Any], args: list[str]) -> list[str]:
+    """The words with ``true`` after every switch that stands alone: ``--dry_run`` means ``--dry_run true``."""
+    switches = {
+        f"--{name}"
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation is bool
+    }
+    words = []
+    for word, following in zip_longest(args, args[1:], fillvalue="--"):
+        words += [word, "true"] if word in switches and following.startswith("--") else [word]
+    return words

@@ -109,7 +109,7 @@ def conclude(results: ResultsFolder) -> int:
     num_finished = len(results.runs) - len(failed) - len(missing)
     print(f"{num_finished} of {len(results.runs)} runs finished, see {results.path / 'results.csv'}")
     if failed:
-        print(f"{len(failed)} failed; --retry_failed true does them again")
+        print(f"{len(failed)} failed; --retry_failed does them again")
     if missing:
         print(f"{len(missing)} were stopped; the same command goes on with them")
     return 1 if failed or missing else 0

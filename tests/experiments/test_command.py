@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
+from experiments.command import spelled_out
 
 
 @pytest.mark.parametrize("study", cli.STUDIES)
@@ -14,3 +15,16 @@ def test_a_study_imports_no_lightning(study: str) -> None:
     code = f"import sys, experiments.{cli.STUDIES[study]}; sys.exit(any('lightning' in name for name in sys.modules))"
     root = Path(__file__).parent.parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_switches_need_no_value() -> None:
+    def function(a: int, switch: bool = False, other: bool = True) -> None: ...
+
+    for args, expected in (
+        (["--switch"], ["--switch", "true"]),
+        (["--switch", "--a", "3"], ["--switch", "true", "--a", "3"]),
+        (["--a", "3", "--switch", "false", "--other"], ["--a", "3", "--switch", "false", "--other", "true"]),
+        (["--switch=false", "--a", "--b"], ["--switch=false", "--a", "--b"]),
+        ([], []),
+    ):
+        assert spelled_out(function, args) == expected

@@ -123,7 +123,7 @@ def test_a_second_call_does_what_is_missing(again: Path) -> None:
 def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
     again: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = ["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]
+    sweep = ["sweep", "--config", str(again / "sweep.yaml"), "--dry_run"]
     assert cli.main([*sweep, "--seeds=[1,2]"]) == 0
     assert "8 runs, 4 of them to do" in capsys.readouterr().out
     assert cli.main([*sweep, "--retry_failed=true"]) == 0
@@ -143,7 +143,7 @@ def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([*write_sweep(tmp_path, GRID, seeds=[1, 2]), "--dry_run=true"]) == 0
+    assert cli.main([*write_sweep(tmp_path, GRID, seeds=[1, 2]), "--dry_run"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1] == ["rnn", "orthogonal", "1", "to", "do"]
     assert lines[-1] == ["8", "runs,", "8", "of", "them", "to", "do"]
@@ -227,7 +227,7 @@ def test_a_cluster_that_is_not_there(
 @pytest.mark.parametrize("rest", ["", ', "seeds": 1, "config": {}}', ', "seeds": [1], "config": 3}'])
 def test_a_damaged_folder(content: str, rest: str, again: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (again / "out" / "sweep.json").write_text(content.removesuffix("}") + rest)
-    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]) == 2
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "sweep.json is damaged or cannot be read; choose another --output_dir" in line
 
@@ -236,7 +236,7 @@ def test_a_damaged_folder(content: str, rest: str, again: Path, capsys: pytest.C
 def test_a_damaged_result_is_none(content: str, again: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = again / "out" / "runs" / "network=rnn+initialization=identity+seed=1" / "result.json"
     path.write_text(content)
-    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run=true"]) == 0
+    assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--dry_run"]) == 0
     assert "4 runs, 1 of them to do" in capsys.readouterr().out
 
 
@@ -245,7 +245,7 @@ def test_what_a_kill_may_leave_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in (".lock", "sweep.tmp"):
         (tmp_path / "out" / name).touch()
-    assert cli.main([*command, "--dry_run=true"]) == 0
+    assert cli.main([*command, "--dry_run"]) == 0
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
