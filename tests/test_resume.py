@@ -184,3 +184,12 @@ def test_a_run_killed_after_its_last_step_ends_with_the_same_metrics(command: Co
     assert set(again["metrics"]) >= {"train/loss", "val/loss", "test/loss"}
     assert again["metrics"] == summary["metrics"]
     assert again["steps"] == summary["steps"]
+
+
+def test_metrics_outlast_starts_that_log_nothing(command: Command, tmp_path: Path) -> None:
+    assert command("fit", "--trainer.max_steps=4") == 0  # training is logged at step 3
+    run = tmp_path / "runs" / "small" / "version_0"
+    loss = json.loads((run / "summary.json").read_text())["metrics"]["train/loss"]
+    for max_steps in (5, 5):  # one more step, then none
+        assert command("fit", "--ckpt_path=last", f"--trainer.max_steps={max_steps}") == 0
+        assert json.loads((run / "summary.json").read_text())["metrics"]["train/loss"] == loss
