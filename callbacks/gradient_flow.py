@@ -57,13 +57,14 @@ class GradientFlow(Callback):
 
     def show(self, logger: TensorBoardLogger, norms: Tensor, step: int) -> None:
         from matplotlib.figure import Figure  # heavy, and only for those who look
+        from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(3.5, 2.6), layout="constrained")
         axes = figure.subplots()
         mean = norms.mean(dim=0)
         axes.plot(range(1, len(mean) + 1), mean)
         axes.set(yscale="log", xlabel="time step t", ylabel=r"$|\partial L / \partial h_t|$", title=f"step {step}")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         logger.experiment.add_figure("gradients/flow", figure, step)
         seen = norms[(norms > 0) & norms.isfinite()]
         if len(seen) > 0:

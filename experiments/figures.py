@@ -55,9 +55,10 @@ def label_lines(axes: Any, ends: list[tuple[str, float, float, str]], gap: float
     axes.figure.canvas.draw()  # where things are is not known before
     points_per_pixel = 72 / axes.figure.dpi
     placed: list[tuple[float, tuple[str, float, float, str]]] = []
-    for end in sorted(ends, key=lambda end: axes.transData.transform((end[1], end[2]))[1]):
+    # From the top down, of equals the longest line first: it runs on behind the names of the shorter ones.
+    for end in sorted(ends, key=lambda end: (-end[2], -end[1])):
         y = axes.transData.transform((end[1], end[2]))[1] * points_per_pixel
-        placed.append((max(y, placed[-1][0] + gap) if placed else y, end))
+        placed.append((min(y, placed[-1][0] - gap) if placed else y, end))
     for y, (name, x_end, y_end, colour) in placed:
         at = axes.transData.transform((x_end, y_end))[1] * points_per_pixel
         axes.annotate(

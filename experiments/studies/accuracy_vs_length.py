@@ -19,7 +19,7 @@ TRAININGS = {
     "identity": "identity",
     "chrono": "chrono",
 }
-TICKS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+TICKS = (5, 10, 20, 50, 100, 1000, 10_000, 100_000)
 TESTED = "test/accuracy_T"
 
 
@@ -55,7 +55,9 @@ def steps_to(accuracy: float, folder: Path) -> int | str:
 def draw(rows: Rows, path: Path) -> None:
     """The accuracy and, where known, the steps to 99 %; means over seeds with 95 % intervals."""
     learned = [row for row in rows if row["steps_to_99"] != ""]
-    figure, panels = new_figure(1, 2 if learned else 1, 11 if learned else 7, 4.6, squeeze=False)
+    figure, panels = new_figure(
+        1, 2 if learned else 1, 12 if learned else 7, 4.6, squeeze=False, width_ratios=(3, 2) if learned else None
+    )
     accuracy = panels[0, 0]
     accuracy.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
     accuracy.set(xscale="log", xlabel="length of the palindromes, T", ylabel="test accuracy", ylim=(0, 1.03))
