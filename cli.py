@@ -14,15 +14,15 @@ usage: python cli.py COMMAND [--config FILE] [--key value ...]
 Recurrent networks that remember: train them, score them, see how they do it.
 
 commands:
-  fit       train a model, keep its checkpoints and curves, and test the best
-  validate  score a checkpoint on the validation split
-  test      score a checkpoint on the test split
-  predict   show what a checkpoint predicts for the first items of the test split
-  sweep     train once for each combination of a grid's values, with several seeds
-  figure    draw what came of sweeps
-  gradients show how far back in time the gradient of the loss reaches
-  memory    show how a checkpoint keeps the first digit: its states as attractors
-  longest   show the longest palindromes that runs with a curriculum have mastered
+  fit        train a model, keep its checkpoints and curves, and test the best
+  validate   score a checkpoint on the validation split
+  test       score a checkpoint on the test split
+  predict    show what a checkpoint predicts for the first items of the test split
+  sweep      train once for each combination of a grid's values, with several seeds
+  figure     draw what came of sweeps
+  gradients  show how far back in time the gradient of the loss reaches
+  memory     show how a checkpoint keeps the first digit: its states as attractors
+  longest    show the longest palindromes that runs with a curriculum have mastered
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
