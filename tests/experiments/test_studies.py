@@ -74,7 +74,13 @@ def losses(tmp_path: Path) -> Path:
     def run(optimizer: str, rate: float, seed: int, last: float) -> dict[str, Any]:
         logged = [{"step": 19, "train/loss": 2.0}, {"step": 39, "train/loss": last}, {"step": 39, "val/loss": 9.0}]
         values = {"model.network": "lstm", "model.optimizer": optimizer, "model.optimizer.lr": rate}
-        return {**values, "seed_everything": seed, "data.length": 10, "test/accuracy": 1 - last, "logged": logged}
+        return {
+            **values,
+            "seed_everything": seed,
+            "data.length": 10,
+            "test/accuracy": max(0.0, 1 - last),
+            "logged": logged,
+        }
 
     runs = [run("SGD", 0.1, 1, 0.9), run("SGD", 0.1, 2, 0.5), run("SGD", 1.0, 1, 0.1), run("SGD", 1.0, 2, math.nan)]
     return write_results(tmp_path / "losses", [*runs, run("Adam", 0.1, 1, 0.4), run("Adam", 0.01, 1, 0.3)])

@@ -35,11 +35,12 @@ def test_a_second_ctrl_c_does_not_wait(command: Command, tmp_path: Path, capsys:
 
 
 def test_ctrl_c_before_the_first_step(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
     assert command("fit", disturbed_by("SignalAtStart")) == 130
     error = capsys.readouterr().err
     assert "stopped by SIGINT after step 0; nothing was saved; start with: python cli.py fit" in error
     assert "--ckpt_path" not in error
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
