@@ -19,6 +19,7 @@ from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from training.errors import UserError
 from training.run_folder import version_number
+from training.seeds import check_seeds
 
 EXAMPLE = "python cli.py gradients --config configs/gradients/T100.yaml"
 
@@ -121,13 +122,7 @@ def check(length: int, hidden_size: int, num_palindromes: int, seeds: list[int])
             f"length is {length} and num_palindromes {num_palindromes}: that makes {length * num_palindromes} digits; "
             f"they must be at most {DIGITS_MAX}, so lower one of them"
         )
-    if not seeds:
-        raise UserError("seeds is empty; give at least one")
-    for seed in seeds:
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seeds has {seed}; each must be from 0 to {2**32 - 1}")
-        if seeds.count(seed) > 1:
-            raise UserError(f"seeds has {seed} {seeds.count(seed)} times; give each seed once")
+    check_seeds(seeds)
 
 
 def rows_of(network: Network, weights: str, seed: int, length: int, num_palindromes: int) -> Rows:

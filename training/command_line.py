@@ -23,6 +23,7 @@ from training.interruption import InterruptedRun, StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
 from training.run_folder import RunFolder, experiment_name, find_checkpoint, requeued_run, run_folder_of
+from training.seeds import SEED_MAX
 from training.trainer import SealedCheckpointIO, Trainer
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,6 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 }
 
 SEED = 42
-SEED_MAX = 2**32 - 1
-"""The largest seed that Lightning takes, since numpy takes none above it."""
 
 LINKS = {
     "data.init_args.seed": "seed_everything",

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import UserError
+from training.seeds import check_seeds
 
 Grid = dict[str, list[Any]]
-
-SEED_MAX = 2**32 - 1
 
 NAME_MAX = 120
 """Characters of a run's name, less its seed; it is that of a folder."""
@@ -97,13 +96,7 @@ def check(grid: Grid, seeds: list[int]) -> None:
         for value, text in zip(values, written, strict=True):
             if written.count(text) > 1:
                 raise UserError(f"grid has {key} = {shown(value)} {written.count(text)} times; give each value once")
-    if not seeds:
-        raise UserError("seeds is empty; give at least one, such as [1, 2, 3, 4, 5]")
-    for seed in seeds:
-        if not 0 <= seed <= SEED_MAX:
-            raise UserError(f"seeds has {seed}; each must be from 0 to {SEED_MAX}")
-        if seeds.count(seed) > 1:
-            raise UserError(f"seeds has {seed} {seeds.count(seed)} times; give each seed once")
+    check_seeds(seeds)
 
 
 def overrides(values: dict[str, Any]) -> list[str]:

@@ -31,11 +31,12 @@ class Share:
     again, and goes on where it stood.
     """
 
-    def __init__(self, runs: list[tuple[list[str], Path]]) -> None:
+    def __init__(self, runs: list[tuple[list[str], Path]], num_threads: int) -> None:
         self.runs = runs
+        self.num_threads = num_threads
 
     def __call__(self) -> None:
-        start_worker()
+        start_worker(self.num_threads)
         for words, folder in self.runs:
             do_run(words, folder)
 
@@ -91,8 +92,11 @@ def run_on_slurm(
     folders = [results.folder(run).resolve() for run in pending]
     work = [(fit_words(base.resolve(), run, its), its) for run, its in zip(pending, folders, strict=True)]
     try:
-        executor.update_parameters(name="palimpsest", **{**DEFAULTS, **parameters})
-        jobs = executor.map_array(Share.__call__, [Share(work[k::num_workers]) for k in range(num_workers)])
+        parameters = DEFAULTS | parameters
+        executor.update_parameters(name="palimpsest", **parameters)
+        num_threads = parameters["cpus_per_task"]
+        shares = [Share(work[k::num_workers], num_threads) for k in range(num_workers)]
+        jobs = executor.map_array(Share.__call__, shares)
     except (NameError, ValueError, TypeError, RuntimeError, submitit.core.utils.FailedJobError) as error:
         raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
     (folder / JOBS).write_text(" ".join(str(job.job_id) for job in jobs))

@@ -23,7 +23,7 @@ class Stopped(Exception):  # noqa: N818 - it is no error
     """A run was stopped by a signal: it has no result yet, and whoever does the runs should stop, too."""
 
 
-def start_worker() -> None:
+def start_worker(num_threads: int = 1) -> None:
     """Import what is heavy, once for all runs; end with the process that started this one, however that ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -32,7 +32,7 @@ def start_worker() -> None:
 
     import training.command_line  # noqa: F401
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(num_threads)
 
 
 def end_with(parent: multiprocessing.process.BaseProcess) -> None:

@@ -393,3 +393,23 @@ def test_what_submitit_does_not_know(
     assert cli.main(write_sweep(tmp_path, GRID, executor="slurm", slurm={"slurm_nothing": 1})) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: slurm: Unknown argument 'nothing'")
+
+
+def test_a_job_uses_the_threads_it_was_given(
+    pretended_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    real = slurm.Share.__init__
+
+    def noting(self: Any, runs: Any, num_threads: int) -> None:
+        made.append(num_threads)
+        real(self, runs, num_threads)
+
+    monkeypatch.setattr(slurm.Share, "__init__", noting)
+    grid = {"model.network": ["rnn"]}
+    assert cli.main(write_sweep(tmp_path, grid, executor="slurm", slurm={"cpus_per_task": 2})) == 0
+    assert made == [2]
+    began: list[int] = []
+    monkeypatch.setattr(slurm, "start_worker", began.append)
+    slurm.Share([], 3)()
+    assert began == [3]

@@ -1,0 +1,21 @@
+"""Which seeds there are."""
+
+from training.errors import UserError
+
+SEED_MAX = 2**32 - 1
+"""The largest seed that Lightning takes, since numpy takes none above it."""
+
+
+def check_seeds(seeds: list[int]) -> None:
+    """Refuse an empty list of seeds, one that is out of range, and one that stands there twice.
+
+    Raises:
+        UserError: that is so.
+    """
+    if not seeds:
+        raise UserError("seeds is empty; give at least one, such as [1, 2, 3, 4, 5]")
+    for seed in seeds:
+        if not 0 <= seed <= SEED_MAX:
+            raise UserError(f"seeds has {seed}; each must be from 0 to {SEED_MAX}")
+        if seeds.count(seed) > 1:
+            raise UserError(f"seeds has {seed} {seeds.count(seed)} times; give each seed once")
