@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import Tensor
 
 
 class RunCheckpoints(Checkpoint):
@@ -34,6 +35,7 @@ class RunCheckpoints(Checkpoint):
         self.best_step = -1
         self.best_is_due = False
         self.last_saved_step = -1
+        self.random_state: dict[str, Tensor] | None = None  # to go on with
 
     def path(self, trainer: Trainer, name: str) -> Path:
         """Where the checkpoint ``best``, ``last`` or ``previous`` of this run lies."""
@@ -55,8 +57,15 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.last_saved_step = trainer.global_step
+        if self.random_state is not None:
+            set_random_state(self.random_state)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # None in a checkpoint from before any model drew random numbers in training.
+        self.random_state = checkpoint.get("random_state")
         state = checkpoint["callbacks"].get(self.state_key, {})
         if trainer.state.fn == "fit" and trainer.is_global_zero and checkpoint["global_step"] == state.get("best_step"):
             # The process may have ended when it had saved ``last`` and not yet copied it.
@@ -95,6 +104,19 @@ class RunCheckpoints(Checkpoint):
             if last.exists():
                 last.replace(self.path(trainer, "previous"))
             coming.replace(last)
+
+
+def random_state() -> dict[str, Tensor]:
+    """Where torch's random numbers are, of the processor and, if there is one, of the GPU; dropout draws from them."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    """Put torch's random numbers back where they were."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
 
 
 def copy_whole(source: Path, target: Path) -> None:

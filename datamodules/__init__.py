@@ -1,16 +1,18 @@
-"""What the models see: vocabulary, splits and the order of data. Names are imported when first asked for (PEP 562)."""
+"""What the models see. Names are imported when first asked for (PEP 562)."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datamodules.books import BookDataModule
     from datamodules.palindromes import PalindromeDataModule
 
-__all__ = ["PalindromeDataModule"]
+__all__ = ["BookDataModule", "PalindromeDataModule"]
+
+MODULES = {"BookDataModule": "datamodules.books", "PalindromeDataModule": "datamodules.palindromes"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "PalindromeDataModule":
-        from datamodules.palindromes import PalindromeDataModule
-
-        return PalindromeDataModule
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,11 +11,13 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
+
+from datamodules.endless import EndlessLoader, make_generator
 
 Split = Literal["train", "val", "test"]
 Task = Literal["last_digit", "every_digit"]
@@ -203,14 +205,8 @@ def check_test_lengths(lengths: Sequence[int]) -> list[int]:
     return list(lengths)
 
 
-class PalindromeLoader:
-    """Endless training batches in epochs of ``steps_per_epoch``; it knows its place and can be put back there.
-
-    Batch k depends on the constructor's arguments, the ``lengths`` of the moment and k alone. Each iteration goes on
-    with the batch after the last one and is an epoch long, or, after ``load_state_dict``, what was left of the epoch
-    then. There are no worker processes: Lightning restores a place in mid-epoch only for a loader that has
-    ``state_dict`` and a length, and making a batch takes microseconds.
-    """
+class PalindromeLoader(EndlessLoader[Batch]):
+    """Endless training batches; batch k depends on the constructor's arguments, the ``lengths`` of the moment and k."""
 
     def __init__(
         self,
@@ -221,32 +217,13 @@ class PalindromeLoader:
         seed: int,
         task: Task = "last_digit",
     ) -> None:
+        super().__init__(steps_per_epoch)
         self.lengths = lengths
         self.num_classes = num_classes
         self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
         self.seed = seed
         self.task = task
-        self.num_served = 0
-        self.num_served_in_epoch = 0
-        self._place_in_epoch = 0  # where the next iteration begins: put back, in the middle of an epoch
         self._chunk: tuple[tuple[int, int, int], list[Batch]] = ((-1, -1, -1), [])
-
-    def __len__(self) -> int:
-        return self.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Batch]:
-        place, self._place_in_epoch = self._place_in_epoch, 0
-        return self._batches(place)
-
-    def _batches(self, place: int) -> Iterator[Batch]:
-        self.num_served_in_epoch = place
-        while self.num_served_in_epoch < self.steps_per_epoch:
-            batch = self.batch(self.num_served)
-            # Before the batch is handed out: a checkpoint taken after its step must count it.
-            self.num_served += 1
-            self.num_served_in_epoch += 1
-            yield batch
 
     def batch(self, k: int) -> Batch:
         """Batch k, k = 0, 1, ...: ``digits`` (B, T-1) and ``target``, int64."""
@@ -265,13 +242,6 @@ class PalindromeLoader:
         halves = draw_halves(length, self.num_classes, "train", num_batches * self.batch_size, generator)
         digits, target = complete(halves, length, self.task)
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"num_served": self.num_served, "num_served_in_epoch": self.num_served_in_epoch}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.num_served = state_dict["num_served"]
-        self.num_served_in_epoch = self._place_in_epoch = state_dict["num_served_in_epoch"]
 
 
 class HeldOutLoader:
@@ -418,10 +388,3 @@ def hash_digits(digits: Tensor) -> Tensor:
 def shift_right(value: Tensor, bits: int) -> Tensor:
     """A logical shift: torch's ``>>`` on int64 copies the sign bit."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def make_generator(seed: int, split: Split, length: int, num_classes: int, index: int) -> torch.Generator:
-    """A random generator of its own for each combination of arguments, so that no order of calls matters."""
-    name = f"{seed}/{split}/{length}/{num_classes}/{index}"
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)

@@ -1,16 +1,18 @@
 """What is learned and how it is scored. Names are imported when first asked for (PEP 562)."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.palindrome import PalindromeClassifier
+    from models.text import TextModel
 
-__all__ = ["PalindromeClassifier"]
+__all__ = ["PalindromeClassifier", "TextModel"]
+
+MODULES = {"PalindromeClassifier": "models.palindrome", "TextModel": "models.text"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "PalindromeClassifier":
-        from models.palindrome import PalindromeClassifier
-
-        return PalindromeClassifier
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,14 +42,19 @@ LINKS = {
     "data.init_args.seed": "seed_everything",
     "model.init_args.num_classes": "data.init_args.num_classes",
     "model.init_args.longest_memory": "data.init_args.length",
+    "model.init_args.carry_state": "data.init_args.carry_state",
 }
 """Values that are needed twice: what follows, and what it follows."""
+
+LINKS_TO_MADE = {"model.init_args.vocab_size": "data.vocab_size"}
+"""The same, where the value is known only when the data is there."""
 
 TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 """The trainer's keys which, changed, would make a resumed run another one."""
 
 OF_TESTING = ("data.init_args.test_lengths", "data.init_args.num_test")
-"""What may differ when a run is gone on with."""
+OF_READING = ("data.init_args.book", "data.init_args.encoding", "data.init_args.eval_batch_size")
+"""What may differ when a run is gone on with: the text of a book is compared, not its place."""
 
 OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 OF_TRAINING = tuple(
@@ -144,6 +149,8 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for target, source in LINKS.items():
             parser.link_arguments(source, target)
+        for target, source in LINKS_TO_MADE.items():
+            parser.link_arguments(source, target, apply_on="instantiate")
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -152,7 +159,7 @@ class RunCLI(LightningCLI):
         return {name: skipped | {"weights_only", "verbose", "return_predictions"} for name, skipped in theirs.items()}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        for target, source in LINKS.items():
+        for target, source in (LINKS | LINKS_TO_MADE).items():
             short = target.replace("init_args.", "")
             if any(word.split("=")[0] in (f"--{target}", f"--{short}") for word in args):
                 raise UserError(f"--{short} always follows --{source.replace('init_args.', '')}; set that instead")
@@ -200,7 +207,7 @@ class RunCLI(LightningCLI):
         made_with = made_with | {"trainer": {"curriculum": None} | made_with.get("trainer", {})}
         for key in keys:
             for name, theirs, ours in differences(made_with[key], of_a_run(self.config_dump)[key], key):
-                if name in OF_TESTING:
+                if name in (*OF_TESTING, *OF_READING):
                     continue
                 of_training = name.startswith(OF_TRAINING)
                 if self.config["subcommand"] == "fit" or not of_training:
@@ -218,6 +225,9 @@ class RunCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         with blaming_the_config():
             super().instantiate_classes()
+            state_of_data = self.checkpoint.get(type(self.datamodule).__qualname__)
+            if state_of_data is not None:  # before the weights are loaded, whose sizes follow from the data
+                self.datamodule.load_state_dict(state_of_data)
             if self.subcommand == "fit":
                 self.model.configure_optimizers()  # a learning rate of -1 is found here, not in the middle of fit
         if self.trainer.world_size > 1:

@@ -1,0 +1,70 @@
+"""What Project Gutenberg writes before and after its books."""
+
+import re
+from collections.abc import Iterator
+
+START = re.compile(
+    r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK[^*]{0,300}\*\*\*[^\n]*\n"
+    r"|\*END\*? ?THE SMALL PRINT![^*]{0,100}\*[^*\n]{0,40}\*END\*[^\n]*\n"  # before 2004
+)
+END = re.compile(
+    r"\n(?:End of (?:the |this )?Project Gutenberg(?:['\u2019]s| EBook| Etext)[^\n]*\n(?:[^\n]+\n)?\s*)?"
+    r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK"
+    r"|\nEnd of (?:the |this )?Project Gutenberg(?:['\u2019]s| EBook| Etext)[^\n]*\n"
+)
+CREDITS = re.compile(r"\s*(?:Produced|E-text prepared|Etext prepared|This etext was prepared) by [^\n]*\n(?:[^\n]+\n)*")
+
+HEADER_MAX = 1 << 16
+"""Characters before the line that begins the book, at most."""
+
+MARK_MAX = 1000
+"""Characters of such a line, and of the credits below it, at most."""
+
+
+class Licences:
+    """Cuts off header and licence, of each book if several follow each other in one file."""
+
+    def __init__(self) -> None:
+        self.num_cut = 0
+
+    def cut(self, strings: Iterator[str]) -> Iterator[str]:
+        """The text without them; a text that has no header is left as it is."""
+        waiting = "".join(self._first(strings, HEADER_MAX + MARK_MAX))
+        start = START.search(waiting, 0, HEADER_MAX + MARK_MAX)
+        if start is None:
+            yield waiting
+            yield from strings
+            return
+        in_book = False
+        ended = False
+        while not ended:
+            # A mark may lie across two pieces: of each, so much waits for the next.
+            following = next(strings, None)
+            ended = following is None
+            waiting += following or ""
+            while mark := (END if in_book else START).search(waiting):
+                if not ended and mark.end() > len(waiting) - MARK_MAX:
+                    break
+                if in_book:
+                    yield waiting[: mark.start() + 1]
+                    waiting = waiting[mark.start() + 1 :]
+                else:
+                    credit = CREDITS.match(waiting, mark.end())
+                    begin = credit.end() if credit else mark.end()
+                    self.num_cut += begin
+                    waiting = waiting[begin:]
+                in_book = not in_book
+            safe = len(waiting) if ended else max(0, len(waiting) - 2 * MARK_MAX)
+            if mark is not None:
+                safe = min(safe, mark.start())
+            if in_book:
+                yield waiting[:safe]
+            else:
+                self.num_cut += safe
+            waiting = waiting[safe:]
+
+    @staticmethod
+    def _first(strings: Iterator[str], num: int) -> Iterator[str]:
+        while num > 0 and (string := next(strings, None)) is not None:
+            num -= len(string)
+            yield string

@@ -1,0 +1,172 @@
+"""A network that learns a book letter by letter (section 2 of the assignment).
+
+Legend: B batch, T characters of a sample, V different characters, L layers, H hidden units.
+"""
+
+import math
+from typing import Any
+
+import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from models.classifier import Classifier
+from models.networks.stacked_lstm import StackedLSTM, State
+
+Batch = tuple[Tensor, Tensor]
+
+LINE_LENGTH = 60
+"""Characters of a line in which predictions are shown."""
+
+
+def adam(parameters: Any) -> torch.optim.Optimizer:
+    """Adam with a learning rate of 0.002, the assignment's."""
+    return torch.optim.Adam(parameters, lr=2e-3)
+
+
+class TextModel(Classifier):
+    """Names the next character at every step.
+
+    The loss is that of equation 13: the cross-entropy, the mean over the steps and the samples. Beside it and the
+    accuracy, validation and test measure ``bits_per_character``, the loss in bits, and ``perplexity``, its exponential.
+
+    With ``carry_state`` each row of a training batch begins in the state, detached, in which that row of the batch before
+    ended: gradients reach back T characters, the memory further. Validation and test always carry their state, from a
+    state of zeros at the beginning of the split.
+
+    Args:
+        vocab_size: different characters, V; the CLI links it to the book's.
+        hidden_size: hidden units of each layer, H.
+        num_layers: layers of ``torch.nn.LSTM``, L.
+        embedding_size: features of a character; ``None`` for one-hot.
+        dropout: probability with which a layer's output is set to zero on its way up, in training.
+        carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
+            data's.
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
+    Batch:
+        ``(x, y)``, each (B, T) int64 in [0, V); ``y[b, t]`` follows ``x[b, t]``.
+    Raises:
+        ValueError: a size is below 1, ``dropout`` is not at least 0 and below 1; when training begins, the data has no
+            vocabulary.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 128,
+        hidden_size: int = 128,
+        num_layers: int = 2,
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        carry_state: bool = True,
+        optimizer: OptimizerCallable = adam,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        self.network = StackedLSTM(vocab_size, hidden_size, num_layers, embedding_size, dropout)
+        self.carry_state = carry_state
+        self.training_state: State | None = None
+        self.held_out_state: State | None = None
+        self.test_results: dict[str, float] = {}
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule
+        if not hasattr(data, "vocabulary"):
+            raise ValueError(
+                f"TextModel cannot read {type(data).__name__}, which has no vocabulary; give it BookDataModule"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the characters that follow: (B, T) int64 -> (B, T, V)."""
+        logits, _ = self.network(x)
+        return logits
+
+    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, y = batch
+        if not self.training:
+            logits, self.held_out_state = self.network(x, of_rows(self.held_out_state, len(x)))
+        elif self.carry_state:
+            logits, (h, c) = self.network(x, of_rows(self.training_state, len(x)))
+            self.training_state = h.detach(), c.detach()
+        else:
+            logits, _ = self.network(x)
+        return logits, y
+
+    def on_fit_start(self) -> None:
+        if self.training_state is not None:  # out of a checkpoint, which is read to the CPU
+            h, c = self.training_state
+            self.training_state = h.to(self.device), c.to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["carried_state"] = self.training_state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.training_state = checkpoint["carried_state"]
+
+    def on_validation_epoch_start(self) -> None:
+        self.held_out_state = None
+
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+
+    def take_held_out(self) -> dict[str, Tensor]:
+        means = super().take_held_out()
+        if "loss" in means:
+            means["bits_per_character"] = means["loss"] / math.log(2)
+            means["perplexity"] = means["loss"].exp()
+        return means
+
+    def on_test_epoch_end(self) -> None:
+        num_characters = int(self.held_out_metrics["accuracy"].total)  # type: ignore[arg-type]
+        means = self.take_held_out()
+        for name, value in means.items():
+            self.log(f"test/{name}", value)
+        self.test_results = {"characters": num_characters} | {name: value.item() for name, value in means.items()}
+
+    def describe_test(self) -> list[str]:
+        """A heading and a line with what the test has measured."""
+        results = self.test_results
+        if not results:
+            return []
+        cells = {
+            "characters": f"{results['characters']:,}",
+            "test/loss": f"{results['loss']:.4f}",
+            "test/accuracy": f"{100 * results['accuracy']:.2f} %",
+            "bits per character": f"{results['bits_per_character']:.3f}",
+            "perplexity": f"{results['perplexity']:.3f}",
+        }
+        widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
+        lines = (cells.keys(), cells.values())
+        return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``target``, the text as it is, and the predictions ``preds``, both (B, T)."""
+        logits, target = self.logits_and_target(batch)
+        return {"target": target, "preds": logits.argmax(dim=-1)}
+
+    def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
+        """A heading, and the beginning of the text, ``num_shown`` lines of it, each above what was predicted there."""
+        lines = ["the text, and below it the character that was expected in the place of each"]
+        if not predictions:
+            return lines
+        vocabulary = self.trainer.datamodule.vocabulary
+        texts = (
+            vocabulary.decode(torch.cat([p[key][0] for p in predictions if len(p[key])]).tolist()).replace(
+                "\n", "\u21b5"
+            )
+            for key in ("target", "preds")
+        )
+        target, preds = texts
+        for begin in range(0, min(len(target), num_shown * LINE_LENGTH), LINE_LENGTH):
+            lines += [f"  {text[begin : begin + LINE_LENGTH]}" for text in (target, preds)] + [""]
+        return lines[:-1]
+
+
+def of_rows(state: State | None, num: int) -> State | None:
+    """The state of the first ``num`` rows: the last batch of a text may have fewer than those before."""
+    if state is None or state[0].shape[1] == num:
+        return state
+    h, c = state
+    return h[:, :num].contiguous(), c[:, :num].contiguous()
