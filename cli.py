@@ -18,6 +18,7 @@ commands:
   validate   score a checkpoint on the validation split
   test       score a checkpoint on the test split
   predict    show what a checkpoint predicts for the first items of the test split
+  generate   let a text model write
   sweep      train once for each combination of a grid's values, with several seeds
   figure     draw what came of sweeps
   gradients  show how far back in time the gradient of the loss reaches
@@ -30,10 +31,13 @@ start here:
   python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   go on after a stop
   python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  score it again
   python cli.py memory --ckpt_path runs/lstm_T20                      look inside
+  python cli.py fit --config configs/text_grimm.yaml                  learn a book
+  python cli.py generate --ckpt_path runs/text_grimm --tau 1          write
 
 python cli.py COMMAND --help lists all keys of a command."""
 
 STUDIES = {
+    "generate": "generate",
     "sweep": "sweep",
     "figure": "figure",
     "gradients": "grads_over_time",

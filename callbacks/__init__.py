@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from callbacks.length_curriculum import LengthCurriculum
     from callbacks.progress import StepProgress
     from callbacks.run_summary import RunSummary
+    from callbacks.text_samples import TextSamples
     from callbacks.training_metrics import TrainingMetrics
 
-__all__ = ["GradientFlow", "LengthCurriculum", "RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"]
+__all__ = [
+    "GradientFlow",
+    "LengthCurriculum",
+    "RunCheckpoints",
+    "RunSummary",
+    "StepProgress",
+    "TextSamples",
+    "TrainingMetrics",
+]
 
 MODULES = {
     "GradientFlow": "callbacks.gradient_flow",
@@ -22,6 +31,7 @@ MODULES = {
     "RunCheckpoints": "callbacks.checkpoints",
     "RunSummary": "callbacks.run_summary",
     "StepProgress": "callbacks.progress",
+    "TextSamples": "callbacks.text_samples",
     "TrainingMetrics": "callbacks.training_metrics",
 }
 

@@ -145,7 +145,7 @@ class Numbered:
         digest = hashlib.sha256()
         for part in np.split(ids, range(PIECE_BYTES, len(ids), PIECE_BYTES)):
             part[:] = id_of[part]
-            digest.update(part)
+            digest.update(part.data)
         vocabulary = Vocabulary("".join(map(chr, sorted(self.characters))))
         return Text(ids, vocabulary, digest.hexdigest(), history)
 

@@ -5,7 +5,7 @@ import textwrap
 from argparse import ArgumentError
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -46,13 +46,29 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
 
 
 def spelled_out(function: Callable[..., Any], args: list[str]) -> list[str]:
-    """The words with ``true`` after every switch that stands alone: ``--dry_run`` means ``--dry_run true``."""
-    switches = {
+    """The words as YAML has them.
+
+    A switch that stands alone gets its ``true`` (``--dry_run`` means ``--dry_run true``), and infinity a dot (``--tau
+    inf`` means ``--tau .inf``).
+    """
+    parameters = inspect.signature(function).parameters.items()
+    switches = {f"--{name}" for name, parameter in parameters if parameter.annotation is bool}
+    numbers = {
         f"--{name}"
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.annotation is bool
+        for name, parameter in parameters
+        if float in (parameter.annotation, *get_args(parameter.annotation))
     }
-    words = []
+    words: list[str] = []
     for word, following in zip_longest(args, args[1:], fillvalue="--"):
-        words += [word, "true"] if word in switches and following.startswith("--") else [word]
+        name, equals, value = word.partition("=")
+        if equals and name in numbers and value in INFINITE:
+            words.append(f"{name}=.{value}")
+        elif words and words[-1] in numbers and word in INFINITE:
+            words.append(f".{word}")
+        else:
+            words += [word, "true"] if word in switches and following.startswith("--") else [word]
     return words
+
+
+INFINITE = ("inf", "nan")
+"""What Python calls numbers that YAML writes with a dot."""

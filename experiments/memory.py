@@ -18,7 +18,7 @@ from experiments.memory_measures import (
 from experiments.tables import print_table, write_table
 from experiments.trained_network import load
 from training.errors import UserError
-from training.seeds import SEED_MAX
+from training.seeds import check_seed
 
 EXAMPLE = "python cli.py memory --ckpt_path runs/rnn_T1000"
 
@@ -60,8 +60,7 @@ def memory(
         raise UserError(f"num_steps is {num_steps}; it must be at least {2 * KICK_AT}")
     if num_palindromes < 2:
         raise UserError(f"num_palindromes is {num_palindromes}; it must be at least 2")
-    if not 0 <= seed <= SEED_MAX:
-        raise UserError(f"seed is {seed}; it must be from 0 to {SEED_MAX}")
+    check_seed(seed)
     torch.manual_seed(seed)
     trained = load(ckpt_path)
     num_digits = num_steps * num_palindromes * trained.num_classes

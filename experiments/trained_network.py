@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.trained_model import trained_model
 from models.networks import LSTM, VanillaRNN
-from training.checkpoint_file import read_checkpoint
-from training.errors import UserError
-from training.run_folder import find_checkpoint, run_folder_of
+from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
 
@@ -47,29 +46,17 @@ def load(ckpt_path: str) -> TrainedNetwork:
         UserError: there is no such checkpoint, it is damaged, it holds no ``PalindromeClassifier``, or one that has
             diverged.
     """
-    path = find_checkpoint(ckpt_path, Path("runs"), "best")
-    if path is None:
-        raise UserError(f"--ckpt_path {ckpt_path}: there is no run yet; give a run's folder")
-    checkpoint = read_checkpoint(path)
-    config = checkpoint.get("config")
-    model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(model, dict) or not str(model.get("class_path")).endswith("PalindromeClassifier"):
-        raise UserError(f"{path} holds no PalindromeClassifier of this project; give a checkpoint of one")
-    arguments = model["init_args"]
-    network, untrained = (make_network(arguments) for _ in range(2))
-    prefix = "network."
-    weights = checkpoint["state_dict"].items()
-    network.load_state_dict({name.removeprefix(prefix): w for name, w in weights if name.startswith(prefix)})
-    if not all(weight.isfinite().all() for weight in network.parameters()):
-        raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before they diverged")
-    run = run_folder_of(path)
+    trained = trained_model(ckpt_path, "PalindromeClassifier")
+    network, untrained = (make_network(trained.arguments) for _ in range(2))
+    trained.load_weights(network)
+    run = run_folder_of(trained.path)
     return TrainedNetwork(
-        path,
+        trained.path,
         network,
         untrained,
-        arguments["num_classes"],
-        checkpoint["config"]["data"]["init_args"]["task"],
-        path.parent if run is None else run.path,
+        trained.arguments["num_classes"],
+        trained.checkpoint["config"]["data"]["init_args"]["task"],
+        trained.path.parent if run is None else run.path,
     )
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from models.classifier import Classifier
-from models.networks.stacked_lstm import StackedLSTM, State
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, State
 
 Batch = tuple[Tensor, Tensor]
 
@@ -19,9 +19,9 @@ LINE_LENGTH = 60
 """Characters of a line in which predictions are shown."""
 
 
-def adam(parameters: Any) -> torch.optim.Optimizer:
-    """Adam with a learning rate of 0.002, the assignment's."""
-    return torch.optim.Adam(parameters, lr=2e-3)
+def rmsprop(parameters: Any) -> torch.optim.Optimizer:
+    """RMSProp with a learning rate of 0.002, the assignment's default."""
+    return torch.optim.RMSprop(parameters, lr=2e-3)
 
 
 class TextModel(Classifier):
@@ -30,9 +30,9 @@ class TextModel(Classifier):
     The loss is that of equation 13: the cross-entropy, the mean over the steps and the samples. Beside it and the
     accuracy, validation and test measure ``bits_per_character``, the loss in bits, and ``perplexity``, its exponential.
 
-    With ``carry_state`` each row of a training batch begins in the state, detached, in which that row of the batch before
-    ended: gradients reach back T characters, the memory further. Validation and test always carry their state, from a
-    state of zeros at the beginning of the split.
+    With ``carry_state`` each row of a training batch begins in the state, detached, in which that row of the batch
+    before ended: gradients reach back T characters, the memory further. Validation and test always carry their state,
+    from a state of zeros at the beginning of the split.
 
     Args:
         vocab_size: different characters, V; the CLI links it to the book's.
@@ -56,17 +56,18 @@ class TextModel(Classifier):
         vocab_size: int = 128,
         hidden_size: int = 128,
         num_layers: int = 2,
-        embedding_size: int | None = None,
+        embedding_size: int | None = 64,
         dropout: float = 0.0,
         carry_state: bool = True,
-        optimizer: OptimizerCallable = adam,
+        optimizer: OptimizerCallable = rmsprop,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
         self.network = StackedLSTM(vocab_size, hidden_size, num_layers, embedding_size, dropout)
         self.carry_state = carry_state
-        self.training_state: State | None = None
+        self.training_state: State | None = None  # in which the next training batch begins
+        self.state_after: State | None = None  # of the batch seen last; an observer may have looked at others before
         self.held_out_state: State | None = None
         self.test_results: dict[str, float] = {}
 
@@ -88,15 +89,22 @@ class TextModel(Classifier):
             logits, self.held_out_state = self.network(x, of_rows(self.held_out_state, len(x)))
         elif self.carry_state:
             logits, (h, c) = self.network(x, of_rows(self.training_state, len(x)))
-            self.training_state = h.detach(), c.detach()
+            self.state_after = h.detach(), c.detach()
         else:
             logits, _ = self.network(x)
         return logits, y
+
+    def character_steps(self) -> CharacterSteps:
+        """The network as it is now, one character at a time, for writing."""
+        return CharacterSteps(self.network)
 
     def on_fit_start(self) -> None:
         if self.training_state is not None:  # out of a checkpoint, which is read to the CPU
             h, c = self.training_state
             self.training_state = h.to(self.device), c.to(self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.training_state = self.state_after
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -109,7 +117,11 @@ class TextModel(Classifier):
     def on_validation_epoch_start(self) -> None:
         self.held_out_state = None
 
-    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
+    on_predict_epoch_start = on_validation_epoch_start
+
+    def on_test_epoch_start(self) -> None:
+        self.held_out_state = None
+        self.test_results = {}
 
     def take_held_out(self) -> dict[str, Tensor]:
         means = super().take_held_out()
@@ -123,7 +135,8 @@ class TextModel(Classifier):
         means = self.take_held_out()
         for name, value in means.items():
             self.log(f"test/{name}", value)
-        self.test_results = {"characters": num_characters} | {name: value.item() for name, value in means.items()}
+        if means:
+            self.test_results = {"characters": num_characters} | {name: value.item() for name, value in means.items()}
 
     def describe_test(self) -> list[str]:
         """A heading and a line with what the test has measured."""

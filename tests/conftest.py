@@ -62,3 +62,37 @@ def run_dir(command: Command, tmp_path: Path) -> Path:
     """The folder of a finished small run."""
     assert command("fit") == 0
     return tmp_path / "runs" / "small" / "version_0"
+
+
+@pytest.fixture
+def text_config(tmp_path: Path) -> Path:
+    """A config that trains a small text model on a short book for a few steps, with dropout."""
+    book = tmp_path / "book.txt"
+    book.write_text("".join(f"The {i}. king’s daughter went into the wood.\n" for i in range(200)), encoding="utf-8")
+    path = tmp_path / "text.yaml"
+    path.write_text(
+        "model: {class_path: models.TextModel, init_args: {hidden_size: 8, embedding_size: 4, dropout: 0.2}}\n"
+        "data: {class_path: datamodules.BookDataModule,\n"
+        f"       init_args: {{book: {book}, seq_len: 12, batch_size: 6}}}}\n"
+        "trainer: {max_steps: 7, gradient_clip_val: 5.0, log_every_n_steps: 3, val_check_interval: 4,\n"
+        "          callbacks: [{class_path: callbacks.TextSamples, init_args: {every_n_steps: 5}}]}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def text_command(text_config: Path, tmp_path: Path) -> Command:
+    """The same as ``command`` for a text model; the runs are in ``tmp_path/runs/text``."""
+
+    def run(name: str, *args: str) -> int:
+        root = str(tmp_path / "runs")
+        return cli.main([name, "--config", str(text_config), "--trainer.default_root_dir", root, *args])
+
+    return run
+
+
+@pytest.fixture
+def text_run_dir(text_command: Command, tmp_path: Path) -> Path:
+    """The folder of a finished small run of a text model."""
+    assert text_command("fit") == 0
+    return tmp_path / "runs" / "text" / "version_0"

@@ -13,6 +13,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 import cli
 import datamodules
 import models
+from datamodules import library
 from training.command_line import TRAINER_DEFAULTS, RunCLI
 from training.trainer import Trainer
 
@@ -23,6 +24,15 @@ SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
 GRADIENTS = sorted((ROOT / "configs" / "gradients").glob("*.yaml"))
 
 
+@pytest.fixture
+def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every known book is a short one that is there."""
+    path = tmp_path / "book.txt"
+    path.write_text("Once upon a time there was a king.\n" * 100)
+    monkeypatch.setattr(library, "download", lambda name: path)
+
+
+@pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_builds_and_means_what_it_meant(path: Path) -> None:
     command = RunCLI(["fit", "--config", str(path)])
@@ -85,9 +95,17 @@ def test_it_repeats_no_default(path: Path) -> None:
 @pytest.mark.parametrize("model", models.__all__)
 @pytest.mark.parametrize("data", datamodules.__all__)
 def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None:
-    required = {"PalindromeDataModule": ["--data.length=5"]}
+    required = {"PalindromeDataModule": ["--data.length=5"], "BookDataModule": ["--data.book=python_reference"]}
     command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
     assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data
+
+
+def test_values_needed_twice_are_linked() -> None:
+    book = ["--data=datamodules.BookDataModule", "--data.book=python_reference", "--data.carry_state=false"]
+    command = RunCLI(["fit", "--model=models.TextModel", *book, "--seed_everything=7"])
+    assert command.model.network.vocab_size == command.datamodule.vocab_size > 50
+    assert command.model.carry_state is command.datamodule.carry_state is False
+    assert command.datamodule.seed == 7
 
 
 @pytest.mark.parametrize("package", [models, datamodules])

@@ -193,3 +193,79 @@ def test_metrics_outlast_starts_that_log_nothing(command: Command, tmp_path: Pat
     for max_steps in (5, 5):  # one more step, then none
         assert command("fit", "--ckpt_path=last", f"--trainer.max_steps={max_steps}") == 0
         assert json.loads((run / "summary.json").read_text())["metrics"]["train/loss"] == loss
+
+
+def a_run_of(root: Path, *args: str) -> tuple[str, ...]:
+    return (f"--trainer.default_root_dir={root}", "--trainer.max_steps=25", *args)
+
+
+def signal_at(step: int) -> str:
+    return f'--trainer.callbacks+={{"class_path": "tests.training.helpers.SignalAt", "init_args": {{"step": {step}}}}}'
+
+
+@pytest.mark.parametrize("carry_state", ["true", "false"])
+@pytest.mark.parametrize("stops", [[7], [3, 4, 24]], ids=str)
+def test_a_stopped_text_run_ends_like_one_that_never_was(
+    stops: list[int], carry_state: str, text_command: Command, tmp_path: Path
+) -> None:
+    """With dropout, the state carried along, and early stopping."""
+    stopping = (
+        '--trainer.callbacks+={"class_path": "pytorch_lightning.callbacks.EarlyStopping", '
+        '"init_args": {"monitor": "val/loss", "patience": 3}}'
+    )
+    args = (f"--data.carry_state={carry_state}", *SCHEDULE[:2], stopping)
+    assert text_command("fit", *a_run_of(tmp_path / "whole", *args)) == 0
+    last: tuple[str, ...] = ()
+    for stop in stops:
+        assert text_command("fit", *a_run_of(tmp_path / "parts", *args, signal_at(stop), *last)) == 130
+        last = ("--ckpt_path=last",)
+    assert text_command("fit", *a_run_of(tmp_path / "parts", *args, *last)) == 0
+    whole, parts = tmp_path / "whole" / "text" / "version_0", tmp_path / "parts" / "text" / "version_0"
+    assert (state_of(whole)["carried_state"] is None) == (carry_state == "false")
+    assert_same(state_of(parts), state_of(whole))
+    for names in (TRAIN_METRICS, (*VAL_METRICS, "val/perplexity"), ("test/loss", "test/bits_per_character")):
+        assert rows_of(parts, names) == rows_of(whole, names)
+
+
+def test_a_text_run_ends_early_where_validation_no_longer_improves(text_command: Command, tmp_path: Path) -> None:
+    stopping = (
+        '--trainer.callbacks+={"class_path": "pytorch_lightning.callbacks.EarlyStopping", '
+        '"init_args": {"monitor": "val/loss", "patience": 2, "min_delta": 100}}'
+    )
+    assert text_command("fit", *a_run_of(tmp_path / "runs", stopping)) == 0
+    run = tmp_path / "runs" / "text" / "version_0"
+    assert state_of(run)["global_step"] == 12  # validated after 4, 8 and 12
+    assert json.loads((run / "summary.json").read_text())["steps"] == 12
+
+
+def test_a_book_may_move_but_not_change(
+    text_command: Command, text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = tmp_path / "book.txt"
+    moved = book.rename(tmp_path / "moved.txt")
+    on = ("--ckpt_path=last", "--trainer.max_steps=9", f"--data.book={moved}")
+    assert text_command("fit", *on) == 0
+    text = moved.read_text(encoding="utf-8")
+    moved.write_text(text[::-1], encoding="utf-8")
+    capsys.readouterr()
+    assert text_command("fit", *on, "--trainer.max_steps=11") == 2
+    assert "which is not the text that the checkpoint was trained on; give that" in capsys.readouterr().err
+    assert text_command("test", f"--data.book={moved}") == 0
+    moved.write_text(text + "?", encoding="utf-8")
+    capsys.readouterr()
+    assert text_command("test", f"--data.book={moved}") == 2
+    assert "different characters, not the" in capsys.readouterr().err
+
+
+def test_the_config_of_a_text_run_can_be_run_again(text_run_dir: Path, text_command: Command, tmp_path: Path) -> None:
+    from cli import main
+
+    saved = yaml.safe_load((text_run_dir / "config.yaml").read_text())
+    assert "vocab_size" not in saved["model"]["init_args"]  # it follows from the book
+    checkpoint = state_of(text_run_dir)
+    num_characters = len(checkpoint["BookDataModule"]["characters"])
+    assert checkpoint["config"]["model"]["init_args"]["vocab_size"] == num_characters
+    again = f"--trainer.default_root_dir={tmp_path / 'again'}"
+    assert main(["fit", "--config", str(text_run_dir / "config.yaml"), again]) == 0
+    (run,) = (tmp_path / "again").glob("*/version_0")
+    assert_same(state_of(run)["state_dict"], state_of(text_run_dir)["state_dict"])

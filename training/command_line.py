@@ -23,7 +23,7 @@ from training.interruption import InterruptedRun, StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
 from training.run_folder import RunFolder, experiment_name, find_checkpoint, requeued_run, run_folder_of
-from training.seeds import SEED_MAX
+from training.seeds import check_seed
 from training.trainer import SealedCheckpointIO, Trainer
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class RunCLI(LightningCLI):
         made_with = made_with | {"trainer": {"curriculum": None} | made_with.get("trainer", {})}
         for key in keys:
             for name, theirs, ours in differences(made_with[key], of_a_run(self.config_dump)[key], key):
-                if name in (*OF_TESTING, *OF_READING):
+                if name in (*OF_TESTING, *OF_READING, *LINKS_TO_MADE):
                     continue
                 of_training = name.startswith(OF_TRAINING)
                 if self.config["subcommand"] == "fit" or not of_training:
@@ -217,9 +217,7 @@ class RunCLI(LightningCLI):
                     )
 
     def _set_seed(self) -> None:
-        seed = self._get(self.config, "seed_everything")
-        if not 0 <= seed <= SEED_MAX:
-            raise UserError(f"seed_everything is {seed}; it must be from 0 to {SEED_MAX}")
+        check_seed(self._get(self.config, "seed_everything"), "seed_everything")
         super()._set_seed()
 
     def instantiate_classes(self) -> None:
@@ -235,7 +233,17 @@ class RunCLI(LightningCLI):
                 f"trainer.devices and num_nodes ask for {self.trainer.world_size} processes; only one is supported"
             )
 
+    def _note_made_values(self) -> None:
+        """Let checkpoint and summary say what the model was made with: not the default, but what the data gave."""
+        data = self._get(self.config_init, "data")
+        for target, source in LINKS_TO_MADE.items():
+            group, _, name = target.partition(".init_args.")
+            arguments = self.config_dump[group].get("init_args", {})
+            if name in arguments and hasattr(data, source.removeprefix("data.")):
+                arguments[name] = getattr(data, source.removeprefix("data."))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self._note_made_values()
         config = self._get(self.config_init, "trainer")
         given = as_list(config.callbacks)
         self.checkpoint_config = CheckpointConfig(of_a_run(self.config_dump))
@@ -291,7 +299,7 @@ class RunCLI(LightningCLI):
         if self.trainer.global_step == step and step != max_steps:
             log.warning("No step was taken: the trainer's limits leave none.")
         if self.trainer.limit_test_batches == 0:
-            print("Nothing was tested, as trainer.limit_test_batches is 0.")
+            print(NOTHING_TESTED)
         else:
             self._test_after_fit(folder)
         print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
@@ -311,7 +319,7 @@ class RunCLI(LightningCLI):
 
     def _test(self, checkpoint_path: Path | None) -> None:
         self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint_path, verbose=False)
-        for line in self.model.describe_test() or ["Nothing was tested, as trainer.limit_test_batches is 0."]:
+        for line in self.model.describe_test() or [NOTHING_TESTED]:
             print(line)
 
     def predict(self) -> None:
@@ -392,6 +400,8 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
 
+
+NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 
 LESS_MEMORY = "lower data.batch_size, data.length or model.hidden_size"
 

@@ -17,6 +17,13 @@ NOISE = re.compile(
     r"|Expected a <class 'NoneType'>.*|Expected a path but .*"
     r"|Not a valid subclass of .*|Subclass types expect one of:|a class path \(str\)|a dict with(out)? .*)$"
 )
+WITHOUT_VALUE = {
+    "Expected a list": "expected a list, such as [5,20]",
+    "Expected a float": "expected a number",
+    "Expected a int": "expected a whole number",
+}
+"""What jsonargparse says of an alternative to nothing, and what it means."""
+
 EXPECTED = re.compile(r"Expected an? (.+?)\. Got value: (.*)$")
 CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 
@@ -40,8 +47,8 @@ def one_line(message: str) -> str:
             continue
         if match := re.match(r"Given value: (.*)", text):
             given = match[1]
-            if causes and causes[-1] == "Expected a list":  # the innermost explanation, and its value
-                causes[-1] = f"expected a list, such as [5,20], got {given}"
+            if causes and causes[-1] in WITHOUT_VALUE:  # the innermost explanation, and its value
+                causes[-1] = f"{WITHOUT_VALUE[causes[-1]]}, got {given}"
         if text and not NOISE.match(text):
             causes.append(readable(text))
     line = " ".join(dict.fromkeys(causes)) if causes else "not a value that fits"

@@ -6,6 +6,16 @@ SEED_MAX = 2**32 - 1
 """The largest seed that Lightning takes, since numpy takes none above it."""
 
 
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Refuse a seed that is out of range.
+
+    Raises:
+        UserError: it is.
+    """
+    if not 0 <= seed <= SEED_MAX:
+        raise UserError(f"{name} is {seed}; it must be from 0 to {SEED_MAX}")
+
+
 def check_seeds(seeds: list[int]) -> None:
     """Refuse an empty list of seeds, one that is out of range, and one that stands there twice.
 

@@ -28,3 +28,10 @@ def test_switches_need_no_value() -> None:
         ([], []),
     ):
         assert spelled_out(function, args) == expected
+
+
+def test_infinity_needs_no_dot() -> None:
+    def function(tau: float | None = None, factor: float = 1.0, prompt: str = "") -> None: ...
+
+    args = ["--tau", "inf", "--factor=inf", "--prompt", "inf", "--prompt=nan"]
+    assert spelled_out(function, args) == ["--tau", ".inf", "--factor=.inf", "--prompt", "inf", "--prompt=nan"]

@@ -357,7 +357,7 @@ def test_a_run_goes_on_whatever_will_be_tested(run_dir: Path, command: Command) 
 
 
 def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    message = "Nothing was tested, as trainer.limit_test_batches is 0."
+    message = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
     assert command("fit", "--trainer.limit_test_batches=0") == 0
     assert message in capsys.readouterr().out
     assert command("test", "--trainer.limit_test_batches=0") == 0

@@ -1,0 +1,92 @@
+"""What a text model writes while it learns (questions 2.1b and 2.1c of the assignment)."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from models.decoding import read, sampling, write
+
+
+class TextSamples(Callback):
+    """Lets the model write from a random first character, every n steps, and changes nothing.
+
+    There is a text for each length, written greedily and for each tau. They go into ``samples/step_<step>.txt`` of the
+    run folder and into TensorBoard's text tab. First characters and draws depend on the step alone. The model gives its
+    network one character at a time (``character_steps()``), the data its ``vocabulary``.
+
+    Args:
+        every_n_steps: optimizer steps from one time to the next, at least 1; the first is before any.
+        lengths: characters of a text, its first among them, each at least 1.
+        taus: what the logits are multiplied by before a character is drawn, each at least 0.
+    Raises:
+        ValueError: an argument is out of its range; when training begins, the model or the data is none of text.
+    """
+
+    def __init__(
+        self, every_n_steps: int = 1000, lengths: tuple[int, ...] = (15, 30, 200), taus: tuple[float, ...] = (0.5, 1, 2)
+    ) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"TextSamples.every_n_steps is {every_n_steps}; it must be at least 1")
+        if not lengths or min(lengths) < 1:
+            raise ValueError(f"TextSamples.lengths is {list(lengths)}; give at least one, each at least 1")
+        if not all(tau >= 0 for tau in taus):
+            raise ValueError(f"TextSamples.taus is {list(taus)}; each must be at least 0")
+        self.every_n_steps = every_n_steps
+        ways = {"greedy": math.inf} | {f"tau {tau:g}": float(tau) for tau in taus}
+        self.wanted = [(f"{way}, {length} characters", tau, length) for length in lengths for way, tau in ways.items()]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not hasattr(pl_module, "character_steps") or not hasattr(trainer.datamodule, "vocabulary"):
+            raise ValueError(
+                f"TextSamples cannot let {type(pl_module).__name__} write; it is for TextModel and BookDataModule, so "
+                "leave it out"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.capture(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every_n_steps == 0:
+            self.capture(trainer, pl_module)
+
+    def capture(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the model write now."""
+        step = trainer.global_step
+        if not trainer.is_global_zero or trainer.log_dir is None:
+            return
+        texts = self.texts(pl_module, trainer.datamodule.vocabulary, step)
+        folder = Path(trainer.log_dir) / "samples"
+        folder.mkdir(exist_ok=True)
+        in_file = "\n\n".join(f"--- {heading}\n{text}" for heading, text in texts.items())
+        (folder / f"step_{step:06}.txt").write_text(f"{in_file}\n", encoding="utf-8")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("samples", as_markdown(texts), step)
+
+    def texts(self, pl_module: LightningModule, vocabulary: Any, step: int) -> dict[str, str]:
+        """What was wanted, and what was written."""
+        generator = torch.Generator().manual_seed(step)
+        first = torch.randint(len(vocabulary), (len(self.wanted), 1), generator=generator)
+        seeds = torch.randint(2**62, (len(self.wanted),), generator=generator).tolist()
+        headings, taus, lengths = zip(*self.wanted, strict=True)
+        network = pl_module.character_steps()
+        logits, state = read(network, first, network.start(len(first)))
+        choose = sampling(seeds, max(lengths), torch.tensor(taus))
+        written = torch.stack([first[:, 0], *write(network, logits, state, choose, max(lengths) - 1)], dim=1)
+        return {
+            heading: vocabulary.decode(ids[:length].tolist())
+            for heading, ids, length in zip(headings, written, lengths, strict=True)
+        }
+
+
+def as_markdown(texts: dict[str, str]) -> str:
+    """Each text as a block of code, in which line breaks and spaces are kept."""
+    blocks = ("\n".join(f"    {line}" for line in text.split("\n")) for text in texts.values())
+    return "\n\n".join(f"**{heading}**\n\n{block}" for heading, block in zip(texts, blocks, strict=True))

@@ -1,0 +1,40 @@
+"""A text model out of a checkpoint, ready to write, without Lightning and without the book."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datamodules.vocabulary import Vocabulary
+from experiments.trained_model import trained_model
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+
+SIZES = ("hidden_size", "num_layers", "embedding_size")
+
+
+@dataclass(frozen=True)
+class TrainedText:
+    """What a checkpoint of a ``TextModel`` holds.
+
+    Args:
+        path: the checkpoint file.
+        network: as it was trained, one character at a time.
+        vocabulary: the characters it knows.
+    """
+
+    path: Path
+    network: CharacterSteps
+    vocabulary: Vocabulary
+
+
+def load_text(ckpt_path: str) -> TrainedText:
+    """The network and the vocabulary in a checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
+    Raises:
+        UserError: there is no such checkpoint, it is damaged, it holds no ``TextModel``, or one that has diverged.
+    """
+    trained = trained_model(ckpt_path, "TextModel", "BookDataModule")
+    vocabulary = Vocabulary(trained.checkpoint["BookDataModule"]["characters"])
+    network = StackedLSTM(len(vocabulary), **{name: trained.arguments[name] for name in SIZES})
+    trained.load_weights(network)
+    return TrainedText(trained.path, CharacterSteps(network), vocabulary)

@@ -1,0 +1,180 @@
+"""Batches of a book: what follows what, which part is whose, and the same again."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules import BookDataModule
+from datamodules.books import ReadingLoader, StreamLoader, WindowLoader, split
+
+WORDS = "once upon a time there was a king who had a daughter so fair that the sun itself wondered\n"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    """A book in which no stretch of ten characters comes twice."""
+    path = tmp_path / "book.txt"
+    path.write_text("".join(f"{i} {word} " for i, word in enumerate((WORDS * 40).split(" "))))
+    return str(path)
+
+
+def text_of(data: BookDataModule, ids: Any) -> str:
+    return data.vocabulary.decode(ids.tolist())
+
+
+def test_the_splits_follow_each_other_and_are_the_text(book: str) -> None:
+    data = BookDataModule(book, seq_len=10, val_fraction=0.2, test_fraction=0.1)
+    text = Path(book).read_text()
+    parts = [text_of(data, data.splits[name]) for name in ("train", "val", "test")]
+    assert "".join(parts) == text
+    assert [round(len(part) / len(text), 2) for part in parts] == [0.7, 0.2, 0.1]
+    assert data.vocabulary.characters == "".join(sorted(set(text))) and data.vocab_size == len(set(text))
+
+
+def test_a_tenth_is_a_tenth() -> None:
+    parts = split(np.arange(1000, dtype=np.uint16), 0.1, 0.0)
+    assert {name: len(ids) for name, ids in parts.items()} == {"train": 900, "val": 100, "test": 0}
+
+
+@pytest.mark.parametrize("carry_state", [True, False])
+def test_y_follows_x_in_the_training_text(carry_state: bool, book: str) -> None:
+    data = BookDataModule(book, seq_len=10, batch_size=7, carry_state=carry_state, seed=3)
+    train = text_of(data, data.splits["train"])
+    loader = data.train_dataloader()
+    for k in range(300):
+        x, y = loader.batch(k)
+        assert x.shape == y.shape == (7, 10) and x.dtype == y.dtype == torch.int64
+        for row_x, row_y in zip(x, y, strict=True):
+            assert text_of(data, row_x) + text_of(data, row_y[-1:]) in train
+            assert torch.equal(row_x[1:], row_y[:-1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(num=st.integers(12, 400), batch_size=st.integers(1, 9), seq_len=st.integers(1, 11), seed=st.integers(0, 99))
+def test_each_row_reads_on_and_all_is_read(num: int, batch_size: int, seq_len: int, seed: int) -> None:
+    ids = np.arange(num, dtype=np.uint16)
+    num_windows = (num - 1) // seq_len
+    loader = StreamLoader(ids, min(batch_size, num_windows), seq_len, seed)
+    batches = [loader.batch(k) for k in range(2 * num_windows + 1)]
+    breaks = 0
+    for (_, y), (x, _) in itertools.pairwise(batches):
+        for last, first in zip(y[:, -1].tolist(), x[:, 0].tolist(), strict=True):
+            if last != first:  # at the end of the text
+                assert first < seq_len <= num - last + seq_len
+                breaks += 1
+    assert breaks <= 3 * loader.batch_size
+    seen = torch.cat([x[0] for x, _ in batches[:num_windows]])
+    assert len(seen.unique()) >= num_windows * seq_len - seq_len
+    every_row = torch.cat([x.flatten() for x, _ in batches])
+    assert (every_row.unique() <= num - 2).all()
+    rows = batches[0][0][:, 0].tolist()
+    assert len(set(rows)) == len(rows)
+
+
+def test_windows_begin_anywhere() -> None:
+    loader = WindowLoader(np.arange(50, dtype=np.uint8), 64, 7, seed=1)
+    starts = torch.cat([loader.batch(k)[0][:, 0] for k in range(100)])
+    assert starts.min() == 0 and starts.max() == 50 - 7 - 1
+    counts = starts.bincount().float()
+    assert counts.min() > 0.6 * counts.mean()
+
+
+@pytest.mark.parametrize("carry_state", [True, False])
+def test_a_batch_is_a_function_of_the_seed_and_its_number(carry_state: bool, book: str) -> None:
+    def loader(seed: int) -> Any:
+        return BookDataModule(book, seq_len=10, batch_size=4, carry_state=carry_state, seed=seed).train_dataloader()
+
+    one, two = loader(1), loader(1)
+    served = [batch for _, batch in zip(range(20), one, strict=False)]
+    for k in reversed(range(20)):
+        assert all(map(torch.equal, two.batch(k), served[k]))
+    assert not torch.equal(loader(2).batch(0)[0], served[0][0])
+    three = loader(1)
+    three.load_state_dict(one.state_dict())
+    assert all(map(torch.equal, next(iter(three)), two.batch(20)))
+    assert len(three) == 250
+
+
+@settings(max_examples=200, deadline=None)
+@given(num=st.integers(2, 300), num_streams=st.integers(1, 20), seq_len=st.integers(1, 50))
+def test_a_held_out_split_is_read_once_from_beginning_to_end(num: int, num_streams: int, seq_len: int) -> None:
+    loader = ReadingLoader(np.arange(num, dtype=np.uint16), num_streams)
+    loader.seq_len = seq_len
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    streams: list[list[int]] = [[] for _ in range(loader.num_streams)]
+    for x, y in batches:
+        assert torch.equal(x + 1, y)
+        for stream, row in zip(streams, x.tolist(), strict=False):
+            stream += row
+    assert [i for stream in streams for i in stream] == list(range(num - 1))
+    assert max(map(len, streams)) - min(map(len, streams)) <= 1
+
+
+def test_long_splits_are_read_in_several_stretches(book: str) -> None:
+    data = BookDataModule(book, seq_len=10)
+    assert data.val_dataloader().num_streams == 1
+    data.splits["val"] = np.zeros(120_000, dtype=np.uint8)
+    assert data.val_dataloader().num_streams == 3
+    data.splits["val"] = np.zeros(10_000_000, dtype=np.uint8)
+    assert data.val_dataloader().num_streams == 64
+    assert BookDataModule(book, seq_len=10, eval_batch_size=5).val_dataloader().num_streams == 5
+
+
+def test_a_short_book_has_fewer_rows(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text(WORDS * 4)
+    data = BookDataModule(str(path), seq_len=30, batch_size=64, val_fraction=0.2, test_fraction=0)
+    x, _ = data.train_dataloader().batch(0)
+    assert len(x) == data.batch_size == (len(data.splits["train"]) - 1) // 30
+    assert data.test_dataloader() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seq_len": 0}, "seq_len is 0; it must be at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"eval_batch_size": 0}, "eval_batch_size is 0; it must be at least 1"),
+        ({"seq_len": 1 << 20}, r"batch_size is 64: .* so lower one of them"),
+        ({"val_fraction": 0.0}, "val_fraction is 0.0; it must be above 0 and below 1"),
+        ({"test_fraction": 1.0}, "test_fraction is 1.0; it must be at least 0 and below 1"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "together they must be below 1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"seq_len": 400}, r"its val split has \d+ of \d+ characters; it must have at least seq_len \+ 1 = 401"),
+        ({"val_fraction": 0.9, "test_fraction": 0.01, "seq_len": 100}, "its test split has"),
+        ({"val_fraction": 0.99, "test_fraction": 0.0, "seq_len": 100}, "its train split has"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str, book: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BookDataModule(book, **arguments)
+
+
+def test_a_split_may_be_as_short_as_a_sample_and_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("abcdefghij" * 10)
+    data = BookDataModule(str(path), seq_len=9, val_fraction=0.1, test_fraction=0.1)
+    assert len(data.splits["val"]) == len(data.splits["test"]) == 10
+    with pytest.raises(ValueError, match=r"must have at least seq_len \+ 1 = 11"):
+        BookDataModule(str(path), seq_len=10, val_fraction=0.1, test_fraction=0.1)
+
+
+def test_a_checkpoint_of_another_text_is_refused(book: str, tmp_path: Path) -> None:
+    data = BookDataModule(book, seq_len=10)
+    other = tmp_path / "other.txt"
+    other.write_text(Path(book).read_text() + "!")
+    with pytest.raises(ValueError, match=r"different characters, not the \d+ that the checkpoint's model knows"):
+        BookDataModule(str(other), seq_len=10).load_state_dict(data.state_dict())
+    other.write_text(Path(book).read_text()[::-1])
+    backwards = BookDataModule(str(other), seq_len=10)
+    backwards.load_state_dict(data.state_dict())
+    backwards.setup("test")
+    with pytest.raises(ValueError, match="is not the text that the checkpoint was trained on"):
+        backwards.setup("fit")

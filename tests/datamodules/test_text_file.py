@@ -1,0 +1,212 @@
+"""Any text file is read as the characters that are in it, whatever its encoding, its line ends and its size."""
+
+import gzip
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules import text_file
+from datamodules.text_file import Pieces, Text, last_boundary, read_string, read_text
+
+DUTCH = "Eén ‘ring’ — naïef, coördinatie; één\nOp de boot vóór Ülm\n" * 3
+RUSSIAN = "Все счастливые семьи похожи друг на друга\n" * 5
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def string_of(text: Text) -> str:
+    return text.vocabulary.decode(text.ids.tolist())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "named"),
+    [
+        ("utf-8", DUTCH, "UTF-8;"),
+        ("utf-8-sig", DUTCH, "UTF-8 with a byte order mark;"),
+        ("utf-16", RUSSIAN, "UTF-16;"),
+        ("utf-16-le", DUTCH, "UTF-16 (little-endian, no byte order mark);"),
+        ("utf-16-be", DUTCH, "UTF-16 (big-endian, no byte order mark);"),
+        ("utf-32", RUSSIAN, "UTF-32;"),
+        ("latin-1", "één café\nnaïef\n", "Latin-1;"),
+        ("cp1252", DUTCH, "Windows-1252;"),
+        ("ascii", "plain text\n", "UTF-8;"),
+    ],
+)
+def test_the_encoding_is_found_out(encoding: str, text: str, named: str, tmp_path: Path) -> None:
+    read = read_text(written(tmp_path / "book.txt", text.encode(encoding)))
+    assert string_of(read) == text
+    assert read.history.startswith(named)
+    assert read.vocabulary.characters == "".join(sorted(set(text)))
+
+
+def test_an_encoding_can_be_named(tmp_path: Path) -> None:
+    path = written(tmp_path / "book.txt", RUSSIAN.encode("koi8-r"))
+    assert string_of(read_text(path, "koi8-r")) == RUSSIAN
+    with_mark = written(tmp_path / "mark.txt", RUSSIAN.encode("utf-8-sig"))
+    assert string_of(read_text(with_mark, "UTF8")) == RUSSIAN
+    assert string_of(read_text(written(tmp_path / "16.txt", DUTCH.encode("utf-16-be")), "utf-16-be")) == DUTCH
+
+
+def test_line_ends_become_line_feeds(tmp_path: Path) -> None:
+    read = read_text(written(tmp_path / "book.txt", b"one\r\ntwo\rthree\n\r\n"))
+    assert string_of(read) == "one\ntwo\nthree\n\n"
+    assert "line ends CR and CRLF made LF" in read.history
+    assert "line ends were LF" in read_text(written(tmp_path / "lf.txt", b"one\n")).history
+
+
+def test_unicode_becomes_nfc(tmp_path: Path) -> None:
+    decomposed = unicodedata.normalize("NFD", DUTCH)
+    assert decomposed != DUTCH
+    read = read_text(written(tmp_path / "book.txt", decomposed.encode()))
+    assert string_of(read) == DUTCH
+    assert "Unicode normalized to NFC" in read.history
+    assert "Unicode was in NFC" in read_text(written(tmp_path / "nfc.txt", DUTCH.encode())).history
+
+
+PIECES = st.text(st.sampled_from("ab\r\n é́̈ᄀ각ᅡᆨ각াৗো👍漢"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=PIECES | st.text(), piece_bytes=st.integers(1, 9), encoding=st.sampled_from(["utf-8", "utf-16", "utf-32"]))
+def test_pieces_of_any_size_make_the_same_text(
+    text: str, piece_bytes: int, encoding: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = text.encode("utf-8", "ignore").decode()
+    path = written(tmp_path_factory.getbasetemp() / "pieces.txt", text.encode(encoding))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
+        ours = "".join(Pieces(path, encoding, licences=False))
+    assert ours == unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def test_every_second_half_of_a_composed_pair_is_kept_with_its_first() -> None:
+    pairs = (unicodedata.decomposition(chr(code)).split() for code in range(0x110000))
+    seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
+    hangul = {unicodedata.normalize("NFD", chr(code))[i] for code in range(0xAC00, 0xD7A4) for i in (1, -1)}
+    for second in seconds | hangul:
+        assert last_boundary("xa" + second) == 1
+
+
+@pytest.mark.parametrize(("num", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16), (65537, np.uint32)])
+def test_an_id_takes_the_fewest_bytes(num: int, dtype: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "PIECE_BYTES", 1000)
+    # For private use; in falling order, so that numbers by appearance are all wrong.
+    characters = [chr(0xF0000 + i + i // 0xFFFE * 2) for i in range(num)][::-1]
+    text = "".join(characters) + "".join(characters[::-1])
+    read = read_text(written(tmp_path / "book.txt", text.encode()))
+    assert read.ids.dtype == dtype
+    assert string_of(read) == text
+
+
+def test_the_checksum_is_of_the_text(tmp_path: Path) -> None:
+    one = read_text(written(tmp_path / "1.txt", DUTCH.encode("utf-16")))
+    two = read_text(written(tmp_path / "2.txt", DUTCH.replace("\n", "\r\n").encode()))
+    other = read_text(written(tmp_path / "3.txt", DUTCH.replace("boot", "toob").encode()))
+    assert one.sha256 == two.sha256 != other.sha256
+    assert one.vocabulary == other.vocabulary
+
+
+def test_a_character_cut_at_the_end_is_left_out(tmp_path: Path) -> None:
+    read = read_text(written(tmp_path / "book.txt", RUSSIAN.strip().encode()[:-1]))
+    assert string_of(read) == RUSSIAN.strip()[:-1]
+    assert "an incomplete character at the very end left out" in read.history
+    latin = read_text(written(tmp_path / "latin.txt", "le café".encode("latin-1")))
+    assert string_of(latin) == "le café"
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (b"", None, "is empty"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", None, "is a binary file"),
+        (gzip.compress(DUTCH.encode() * 50, mtime=0), None, "is a binary file"),
+        (bytes(range(1, 256)) * 4, None, "is a binary file"),
+        (
+            RUSSIAN.encode() + b"\xff\xfe" + RUSSIAN.encode(),
+            None,
+            "looks like UTF-8, but is damaged: byte 0xff at offset 385",
+        ),
+        (b"\xff\xfea\0b\0\0\xd8c\0", None, "looks like UTF-16, but is damaged"),
+        (b"caf\xe9 \x81", None, "neither UTF-8 nor Latin-1 nor Windows-1252"),
+        (RUSSIAN.encode(), "ascii", r"is not ascii: byte 0xd0 at offset 0"),
+        ("één".encode("latin-1"), "utf-8", r"is not UTF-8: byte 0xe9 at offset 0"),
+        (RUSSIAN.encode(), "utf-9", "encoding is 'utf-9'; it must be one that Python knows"),
+        (RUSSIAN.encode(), "base64", "encoding is 'base64'; it must be one that Python knows"),
+    ],
+)
+def test_what_is_no_text_is_refused(content: bytes, encoding: str | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_text(written(tmp_path / "book.txt", content), encoding)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder; give a text file"):
+        read_text(tmp_path)
+    with pytest.raises(ValueError, match="no such file"):
+        read_text(tmp_path / "nothing")
+
+
+HEADER = "The Project Gutenberg EBook of X\n\nTitle: X\n\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n"
+OLD_HEADER = "Etext\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n"
+LICENCE = (
+    "\n\n*** END OF THIS PROJECT GUTENBERG EBOOK X ***\n\nSection 1.  General Terms\n*** START: FULL LICENSE ***\n"
+)
+OLD_LICENCE = "\n\nEnd of Project Gutenberg's X, by Y\n\n"
+STORY = "".join(f"{i} green bottles *** hanging\n" for i in range(40))
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1000, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (HEADER + STORY + LICENCE, STORY + "\n\n"),
+        (HEADER + "\n\nProduced by A, B\nand C\n\n" + STORY + LICENCE, "\n" + STORY + "\n\n"),
+        (HEADER + STORY + "\n\nEnd of the Project Gutenberg EBook of X, by Y\n" + LICENCE[1:], STORY + "\n\n"),
+        (OLD_HEADER + STORY + OLD_LICENCE, STORY + "\n\n"),
+        (2 * (HEADER + STORY + LICENCE), 2 * (STORY + "\n\n")),
+        (HEADER + STORY, STORY),
+        (STORY + LICENCE, STORY + LICENCE),
+        (STORY, STORY),
+    ],
+)
+def test_header_and_licence_are_cut_off(
+    text: str, kept: str, piece_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
+    path = written(tmp_path / "book.txt", text.encode())
+    read = read_text(path)
+    assert string_of(read) == kept
+    cut = f"licence cut off ({len(text) - len(kept):,} characters)"
+    assert (cut in read.history) == (text != kept)
+    assert read_string(path) == text
+
+
+def test_a_licence_without_a_book_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no text in it besides"):
+        read_text(written(tmp_path / "book.txt", HEADER.encode()))
+
+
+@pytest.mark.slow
+def test_the_ids_are_all_that_is_held(tmp_path: Path) -> None:
+    """A text of 30 million characters beyond Latin-1: memory grows by little more than a byte for each."""
+    path = tmp_path / "book.txt"
+    path.write_text(RUSSIAN * (30_000_000 // len(RUSSIAN)))
+    code = (
+        "import re, sys\n"
+        "from pathlib import Path\n"
+        "from datamodules.text_file import read_text\n"
+        "peak = lambda: 1024 * int(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "before = peak(); text = read_text(Path(sys.argv[1])); print((peak() - before) / len(text.ids))"
+    )
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run([sys.executable, "-c", code, path], cwd=root, capture_output=True, text=True, check=True)
+    assert 1 <= float(done.stdout) < 2.5

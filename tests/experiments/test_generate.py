@@ -1,0 +1,232 @@
+"""Letting a text model write, from the command line: the same text as from the functions, and what is refused."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cli
+from experiments.trained_text import load_text
+from models.decoding import beam_search, greedy, read, sampling, write
+
+Generate = Any
+
+
+@pytest.fixture
+def generate(text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Generate:
+    """Runs ``generate`` on the small text model, whose book is gone; gives exit status, stdout and stderr."""
+    (tmp_path / "book.txt").unlink()
+    capsys.readouterr()
+
+    def run(*args: str) -> tuple[int, str, str]:
+        status = cli.main(["generate", f"--ckpt_path={text_run_dir}", *args])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
+    trained = load_text(str(run))
+    ids = torch.tensor([trained.vocabulary.encode(prompt)])
+    logits, state = read(trained.network, ids, trained.network.start(1))
+    return trained.vocabulary.decode(i.item() for i in write(trained.network, logits, state, choose, length))  # type: ignore[misc]
+
+
+def test_it_completes_the_prompt(generate: Generate, text_run_dir: Path) -> None:
+    status, out, err = generate("--prompt", "The king", "--length", "40")
+    assert (status, err) == (0, "")
+    assert out == "The king" + continuation(text_run_dir, "The king", greedy, 40) + "\n"
+    assert generate("--prompt", "The king", "--length", "40") == (0, out, "")
+    assert generate("--prompt", "The king", "--length", "40", "--stream") == (0, out, "")
+    assert generate("--prompt", "The king", "--length", "40", "--beam", "1") == (0, out, "")
+    assert generate("--prompt", "The king", "--length", "40", "--tau", "inf", "--seed", "3") == (0, out, "")
+    assert generate("--prompt", "The king", "--length", "40", "--temperature", "0", "--seed", "3") == (0, out, "")
+    assert generate("--prompt", "The king", "--length", "40", "--top_k", "1", "--seed", "3") == (0, out, "")
+
+
+def test_without_a_prompt_it_begins_a_line(generate: Generate, text_run_dir: Path) -> None:
+    _, out, _ = generate("--length", "30")
+    assert out == continuation(text_run_dir, "\n", greedy, 30) + "\n"
+
+
+def test_a_seed_gives_the_same_again(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
+    args = ("--prompt", "The", "--length", "60", "--tau", "0.5")
+    first = generate(*args, "--seed", "5")
+    assert first == generate(*args, "--seed", "5") == generate(*args, "--seed", "5", "--stream")
+    assert first[1] == generate("--prompt", "The", "--length", "60", "--temperature", "2", "--seed", "5")[1]
+    assert first[1] != generate(*args, "--seed", "6")[1]
+    status, out, _ = generate(*args)
+    told = caplog.messages[-1]
+    assert status == 0 and told.startswith("--seed ") and told.endswith(" gives the same again.")
+    assert generate(*args, "--seed", told.split()[1])[1] == out
+
+
+def test_several_samples_differ_and_the_first_is_the_one(generate: Generate) -> None:
+    args = ("--prompt", "The", "--length", "60", "--tau", "1", "--seed", "5")
+    _, one, _ = generate(*args)
+    _, three, _ = generate(*args, "--num_samples", "3")
+    texts = three.split("--- ")[1:]
+    assert [text[0] for text in texts] == ["1", "2", "3"]
+    assert texts[0][2:] == one and len({text[2:] for text in texts}) == 3
+    assert generate(*args, "--num_samples", "3", "--stream")[1] == three
+
+
+def test_what_follows_does_not_depend_on_the_length(generate: Generate) -> None:
+    args = ("--prompt", "The", "--tau", "1", "--seed", "5", "--length")
+    assert generate(*args, "60")[1].startswith(generate(*args, "20")[1].removesuffix("\n"))
+
+
+def test_a_beam_gives_its_best(generate: Generate, text_run_dir: Path) -> None:
+    trained = load_text(str(text_run_dir))
+    ids = torch.tensor([trained.vocabulary.encode("The king")])
+    logits, state = read(trained.network, ids, trained.network.start(1))
+    (best,) = beam_search(trained.network, logits, state, 20, 6, num_best=3)
+    _, out, _ = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3")
+    expected = [
+        f"--- {i}, log probability {one.log_prob:.2f}\nThe king{trained.vocabulary.decode(one.ids)}\n"
+        for i, one in enumerate(best, 1)
+    ]
+    assert out == "".join(expected)
+    _, out, _ = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3", "--json")
+    answer = json.loads(out)
+    assert answer["decoding"] == "beam" and answer["prompt"] == "The king"
+    assert [one["log_prob"] for one in answer["samples"]] == pytest.approx([one.log_prob for one in best])
+
+
+def test_json_says_all_that_is_needed_to_have_it_again(generate: Generate) -> None:
+    args = ("--prompt", "The\nking’s", "--length", "20", "--num_samples", "2", "--json")
+    _, out, err = generate(*args, "--top_p", "0.9", "--top_k", "5")
+    answer = json.loads(out)
+    assert err == "" and out.count("\n") == 1 and "’" in out
+    assert (answer["tau"], answer["top_k"], answer["top_p"], answer["length"]) == (1.0, 5, 0.9, 20)
+    assert answer["prompt"] == "The\nking’s" and all(len(one["text"]) == 20 for one in answer["samples"])
+    again = generate(*args, "--top_p", "0.9", "--top_k", "5", "--seed", str(answer["seed"]))[1]
+    assert json.loads(again) == answer
+    greedy_answer = json.loads(generate("--json")[1])
+    assert (greedy_answer["decoding"], greedy_answer["seed"]) == ("greedy", None)
+    assert json.loads(generate("--json", "--tau", "inf", "--seed", "1")[1])["tau"] == "inf"
+
+
+def test_a_text_ends_with_its_stop(generate: Generate, text_run_dir: Path) -> None:
+    whole = continuation(text_run_dir, "The", sampling([0], 200, 0.0), 1)
+    assert len(whole) == 1
+    _, out, _ = generate(
+        "--prompt", "The", "--tau", "0", "--seed", "1", "--length", "500", "--stop", "e", "--num_samples", "4"
+    )
+    for part in out.split("--- ")[1:]:
+        text = part.partition("\n")[2].removesuffix("\n").removeprefix("The")
+        assert text.endswith("e") and text.count("e") == 1
+
+
+def test_the_prompt_can_be_in_a_file(generate: Generate, tmp_path: Path) -> None:
+    path = tmp_path / "prompt.txt"
+    path.write_bytes("The\r\nking’s".encode("utf-16"))
+    args = ("--length", "20")
+    assert generate("--prompt_file", str(path), *args)[1] == generate("--prompt", "The\nking’s", *args)[1]
+
+
+def test_unknown_characters(generate: Generate) -> None:
+    status, out, err = generate("--prompt", "The Ünknown漢 king")
+    assert (status, out) == (2, "")
+    assert "'Ü' '漢'" in err and "--on_unknown skip or replace" in err
+    assert generate("--prompt", "The Ünn漢 king", "--on_unknown", "skip", "--length", "5")[1].startswith("The nn king")
+    # There is no U nor u in the book.
+    assert generate("--prompt", "The énn漢 king", "--on_unknown", "replace", "--length", "5")[1].startswith(
+        "The enn  king"
+    )
+
+
+def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("The\nÜ\n\nking"))
+    status, out, err = generate("--interactive", "--length", "10")
+    assert status == 0 and err.startswith("error: prompt has characters") and err.count("\n") == 1
+    alone = [generate("--length", "10", "--prompt", prompt)[1] for prompt in ("The", "", "king")]
+    assert out == "".join(alone)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("The\nThe\n"))
+    _, out, _ = generate("--interactive", "--length", "30", "--json", "--seed", "1")
+    one, two = (json.loads(line)["samples"][0]["text"] for line in out.splitlines())
+    assert one != two  # asked twice, it draws again
+    assert "The" + one + "\n" == generate("--length", "30", "--prompt", "The", "--seed", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--length", "0"], "length is 0; it must be at least 1"),
+        (["--num_samples", "0"], "num_samples is 0; it must be at least 1"),
+        (["--top_k", "0"], "top_k is 0; it must be at least 1"),
+        (["--beam", "0"], "beam is 0; it must be at least 1"),
+        (["--tau", "-1"], "tau is -1.0; it must be at least 0"),
+        (["--tau", "nan"], "tau is nan; it must be at least 0"),
+        (["--temperature", "-1"], "temperature is -1.0; it must be at least 0"),
+        (["--length_penalty", "-1"], "length_penalty is -1.0; it must be at least 0"),
+        (["--length_penalty", "inf"], "length_penalty is inf; it must be finite"),
+        (["--top_p", "0"], "top_p is 0.0; it must be above 0 and at most 1"),
+        (["--top_p", "1.1"], "top_p is 1.1; it must be above 0 and at most 1"),
+        (["--seed", "-1"], "seed is -1; it must be from 0 to"),
+        (
+            ["--length", "1000000000"],
+            "num_samples is 1 and length 1000000000: that is 1000000000 characters; it must be at most",
+        ),
+        (["--beam", "100000", "--length", "1000"], "beam is 100000 and length 1000"),
+        (
+            ["--tau", "1", "--temperature", "1"],
+            "tau is 1.0 and temperature 1.0; one is the inverse of the other; give one",
+        ),
+        (["--beam", "3", "--tau", "1"], "beam is 3 and tau 1.0; a beam search draws nothing, so give one"),
+        (["--beam", "3", "--temperature", "1"], "beam is 3 and temperature 1.0; a beam search draws nothing"),
+        (["--beam", "3", "--top_k", "1"], "beam is 3 and top_k 1; a beam search draws nothing"),
+        (["--beam", "3", "--top_p", "0.5"], "beam is 3 and top_p 0.5; a beam search draws nothing"),
+        (["--beam", "3", "--stream"], "knows its best text only at the end; leave stream out, or beam"),
+        (["--beam", "3", "--num_samples", "4"], "num_samples is 4; a beam search has at most beam = 3"),
+        (["--stream", "--json"], "give one of them"),
+        (["--prompt", "a", "--prompt_file", "b"], "prompt and prompt_file are both given; give one"),
+        (["--interactive", "--prompt", "a"], "interactive asks for prompts; leave prompt and prompt_file out"),
+        (["--prompt_file", "/no/such/file"], "/no/such/file: no such file"),
+        (["--stop", "漢"], "stop has characters that the model has never seen: '漢'; leave them out"),
+        (["--on_unknown", "ignore"], "on_unknown"),
+        (["--tau", "warm"], "tau: expected a number, got warm"),
+        (["--top_k", "1.5"], "top_k: expected a whole number, got 1.5"),
+        (["--lenght", "3"], "lenght"),
+    ],
+)
+def test_wrong_input_ends_in_one_line(args: list[str], message: str, generate: Generate) -> None:
+    status, out, err = generate(*args)
+    assert (status, out) == (2, "")
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_only_a_text_model_writes(run_dir: Path, capsys: pytest.CaptureFixture[str], text_run_dir: Path) -> None:
+    capsys.readouterr()
+    assert cli.main(["generate", f"--ckpt_path={run_dir}"]) == 2
+    assert (
+        "holds PalindromeClassifier, and no TextModel of this project; give a checkpoint of one"
+        in capsys.readouterr().err
+    )
+    assert cli.main(["memory", f"--ckpt_path={text_run_dir}"]) == 2
+    assert "holds TextModel, and no PalindromeClassifier" in capsys.readouterr().err
+    assert cli.main(["generate", "--ckpt_path=/no/such/run"]) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_characters_come_one_by_one(text_run_dir: Path) -> None:
+    """Seen from outside: the reader has the first before the last is written."""
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "cli.py", "generate", f"--ckpt_path={text_run_dir}", "--stream", "--length=2000000"]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert len(process.stdout.read(20)) == 20
+        process.terminate()

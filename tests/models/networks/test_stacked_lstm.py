@@ -1,0 +1,104 @@
+"""The next-character network against equations 4-10 written out, and its steps against itself."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+
+B, T, V, H = 3, 7, 5, 4
+
+
+def by_hand(network: StackedLSTM, ids: Tensor) -> Tensor:
+    """Equations 4-10, layer by layer, from the network's weights."""
+    weights = dict(network.named_parameters())
+    inputs = functional.one_hot(ids, V).double() if network.embedding is None else weights["embedding.weight"][ids]
+    for layer in range(network.lstm.num_layers):
+        W_x, W_h = weights[f"lstm.weight_ih_l{layer}"], weights[f"lstm.weight_hh_l{layer}"]
+        b = weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"]
+        h = c = torch.zeros(len(ids), H, dtype=torch.float64)
+        hidden = []
+        for t in range(ids.shape[1]):
+            i, f, g, o = (inputs[:, t] @ W_x.t() + h @ W_h.t() + b).split(H, dim=1)
+            c = g.tanh() * i.sigmoid() + c * f.sigmoid()
+            h = c.tanh() * o.sigmoid()
+            hidden.append(h)
+        inputs = torch.stack(hidden, dim=1)
+    return inputs @ weights["output.weight"].t() + weights["output.bias"]
+
+
+@pytest.mark.parametrize("embedding_size", [None, 3])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_it_is_the_equations(num_layers: int, embedding_size: int | None) -> None:
+    ours = StackedLSTM(V, H, num_layers, embedding_size).double()
+    ids = torch.randint(V, (B, T))
+    logits, (h, c) = ours(ids)
+    torch.testing.assert_close(logits, by_hand(ours, ids), atol=1e-12, rtol=0)
+    assert h.shape == c.shape == (num_layers, B, H)
+
+
+def test_the_state_goes_on() -> None:
+    network = StackedLSTM(V, H)
+    ids = torch.randint(V, (B, T))
+    whole, final = network(ids)
+    first, state = network(ids[:, :3])
+    second, end = network(ids[:, 3:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
+    torch.testing.assert_close(end, final)
+
+
+def test_dropout_is_on_every_way_up_and_in_training_only() -> None:
+    ids = torch.randint(V, (B, T))
+    for num_layers in (1, 2):
+        network = StackedLSTM(V, H, num_layers, dropout=0.5)
+        assert not torch.equal(network(ids)[0], network(ids)[0])
+        network.eval()
+        assert torch.equal(network(ids)[0], network(ids)[0])
+    network.train()
+    assert network.lstm.dropout == network.dropout.p == 0.5
+
+
+@pytest.mark.parametrize("embedding_size", [None, 3])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_steps_are_the_same_function(num_layers: int, embedding_size: int | None) -> None:
+    network = StackedLSTM(V, H, num_layers, embedding_size, dropout=0.5)
+    steps = CharacterSteps(network)
+    network.eval()
+    ids = torch.randint(V, (B, T))
+    expected, final = network(ids)
+    state = steps.start(B)
+    for t in range(T):
+        logits, state = steps(ids[:, t], state)
+        torch.testing.assert_close(logits, expected[:, t], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(state, final, atol=1e-6, rtol=1e-5)
+    assert not logits.requires_grad
+
+
+def test_steps_keep_their_weights() -> None:
+    network = StackedLSTM(V, H, embedding_size=None)
+    steps = CharacterSteps(network)
+    before, _ = steps(torch.tensor([1]), steps.start(1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(3.0)
+    after, _ = steps(torch.tensor([1]), steps.start(1))
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"vocab_size": 0}, "vocab_size is 0; it must be at least 1"),
+        ({"hidden_size": 0}, "hidden_size is 0; it must be at least 1"),
+        ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
+        ({"embedding_size": 0}, "embedding_size is 0; it must be at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1"),
+    ],
+)
+def test_wrong_sizes_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StackedLSTM(**({"vocab_size": V} | arguments))

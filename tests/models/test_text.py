@@ -1,0 +1,141 @@
+"""What a text model trains on, carries along, and measures."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback
+from torch.nn import functional
+
+from datamodules import BookDataModule, PalindromeDataModule
+from models import TextModel
+from tests.models.test_classifier import QUIET
+from training.trainer import Trainer
+
+WORDS = "the king said to his daughter that she should take the road through the wood\n"
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.txt"
+    path.write_text("".join(f"{i} {word} " for i, word in enumerate((WORDS * 60).split(" "))))
+    return str(path)
+
+
+def trainer(steps: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
+    return Trainer(**(QUIET | {"max_steps": steps, "limit_val_batches": 0, "callbacks": list(callbacks)} | kwargs))
+
+
+class Recorder(Callback):
+    """The batches, and what the model made of them."""
+
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+        self.losses: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.batches.append(batch)
+        pl_module.logits_and_target(batch)  # to look must not change what is carried along
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(outputs["loss"].item())
+
+
+@pytest.mark.parametrize("carry_state", [True, False])
+def test_the_loss_is_that_of_equation_13_from_the_state_before(carry_state: bool, book: str) -> None:
+    data = BookDataModule(book, seq_len=12, batch_size=5, carry_state=carry_state)
+    model, recorder = TextModel(data.vocab_size, hidden_size=8, carry_state=carry_state), Recorder()
+    model.make_optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
+    trainer(6, recorder).fit(model, data)
+    state = None
+    for (x, y), loss in zip(recorder.batches, recorder.losses, strict=True):
+        logits, state = model.network(x, state if carry_state else None)
+        log_probs = logits.log_softmax(dim=2)
+        expected = -torch.stack([log_probs[b, t, y[b, t]] for b in range(5) for t in range(12)]).mean()
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_gradients_end_at_the_batchs_beginning(book: str) -> None:
+    data = BookDataModule(book, seq_len=12, batch_size=5)
+    model = TextModel(data.vocab_size, hidden_size=8)
+    trainer(3).fit(model, data)
+    assert model.training_state is not None and not any(part.requires_grad for part in model.training_state)
+
+
+@pytest.mark.parametrize("num_streams", [None, 3])
+def test_validation_reads_the_whole_split_with_its_state(num_streams: int | None, book: str) -> None:
+    data = BookDataModule(book, seq_len=12, batch_size=5, val_fraction=0.2, eval_batch_size=num_streams)
+    model = TextModel(data.vocab_size, hidden_size=8)
+    metrics = trainer(3, limit_val_batches=1.0, val_check_interval=2, check_val_every_n_epoch=None)
+    metrics.fit(model, data)
+    carried = model.training_state
+    model.eval()
+    ids = torch.from_numpy(data.splits["val"].astype("int64"))
+    num, streams = len(ids) - 1, num_streams or 1
+    losses, right = [], 0
+    begin = 0
+    for b in range(streams):
+        end = begin + num // streams + (b < num % streams)
+        with torch.no_grad():
+            logits, _ = model.network(ids[None, begin:end])
+        losses.append(functional.cross_entropy(logits[0], ids[begin + 1 : end + 1], reduction="sum"))
+        right += int((logits[0].argmax(1) == ids[begin + 1 : end + 1]).sum())
+        begin = end
+    assert begin == num
+    loss = float(sum(losses)) / num
+    (measured,) = metrics.validate(model, data, verbose=False)
+    assert measured == pytest.approx(
+        {
+            "val/loss": loss,
+            "val/accuracy": right / num,
+            "val/bits_per_character": loss / math.log(2),
+            "val/perplexity": math.exp(loss),
+        },
+        rel=1e-5,
+    )
+    assert model.training_state is carried
+    # Again the same: it begins anew each time.
+    assert metrics.validate(model, data, verbose=False) == [measured]
+
+
+def test_it_learns_a_text_by_heart(book: str) -> None:
+    data = BookDataModule(book, seq_len=20, batch_size=16)
+    model, recorder = TextModel(data.vocab_size, hidden_size=64, num_layers=1), Recorder()
+    trainer(400, recorder).fit(model, data)
+    assert sum(recorder.losses[-20:]) / 20 < 0.8 < 3 < recorder.losses[0]
+
+
+def test_what_the_test_has_measured_is_a_table(book: str) -> None:
+    data = BookDataModule(book, seq_len=12)
+    model = TextModel(data.vocab_size, hidden_size=8)
+    (measured,) = trainer(1).test(model, data, verbose=False)
+    heading, line = model.describe_test()
+    assert heading.split() == ["characters", "test/loss", "test/accuracy", "bits", "per", "character", "perplexity"]
+    assert line.split() == [
+        f"{len(data.splits['test']) - 1:,}",
+        f"{measured['test/loss']:.4f}",
+        f"{100 * measured['test/accuracy']:.2f}",
+        "%",
+        f"{measured['test/bits_per_character']:.3f}",
+        f"{measured['test/perplexity']:.3f}",
+    ]
+    assert len(heading) == len(line)
+
+
+def test_predictions_stand_below_the_text(book: str) -> None:
+    data = BookDataModule(book, seq_len=12)
+    model = TextModel(data.vocab_size, hidden_size=8)
+    predictions = trainer(1).predict(model, data)
+    shown = model.describe_predictions(predictions, num_shown=2)
+    text = data.vocabulary.decode(data.splits["test"].tolist()).replace("\n", "\u21b5")
+    assert [shown[1], shown[4]] == [f"  {text[1:61]}", f"  {text[61:121]}"]
+    logits = model(torch.from_numpy(data.splits["test"].astype("int64"))[None, :60])
+    assert shown[2] == "  " + data.vocabulary.decode(logits[0].argmax(1).tolist()).replace("\n", "\u21b5")
+    assert len(shown) == 6
+
+
+def test_data_without_a_vocabulary_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot read PalindromeDataModule, which has no vocabulary"):
+        trainer(1).fit(TextModel(), PalindromeDataModule(6))
