@@ -21,6 +21,7 @@ commands:
   generate   let a text model write
   sweep      train once for each combination of a grid's values, with several seeds
   figure     draw what came of sweeps
+  curves     draw loss and accuracy of runs while they trained
   gradients  show how far back in time the gradient of the loss reaches
   memory     show how a checkpoint keeps the first digit: its states as attractors
   longest    show the longest palindromes that runs with a curriculum have mastered
@@ -40,6 +41,7 @@ STUDIES = {
     "generate": "generate",
     "sweep": "sweep",
     "figure": "figure",
+    "curves": "curves",
     "gradients": "grads_over_time",
     "memory": "memory",
     "longest": "longest",

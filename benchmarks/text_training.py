@@ -1,0 +1,176 @@
+"""How fast a text model trains, and how well, beside the recipe of char-rnn.
+
+Throughput, in turns, in one process, in characters per second:
+
+- bare: the network, data and optimizer of the config in the shortest loop that trains it: batches ready, forward from
+  the state before, backward, clip, optimizer step, ``zero_grad``;
+- fit: ``python cli.py fit`` of the config, everything on: data, logging, progress, samples, checkpoints, validation.
+
+    python -m benchmarks.text_training [--book grimm] [--steps 2000] [--rounds 3]
+
+With ``--minutes``, how low the validation loss falls in that time, with the same split and the same validation:
+
+- ours: the config, without early stopping;
+- char-rnn: its defaults (Karpathy 2015, train.lua): one-hot, two layers of 128, weights uniform in +-0.08, forget bias
+  1, batches of 50 rows of 50 characters, RMSProp with 0.002 and a decay of 0.95, gradients clamped at 5, the learning
+  rate multiplied by 0.97 after each epoch from the tenth on.
+
+    python -m benchmarks.text_training --minutes 20
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import math
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from training.command_line import RunCLI
+from training.messages import set_up_messages
+
+CONFIG = "configs/text_grimm.yaml"
+CHAR_RNN = (
+    "--model.embedding_size=null",
+    "--data.seq_len=50",
+    "--data.batch_size=50",
+    "--trainer.gradient_clip_algorithm=value",
+)
+DECAY_AFTER_EPOCHS = 10
+WITHOUT_EARLY_STOPPING = '--trainer.callbacks=[{"class_path": "callbacks.TextSamples"}]'
+
+
+def command(book: str, root: str, *args: str) -> RunCLI:
+    return RunCLI(["fit", "--config", CONFIG, f"--data.book={book}", f"--trainer.default_root_dir={root}", *args])
+
+
+def run(cli: RunCLI) -> Path:
+    """Train and test; returns the run's folder."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        cli.run()
+    assert cli.folder is not None
+    return cli.folder.path
+
+
+def seconds_of_fit(book: str, steps: int) -> float:
+    """Seconds from the first step of ``fit`` to the end of training, its last checkpoint and validation included."""
+    with tempfile.TemporaryDirectory() as root:
+        folder = run(command(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING))
+        return float(json.loads((folder / "summary.json").read_text())["seconds"])
+
+
+def seconds_of_bare_loop(book: str, steps: int) -> float:
+    cli = command(book, "nowhere")
+    network, optimizer = cli.model.network, cli.model.configure_optimizers()["optimizer"]
+    parameters = list(network.parameters())
+    loader = cli.datamodule.train_dataloader()
+    batches = [loader.batch(k) for k in range(steps)]
+    state = None
+    start = time.perf_counter()
+    for x, y in batches:
+        logits, (h, c) = network(x, state)
+        state = h.detach(), c.detach()
+        loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, cli.trainer.gradient_clip_val)
+        optimizer.step()
+        optimizer.zero_grad()
+    return time.perf_counter() - start
+
+
+def compare_throughput(book: str, steps: int, rounds: int) -> None:
+    """Print characters per second of both, medians over the rounds, and their ratio."""
+    data = command(book, "nowhere").datamodule
+    num_characters = steps * data.batch_size * data.seq_len
+    figures: dict[str, list[float]] = {"bare": [], "fit": [], "ratio": []}
+    for round_number in range(rounds + 1):
+        bare, fit = (num_characters / seconds(book, steps) for seconds in (seconds_of_bare_loop, seconds_of_fit))
+        if round_number > 0:  # the first one warms up
+            for name, value in zip(figures, (bare, fit, fit / bare), strict=True):
+                figures[name].append(value)
+    medians = {name: statistics.median(values) for name, values in figures.items()}
+    print(f"{steps} steps, medians of {rounds} rounds, characters per second")
+    print(f"{'bare loop':>12} {'fit':>12} {'fit/bare':>9}")
+    print(f"{medians['bare']:12,.0f} {medians['fit']:12,.0f} {medians['ratio']:9.3f}", flush=True)
+
+
+def as_char_rnn(cli: RunCLI) -> RunCLI:
+    """The model of the command as char-rnn would start and train it."""
+    model = cli.model
+    steps_per_epoch = cli.datamodule.num_windows // cli.datamodule.batch_size
+
+    def decay(step: int) -> float:
+        return float(0.97 ** max(0, step // steps_per_epoch - DECAY_AFTER_EPOCHS + 1))
+
+    def rmsprop(parameters: Any) -> Optimizer:
+        return torch.optim.RMSprop(parameters, lr=2e-3, alpha=0.95)
+
+    model.make_optimizer = rmsprop
+    model.make_lr_scheduler = lambda optimizer: LambdaLR(optimizer, decay)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.uniform_(-0.08, 0.08)
+        for name, parameter in model.network.lstm.named_parameters():
+            if name.startswith("bias_ih"):
+                parameter.chunk(4)[1].fill_(1.0)
+    return cli
+
+
+def compare_recipes(book: str, minutes: float, root: str) -> None:
+    """Print how low the validation loss of each recipe falls in that time."""
+    whole, seconds = divmod(round(60 * minutes), 60)
+    limits = (f"--trainer.max_time=00:00:{whole:02}:{seconds:02}", "--trainer.max_steps=-1", WITHOUT_EARLY_STOPPING)
+    print(f"{minutes:g} minutes each; validation loss in nats per character, bits in brackets")
+    print(f"{'recipe':10} {'characters/s':>13} {'best':>16} {'after':>8} {'at the end':>16} {'test, of the best':>18}")
+    for name in ("ours", "char-rnn"):
+        cli = command(book, root, *limits, *(CHAR_RNN if name == "char-rnn" else ()))
+        folder = run(as_char_rnn(cli) if name == "char-rnn" else cli)
+        summary = json.loads((folder / "summary.json").read_text())
+        with (folder / "metrics.csv").open(newline="") as file:
+            losses = [(float(row["val/loss"]), int(row["step"])) for row in csv.DictReader(file) if row["val/loss"]]
+        best, step = min(losses)
+        rate = cli.datamodule.batch_size * cli.datamodule.seq_len * summary["steps_per_second"]
+        figures = (in_bits(loss) for loss in (best, losses[-1][0], summary["metrics"]["test/loss"]))
+        best_shown, last_shown, test_shown = figures
+        print(
+            f"{name:10} {rate:13,.0f} {best_shown:>16} {step / summary['steps_per_second']:6.0f} s {last_shown:>16} "
+            f"{test_shown:>18}",
+            flush=True,
+        )
+
+
+def in_bits(loss: float) -> str:
+    return f"{loss:.4f} ({loss / math.log(2):.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast a text model trains, and how well, beside char-rnn.")
+    parser.add_argument("--book", default="grimm", help="a known book or a path (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="optimizer steps per round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, of which medians are taken (default: 3)")
+    parser.add_argument("--minutes", type=float, help="train each recipe for so long instead")
+    parser.add_argument("--root", help="where the runs of --minutes are kept (default: nowhere)")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    set_up_messages()
+    print(f"{torch.get_num_threads()} threads, {arguments.book}")
+    if arguments.minutes is None:
+        compare_throughput(arguments.book, arguments.steps, arguments.rounds)
+        return
+    with tempfile.TemporaryDirectory() as nowhere:
+        compare_recipes(arguments.book, arguments.minutes, arguments.root or nowhere)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The benchmarks of text run, and their figures are those of what they name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import text_generation, text_reading, text_training
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> str:
+    path = tmp_path / "book.txt"
+    path.write_text("Once upon a time there was a king who had a daughter.\n" * 600)
+    return str(path)
+
+
+def test_throughput_is_compared_round_by_round(
+    book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"bare_loop": iter([9.0, 1.0, 2.0, 4.0]), "fit": iter([9.0, 2.0, 2.5, 4.0])}
+    for name, values in times.items():
+        monkeypatch.setattr(text_training, f"seconds_of_{name}", lambda book, steps, values=values: next(values))
+    text_training.compare_throughput(book, 100, 3)  # the first round does not count
+    figures = capsys.readouterr().out.splitlines()[-1].split()
+    characters = 100 * 64 * 30
+    assert figures == [f"{characters / 2:,.0f}", f"{characters / 2.5:,.0f}", "0.800"]
+
+
+def test_each_side_does_what_it_says(book: str) -> None:
+    for seconds in (text_training.seconds_of_bare_loop, text_training.seconds_of_fit):
+        assert 0 < seconds(book, 3) < 60
+
+
+def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
+    cli = text_training.as_char_rnn(text_training.command(book, str(tmp_path), *text_training.CHAR_RNN))
+    network = cli.model.network
+    assert network.embedding is None and (cli.datamodule.seq_len, cli.datamodule.batch_size) == (50, 50)
+    for name, parameter in network.named_parameters():
+        forget = parameter.chunk(4)[1] if "bias_ih" in name else None
+        if forget is not None:
+            assert (forget == 1).all()
+        others = parameter[parameter != 1]
+        assert others.abs().max() <= 0.08 and others.abs().max() > 0.07
+    scheduling = cli.model.configure_optimizers()
+    optimizer, scheduler = scheduling["optimizer"], scheduling["lr_scheduler"]["scheduler"]
+    assert optimizer.defaults["alpha"] == 0.95
+    steps_per_epoch = cli.datamodule.num_windows // 50
+    rates = []
+    for _ in range(12 * steps_per_epoch):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    expected = [2e-3 * (0.97 ** max(0, epoch - 9)) for epoch in range(12)]
+    assert rates[::steps_per_epoch] == pytest.approx(expected)
+
+
+def test_recipes_are_compared(
+    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_training, "WITHOUT_EARLY_STOPPING", "--trainer.val_check_interval=3")
+    text_training.compare_recipes(book, 1 / 60, str(tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["ours", "char-rnn"]
+    for line in lines[2:]:
+        best = float(line.split()[2])
+        assert 0 < best < 5
+
+
+def test_all_ways_of_writing_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.set_num_threads(1)
+    text_generation.compare(20, 1)
+    out = capsys.readouterr().out
+    assert "64 at once, drawn" in out and "times as long for a character as beam 1" in out
+
+
+def test_texts_of_all_kinds_are_what_they_are_called(tmp_path: Path) -> None:
+    from datamodules.text_file import read_text
+
+    path = tmp_path / "book.txt"
+    histories = {}
+    for name, piece in text_reading.kinds():
+        path.write_bytes(piece)
+        histories[name] = read_text(path).history
+    assert histories["UTF-16"].startswith("UTF-16") and histories["Latin-1, CRLF"].startswith("Latin-1; line ends CRLF")
+    assert "normalized" in histories["UTF-8, not in NFC"] and len(histories) == 7
