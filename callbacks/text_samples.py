@@ -15,7 +15,8 @@ class TextSamples(Callback):
     """Lets the model write from a random first character, every n steps, and changes nothing.
 
     There is a text for each length, written greedily and for each tau. They go into ``samples/step_<step>.txt`` of the
-    run folder and into TensorBoard's text tab. First characters and draws depend on the step alone. The model gives its
+    run folder and into TensorBoard's text tab, ``samples/greedy``, ``samples/tau 1`` and so on. First characters and
+    draws depend on the step alone. The model gives its
     network one character at a time (``character_steps()``), the data its ``vocabulary``.
 
     Args:
@@ -37,7 +38,7 @@ class TextSamples(Callback):
             raise ValueError(f"TextSamples.taus is {list(taus)}; each must be at least 0")
         self.every_n_steps = every_n_steps
         ways = {"greedy": math.inf} | {f"tau {tau:g}": float(tau) for tau in taus}
-        self.wanted = [(f"{way}, {length} characters", tau, length) for length in lengths for way, tau in ways.items()]
+        self.wanted = [(way, tau, length) for way, tau in ways.items() for length in lengths]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not hasattr(pl_module, "character_steps") or not hasattr(trainer.datamodule, "vocabulary"):
@@ -64,29 +65,29 @@ class TextSamples(Callback):
         texts = self.texts(pl_module, trainer.datamodule.vocabulary, step)
         folder = Path(trainer.log_dir) / "samples"
         folder.mkdir(exist_ok=True)
-        in_file = "\n\n".join(f"--- {heading}\n{text}" for heading, text in texts.items())
+        in_file = "\n\n".join(f"--- {way}, {len(text)} characters\n{text}" for way, text in texts)
         (folder / f"step_{step:06}.txt").write_text(f"{in_file}\n", encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("samples", as_markdown(texts), step)
+                for way in dict.fromkeys(way for way, _ in texts):
+                    shown = as_markdown([text for other, text in texts if other == way])
+                    logger.experiment.add_text(f"samples/{way}", shown, step)
 
-    def texts(self, pl_module: LightningModule, vocabulary: Any, step: int) -> dict[str, str]:
-        """What was wanted, and what was written."""
+    def texts(self, pl_module: LightningModule, vocabulary: Any, step: int) -> list[tuple[str, str]]:
+        """The way in which each text was written, and the text."""
         generator = torch.Generator().manual_seed(step)
         first = torch.randint(len(vocabulary), (len(self.wanted), 1), generator=generator)
         seeds = torch.randint(2**62, (len(self.wanted),), generator=generator).tolist()
-        headings, taus, lengths = zip(*self.wanted, strict=True)
+        ways, taus, lengths = zip(*self.wanted, strict=True)
         network = pl_module.character_steps()
         logits, state = read(network, first, network.start(len(first)))
         choose = sampling(seeds, max(lengths), torch.tensor(taus))
         written = torch.stack([first[:, 0], *write(network, logits, state, choose, max(lengths) - 1)], dim=1)
-        return {
-            heading: vocabulary.decode(ids[:length].tolist())
-            for heading, ids, length in zip(headings, written, lengths, strict=True)
-        }
+        texts = (vocabulary.decode(ids[:length].tolist()) for ids, length in zip(written, lengths, strict=True))
+        return list(zip(ways, texts, strict=True))
 
 
-def as_markdown(texts: dict[str, str]) -> str:
+def as_markdown(texts: list[str]) -> str:
     """Each text as a block of code, in which line breaks and spaces are kept."""
-    blocks = ("\n".join(f"    {line}" for line in text.split("\n")) for text in texts.values())
-    return "\n\n".join(f"**{heading}**\n\n{block}" for heading, block in zip(texts, blocks, strict=True))
+    blocks = ("\n".join(f"    {line}" for line in text.split("\n")) for text in texts)
+    return "\n\n".join(f"**{len(text)} characters**\n\n{block}" for text, block in zip(texts, blocks, strict=True))

@@ -1,5 +1,6 @@
 """What the model writes while it learns is written down, and changes nothing."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks import TextSamples
 from callbacks.text_samples import as_markdown
+from models import TextModel
 from tests.conftest import Command
 from tests.test_resume import state_of
 from training.checkpoint_file import read_checkpoint
@@ -42,7 +44,7 @@ def test_there_is_a_text_for_each_length_and_way(text_run_dir: Path) -> None:
     parts = written.split("--- ")[1:]
     headings = [part.partition("\n")[0] for part in parts]
     ways = ("greedy", "tau 0.5", "tau 1", "tau 2")
-    assert headings == [f"{way}, {length} characters" for length in (15, 30, 200) for way in ways]
+    assert headings == [f"{way}, {length} characters" for way in ways for length in (15, 30, 200)]
     for i, part in enumerate(parts):
         text = part.partition("\n")[2].removesuffix("\n" if i + 1 == len(parts) else "\n\n")
         assert len(text) == int(headings[i].split(", ")[1].split()[0])
@@ -51,8 +53,6 @@ def test_there_is_a_text_for_each_length_and_way(text_run_dir: Path) -> None:
 def test_greedy_is_greedy(text_run_dir: Path) -> None:
     """Against the network itself, from the first character on."""
     checkpoint = read_checkpoint(text_run_dir / "checkpoints" / "last.ckpt")
-    from models import TextModel
-
     characters = checkpoint["BookDataModule"]["characters"]
     model = TextModel(len(characters), hidden_size=8, embedding_size=4)
     model.load_state_dict(checkpoint["state_dict"])
@@ -65,24 +65,27 @@ def test_greedy_is_greedy(text_run_dir: Path) -> None:
         def decode(self, ids: list[int]) -> str:
             return "".join(characters[i] for i in ids)
 
-    text = TextSamples(lengths=(40,)).texts(model, Vocabulary(), step=3)["greedy, 40 characters"]
+    (way, text), *_ = TextSamples(lengths=(40,)).texts(model, Vocabulary(), step=3)
+    assert way == "greedy"
     ids = [characters.index(text[0])]
     for _ in range(39):
         ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
     assert text == Vocabulary().decode(ids)
-    firsts = {TextSamples(lengths=(1,)).texts(model, Vocabulary(), step)["tau 1, 1 characters"] for step in range(50)}
+    firsts = {TextSamples(lengths=(1,)).texts(model, Vocabulary(), step)[0] for step in range(50)}
     assert len(firsts) > 10
 
 
 def test_tensorboard_keeps_line_breaks(text_run_dir: Path) -> None:
     events = EventAccumulator(str(text_run_dir)).Reload()
-    texts = events.Tensors("samples/text_summary")
-    assert [event.step for event in texts] == [0, 5]
-    markdown = texts[-1].tensor_proto.string_val[0].decode()
     written = (text_run_dir / "samples" / "step_000005.txt").read_text(encoding="utf-8")
-    for part in written.split("--- ")[1:]:
-        assert f"**{part.partition(chr(10))[0]}**" in markdown
-    assert as_markdown({"a": "one\n\n two", "b": "<b>"}) == "**a**\n\n    one\n    \n     two\n\n**b**\n\n    <b>"
+    for way in ("greedy", "tau 0.5", "tau 1", "tau 2"):
+        shown = events.Tensors(f"samples/{way}/text_summary")
+        assert [event.step for event in shown] == [0, 5]
+        texts = re.findall(rf"--- {way}, \d+ characters\n(.*?)(?=\n\n---|\n\Z)", written, re.DOTALL)
+        assert len(texts) == 3
+        assert shown[-1].tensor_proto.string_val[0].decode() == as_markdown(texts)
+    expected = "**9 characters**\n\n    one\n    \n     two\n\n**3 characters**\n\n    <b>"
+    assert as_markdown(["one\n\n two", "<b>"]) == expected
 
 
 def test_samples_of_a_stopped_run_are_the_same(text_run_dir: Path, text_command: Command, tmp_path: Path) -> None:
