@@ -47,7 +47,7 @@ class PalindromeClassifier(Classifier):
         ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
         ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            where nothing can be compiled.
+            where nothing can be compiled; when training begins, the data is text.
     """
 
     def __init__(
@@ -80,6 +80,13 @@ class PalindromeClassifier(Classifier):
         else:
             self.network = VanillaRNN(*sizes, **options)
         self.test_results: list[dict[str, Any]] = []
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule
+        if hasattr(data, "vocabulary"):
+            raise ValueError(
+                f"PalindromeClassifier cannot read {type(data).__name__}, which holds text; give it PalindromeDataModule"
+            )
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""

@@ -162,7 +162,8 @@ class RunCLI(LightningCLI):
         for target, source in (LINKS | LINKS_TO_MADE).items():
             short = target.replace("init_args.", "")
             if any(word.split("=")[0] in (f"--{target}", f"--{short}") for word in args):
-                raise UserError(f"--{short} always follows --{source.replace('init_args.', '')}; set that instead")
+                way_out = "set that instead" if target in LINKS else "leave it out"
+                raise UserError(f"--{short} always follows --{source.replace('init_args.', '')}; {way_out}")
         self.config = parser.parse_args(args)
         check_trainer(self.config[self.config["subcommand"]].trainer)
 

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback
 from torch.nn import functional
 
 from datamodules import BookDataModule, PalindromeDataModule
-from models import TextModel
+from models import PalindromeClassifier, TextModel
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
 
@@ -139,3 +139,8 @@ def test_predictions_stand_below_the_text(book: str) -> None:
 def test_data_without_a_vocabulary_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot read PalindromeDataModule, which has no vocabulary"):
         trainer(1).fit(TextModel(), PalindromeDataModule(6))
+
+
+def test_text_is_refused_by_what_reads_digits(book: str) -> None:
+    with pytest.raises(ValueError, match="PalindromeClassifier cannot read BookDataModule, which holds text"):
+        trainer(1).fit(PalindromeClassifier(), BookDataModule(book, seq_len=12))
