@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command is known that needs it.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -102,11 +103,22 @@ def complain(message: str) -> int:
     return 2
 
 
+def leave_stdout() -> None:
+    """Send what is still to be written nowhere, so that Python does not try again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 if __name__ == "__main__":
     try:
         status = main(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where it was closed from the beginning
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader, a pager or head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout()
         status = 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        leave_stdout()
+        status = complain("cannot write what there is to show: there is no space left where it goes")
     sys.exit(status)

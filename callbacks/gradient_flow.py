@@ -42,8 +42,8 @@ class GradientFlow(Callback):
             return
         with torch.random.fork_rng():  # a model with dropout draws
             norms = pl_module.hidden_state_gradients(batch).norm(dim=2).double().cpu()
-        if trainer.is_global_zero and trainer.log_dir is not None:
-            self.write(norms.mean(dim=0), Path(trainer.log_dir) / "gradients" / f"step_{step:06}.csv")
+        if trainer.run_dir is not None:  # in a fast_dev_run there is nowhere to write
+            self.write(norms.mean(dim=0), trainer.run_dir / "gradients" / f"step_{step:06}.csv")
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     self.show(logger, norms, step)

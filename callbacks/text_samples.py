@@ -1,7 +1,6 @@
 """What a text model writes while it learns (questions 2.1b and 2.1c of the assignment)."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,19 +50,18 @@ class TextSamples(Callback):
         if trainer.global_step == 0:
             self.capture(trainer, pl_module)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def between_steps(self, trainer: Trainer, ending: bool) -> None:
+        """Let the model write if it is time; called by the loop after every optimizer step."""
         if trainer.global_step % self.every_n_steps == 0:
-            self.capture(trainer, pl_module)
+            self.capture(trainer, trainer.lightning_module)
 
     def capture(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the model write now."""
+        """Let the model write now; without a run folder (fast_dev_run) there is nowhere to."""
         step = trainer.global_step
-        if not trainer.is_global_zero or trainer.log_dir is None:
+        if trainer.run_dir is None:
             return
         texts = self.texts(pl_module, trainer.datamodule.vocabulary, step)
-        folder = Path(trainer.log_dir) / "samples"
+        folder = trainer.run_dir / "samples"
         folder.mkdir(exist_ok=True)
         in_file = "\n\n".join(f"--- {way}, {len(text)} characters\n{text}" for way, text in texts)
         (folder / f"step_{step:06}.txt").write_text(f"{in_file}\n", encoding="utf-8")

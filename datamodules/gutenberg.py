@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator
 
 START = re.compile(
-    r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK[^*]{0,300}\*\*\*[^\n]*\n"
+    r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)[^*]{0,300}\*\*\*[^\n]*\n"
     r"|\*END\*? ?THE SMALL PRINT![^*]{0,100}\*[^*\n]{0,40}\*END\*[^\n]*\n"  # before 2004
 )
+FAREWELL = r"(?i:(?:the )?end of (?:the |this )?project gutenberg(?:['\u2019]s| ebook| etext)[^\n]*)\n"
 END = re.compile(
-    r"\n(?:End of (?:the |this )?Project Gutenberg(?:['\u2019]s| EBook| Etext)[^\n]*\n(?:[^\n]+\n)?\s*)?"
-    r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK"
-    r"|\nEnd of (?:the |this )?Project Gutenberg(?:['\u2019]s| EBook| Etext)[^\n]*\n"
+    rf"\n(?:{FAREWELL}(?:[^\n]+\n)?\s*)?\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)|\n{FAREWELL}"
 )
 CREDITS = re.compile(r"\s*(?:Produced|E-text prepared|Etext prepared|This etext was prepared) by [^\n]*\n(?:[^\n]+\n)*")
 

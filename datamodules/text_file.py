@@ -6,6 +6,7 @@ The file is read a piece at a time, and nothing is held but the ids themselves, 
 import codecs
 import hashlib
 import io
+import logging
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from datamodules.gutenberg import Licences
 from datamodules.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
 PIECE_BYTES = 1 << 20
 """What is read at a time: large enough to make the cost of a call disappear, small enough for the cache."""
 
@@ -29,6 +32,9 @@ CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x08\x1a\x1b")) + b"\x7f"
 
 CONTROLS_MAX = 0.001
 """The largest share of them in a text; in compressed data it is a tenth."""
+
+BEYOND_ASCII_MAX = 0.25
+"""The largest share of bytes beyond ASCII in a language that Latin-1 is for; in Cyrillic and Greek it is most."""
 
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -99,7 +105,7 @@ def read_string(path: Path) -> str:
         ValueError: there is no such file, or it is no text.
     """
     check_file(path)
-    strings, _ = read_pieces(path, None, Strings, licences=True)
+    strings, _ = read_pieces(path, None, Strings, keep_licences=True)
     return "".join(strings)
 
 
@@ -189,13 +195,13 @@ class Pieces:
     Args:
         path: the file.
         encoding: a codec's name.
-        licences: keep Project Gutenberg's header and licence.
+        keep_licences: leave Project Gutenberg's header and licence where they are.
     """
 
-    def __init__(self, path: Path, encoding: str, licences: bool) -> None:
+    def __init__(self, path: Path, encoding: str, keep_licences: bool) -> None:
         self.path = path
         self.encoding = encoding
-        self.licences = None if licences else Licences()
+        self.licences = None if keep_licences else Licences()
         self.was_composed = True
         self.line_ends: tuple[str, ...] = ()
         self.incomplete_end = False
@@ -226,6 +232,7 @@ class Pieces:
                         return
                     raise WrongEncoding(error, place, utf8_so_far) from error
                 any_beyond_ascii = any_beyond_ascii or not string.isascii()
+                string = string.replace("\ufeff", "")  # byte order marks, of files that were joined
                 position += len(piece)
                 ends = decoder.newlines
                 self.line_ends = (ends,) if isinstance(ends, str) else ends or ()
@@ -258,7 +265,8 @@ class Pieces:
         named = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
         others = [named[end] for end in self.line_ends if end != "\n"]
         words = [NAMES.get(self.encoding, self.encoding)]
-        words.append(f"line ends {' and '.join(others)} made LF" if others else "line ends were LF")
+        if self.line_ends:
+            words.append(f"line ends {' and '.join(others)} made LF" if others else "line ends were LF")
         words.append("Unicode was in NFC" if self.was_composed else "Unicode normalized to NFC")
         if self.licences is not None and self.licences.num_cut:
             words.append(f"Project Gutenberg's header and licence cut off ({self.licences.num_cut:,} characters)")
@@ -286,41 +294,43 @@ Collected = TypeVar("Collected", Numbered, Strings)
 
 
 def read_pieces(
-    path: Path, encoding: str | None, into: type[Collected], licences: bool = False
+    path: Path, encoding: str | None, into: type[Collected], keep_licences: bool = False
 ) -> tuple[Collected, Pieces]:
     """A file's characters, in the encoding given or the one that fits, collected."""
     if encoding is not None:
-        return read_as(path, known_encoding(encoding, path), into, licences)
+        return read_as(path, known_encoding(encoding, path), into, keep_licences)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     guess = encoding_of(head)
     if guess is None:
-        raise ValueError(f"{path} is a binary file, not a text; convert it to plain text first, or name its encoding")
+        raise ValueError(f"{path} is a binary file, not a text; convert it to plain text in UTF-8 first")
     try:
-        return collect(path, guess, into, licences)
+        return collect(path, guess, into, keep_licences)
     except WrongEncoding as wrong:
         if wrong.beyond_ascii or guess != "utf-8":
             raise ValueError(
                 f"{path} looks like {NAMES[guess]}, but is damaged: {wrong.byte} does not belong there; mend the file, "
-                "or name its encoding"
+                "or convert it to UTF-8"
             ) from wrong
     # Not UTF-8 from the first character beyond ASCII on. Latin-1 has control characters from 0x80 to 0x9f, which no
     # text uses; Windows-1252 has typeset quotation marks and dashes there, and is the same beyond.
-    collected, pieces = collect(path, "latin-1", into, licences)
+    if len(head.translate(None, bytes(range(0x80)))) > BEYOND_ASCII_MAX * len(head):
+        log.warning("%s is not UTF-8 and is read as Latin-1, which it hardly is; if so, name its encoding.", path)
+    collected, pieces = collect(path, "latin-1", into, keep_licences)
     if not collected.has_any_of(range(0x80, 0xA0)):
         return collected, pieces
     try:
-        return collect(path, "cp1252", into, licences)
+        return collect(path, "cp1252", into, keep_licences)
     except WrongEncoding as wrong:
         raise ValueError(
-            f"{path} is neither UTF-8 nor Latin-1 nor Windows-1252; name its encoding, or give another file"
+            f"{path} is neither UTF-8 nor UTF-16 nor Latin-1 nor Windows-1252; convert it to UTF-8"
         ) from wrong
 
 
-def read_as(path: Path, encoding: str, into: type[Collected], licences: bool) -> tuple[Collected, Pieces]:
+def read_as(path: Path, encoding: str, into: type[Collected], keep_licences: bool) -> tuple[Collected, Pieces]:
     """The same in the encoding that a person has named."""
     try:
-        return collect(path, encoding, into, licences)
+        return collect(path, encoding, into, keep_licences)
     except (WrongEncoding, UnicodeError) as error:
         where = f": {error.byte}" if isinstance(error, WrongEncoding) else ""
         raise ValueError(
@@ -328,8 +338,8 @@ def read_as(path: Path, encoding: str, into: type[Collected], licences: bool) ->
         ) from error
 
 
-def collect(path: Path, encoding: str, into: type[Collected], licences: bool) -> tuple[Collected, Pieces]:
-    pieces, collected = Pieces(path, encoding, licences), into()
+def collect(path: Path, encoding: str, into: type[Collected], keep_licences: bool) -> tuple[Collected, Pieces]:
+    pieces, collected = Pieces(path, encoding, keep_licences), into()
     for string in pieces:
         collected.add(string)
     return collected, pieces
@@ -346,13 +356,11 @@ def known_encoding(name: str, path: Path) -> str:
         ) from None
     with path.open("rb") as file:
         head = file.read(4)
-    with_bom = next((encoding for bom, encoding in BOMS if head.startswith(bom)), None)
-    plain = codec.name.replace("iso8859-1", "latin-1")
-    return (
-        with_bom
-        if with_bom is not None and with_bom.startswith(plain.removesuffix("-le").removesuffix("-be"))
-        else plain
-    )
+    marked = next((encoding for bom, encoding in BOMS if head.startswith(bom)), None)
+    # The same, but for the byte order mark, which is no part of the text.
+    if marked is not None and codec.name in (marked, marked.removesuffix("-sig"), f"{marked}-le", f"{marked}-be"):
+        return marked
+    return codec.name.replace("iso8859-1", "latin-1")
 
 
 def encoding_of(head: bytes) -> str | None:
@@ -360,17 +368,27 @@ def encoding_of(head: bytes) -> str | None:
     for bom, encoding in BOMS:
         if head.startswith(bom):
             return encoding
-    num_zeros = head.count(0)
-    if num_zeros > 0:
-        in_even, in_odd = head[::2].count(0), head[1::2].count(0)
-        if len(head) % 2 == 0 and 0.02 * len(head) < num_zeros and max(in_even, in_odd) > 10 * min(in_even, in_odd):
-            guess = "utf-16-le" if in_odd > in_even else "utf-16-be"
-            text = head.decode(guess, "replace")
-            if "\0" not in text and text.count("\ufffd") <= 1:
-                return guess
-        return None
     num_controls = len(head) - len(head.translate(None, CONTROLS))
-    return "utf-8" if num_controls <= CONTROLS_MAX * len(head) else None
+    if num_controls <= CONTROLS_MAX * len(head) and 0 not in head:
+        return "utf-8"
+    return utf16_of(head)
+
+
+def utf16_of(head: bytes) -> str | None:
+    """The kind of UTF-16 without a byte order mark that ``head`` is the beginning of; ``None`` if it is none.
+
+    The first bytes of a text's characters are fewer different ones than the second: there are few blocks of characters
+    in it, and many in each.
+    """
+    head = head[: len(head) // 2 * 2]
+    guess = "utf-16-be" if len(set(head[::2])) < len(set(head[1::2])) else "utf-16-le"
+    text = codecs.getincrementaldecoder(guess)("replace").decode(head)  # its last character may be cut in two
+    num_odd = sum(unicodedata.category(character) in UNUSED for character in text) + text.count("\ufffd")
+    return guess if "\0" not in text and num_odd <= CONTROLS_MAX * len(text) else None
+
+
+UNUSED = ("Cn", "Co", "Cs")
+"""Categories of code points that stand for no character."""
 
 
 def last_boundary(string: str) -> int:

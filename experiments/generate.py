@@ -23,6 +23,8 @@ EXAMPLE = 'python cli.py generate --ckpt_path runs/text_grimm --prompt "Sleeping
 CHARACTERS_MAX = 1 << 24
 """Characters of all samples, or of all hypotheses of a beam: for each some bytes are kept."""
 
+LENGTH_PENALTY_MAX = 10
+
 SAMPLING = ("tau", "temperature", "top_k", "top_p")
 
 
@@ -38,7 +40,7 @@ def generate(
     top_p: float | None = None,
     beam: int | None = None,
     stop: str = "",
-    length_penalty: float = 1.0,
+    length_penalty: float | None = None,
     seed: int | None = None,
     on_unknown: OnUnknown = "error",
     stream: bool = False,
@@ -63,8 +65,9 @@ def generate(
         top_p: draw from the fewest most probable characters that have this probability together, above 0, at most 1.
         beam: hypotheses of a beam search, at least 1; 1 is greedy.
         stop: a text ends when it ends with this.
-        length_penalty: with beam and stop, texts are judged by log probability / length ** this, at least 0.
-        seed: decides what is drawn; by default another one each time, which is told.
+        length_penalty: with beam and stop, texts are judged by log probability / length ** this, from 0 to 10; 1 by
+            default.
+        seed: decides what is drawn, if anything; by default another one each time, which is told.
         on_unknown: what becomes of characters of the prompt that the model has never seen: error, skip, or replace, by
             the same letter without an accent, in the other case, or a space.
         stream: show each character as soon as it is written.
@@ -82,7 +85,8 @@ def generate(
         if not json:
             log.info("--seed %d gives the same again.", seed)
     torch.set_num_threads(1)  # for steps as small as these a second thread costs more than it does
-    ways = Ways(length, num_samples, tau, top_k, top_p, beam, stop, length_penalty, seed if draws else None)
+    penalty = 1.0 if length_penalty is None else length_penalty
+    ways = Ways(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if draws else None)
     writer = Writer(load_text(ckpt_path), ways, on_unknown)
     streams = stream or (interactive and beam is None)
     show = show_json if json else show_stream if streams else show_text
@@ -133,12 +137,16 @@ def show_json(writer: Writer, prompt: str) -> None:
         drawn = {"tau": tau if math.isfinite(tau) else "inf", "top_k": ways.top_k, "top_p": ways.top_p}
     how = "beam" if ways.beam is not None else "greedy" if ways.seed is None else "sampling"
     answer = {"checkpoint": str(writer.trained.path), "decoding": how, "beam": ways.beam, **drawn, "seed": ways.seed}
+    if ways.beam is not None:
+        answer["length_penalty"] = ways.length_penalty
     answer |= {"length": ways.length, "stop": ways.stop, "prompt": prompt, "samples": samples}
     print(json_format.dumps(answer, ensure_ascii=False), flush=True)
 
 
 def converse(writer: Writer, show: Any) -> None:
     """Complete one line of the input after the other."""
+    if sys.stdin is None:
+        raise UserError("interactive reads the standard input, which is closed; leave it open")
     asks = sys.stdin.isatty()
     if asks:
         import readline  # noqa: F401 - editing and a history for input()
@@ -169,11 +177,11 @@ def check_numbers(given: dict[str, Any]) -> None:
     for name in ("length", "num_samples", "top_k", "beam"):
         if given[name] is not None and given[name] < 1:
             raise UserError(f"{name} is {given[name]}; it must be at least 1")
-    for name in ("tau", "temperature", "length_penalty"):
+    for name in ("tau", "temperature"):
         if given[name] is not None and not given[name] >= 0:
             raise UserError(f"{name} is {given[name]}; it must be at least 0")
-    if not math.isfinite(given["length_penalty"]):
-        raise UserError(f"length_penalty is {given['length_penalty']}; it must be finite")
+    if given["length_penalty"] is not None and not 0 <= given["length_penalty"] <= LENGTH_PENALTY_MAX:
+        raise UserError(f"length_penalty is {given['length_penalty']}; it must be from 0 to {LENGTH_PENALTY_MAX}")
     if given["top_p"] is not None and not 0 < given["top_p"] <= 1:
         raise UserError(f"top_p is {given['top_p']}; it must be above 0 and at most 1")
     if given["seed"] is not None:
@@ -203,6 +211,8 @@ def check_together(given: dict[str, Any]) -> None:
         raise UserError("interactive asks for prompts; leave prompt and prompt_file out")
     if given["stream"] and given["json"]:
         raise UserError("stream shows a text as it is written, json when it is complete; give one of them")
+    if given["length_penalty"] is not None and (given["beam"] is None or not given["stop"]):
+        raise UserError(f"length_penalty is {given['length_penalty']}; it is for a beam with a stop, so leave it out")
     if given["beam"] is None:
         return
     for name in SAMPLING:

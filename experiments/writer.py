@@ -43,7 +43,7 @@ class Writer:
         self.trained = trained
         self.ways = ways
         self.on_unknown = on_unknown
-        self.stop = self._encode("stop", ways.stop, "leave them out")
+        self.stop = self._encode("stop", normalized(ways.stop), "leave them out")
         self._generator = torch.Generator().manual_seed(ways.seed or 0)
 
     @property
@@ -56,7 +56,7 @@ class Writer:
         Raises:
             UserError: it has others, and they are an error.
         """
-        text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+        text = normalized(text)
         if self.on_unknown == "skip":
             return self.vocabulary.without_unknown(text)
         if self.on_unknown == "replace":
@@ -119,3 +119,8 @@ class Writer:
             self.ways.num_samples,
         )
         return best
+
+
+def normalized(text: str) -> str:
+    """In NFC, with line feeds as line ends, as books are read."""
+    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -85,7 +85,7 @@ class PalindromeClassifier(Classifier):
         data = self.trainer.datamodule
         if hasattr(data, "vocabulary"):
             raise ValueError(
-                f"PalindromeClassifier cannot read {type(data).__name__}, which holds text; give it PalindromeDataModule"
+                f"PalindromeClassifier cannot read {type(data).__name__}, which is text; give it PalindromeDataModule"
             )
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:

@@ -164,17 +164,15 @@ class TextModel(Classifier):
         lines = ["the text, and below it the character that was expected in the place of each"]
         if not predictions:
             return lines
-        vocabulary = self.trainer.datamodule.vocabulary
-        texts = (
-            vocabulary.decode(torch.cat([p[key][0] for p in predictions if len(p[key])]).tolist()).replace(
-                "\n", "\u21b5"
-            )
-            for key in ("target", "preds")
-        )
-        target, preds = texts
+        target, preds = (self._shown([p[key][0] for p in predictions]) for key in ("target", "preds"))
         for begin in range(0, min(len(target), num_shown * LINE_LENGTH), LINE_LENGTH):
             lines += [f"  {text[begin : begin + LINE_LENGTH]}" for text in (target, preds)] + [""]
         return lines[:-1]
+
+    def _shown(self, parts: list[Tensor]) -> str:
+        """The characters of these ids, with a sign for a line break."""
+        text: str = self.trainer.datamodule.vocabulary.decode(torch.cat(parts).tolist())
+        return text.replace("\n", "\u21b5")
 
 
 def of_rows(state: State | None, num: int) -> State | None:

@@ -404,7 +404,7 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
 
 NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 
-LESS_MEMORY = "lower data.batch_size, data.length or model.hidden_size"
+LESS_MEMORY = "lower data.batch_size, the length (data.length, of a text data.seq_len) or model.hidden_size"
 
 
 def check_trainer(config: Any) -> None:
@@ -448,8 +448,8 @@ def parser_kwargs(subcommand: str) -> dict[str, Any]:
         "exit_on_error": False,
         "usage": f"{EXAMPLES[subcommand]} [--key value ...]",
         "description": f"{DESCRIPTIONS[subcommand]} Every key below can stand in the config or on the command line. "
-        "For the keys of a model: --model.help models.PalindromeClassifier; "
-        "of its data: --data.help datamodules.PalindromeDataModule.",
+        "For the keys of a model: --model.help models.PalindromeClassifier, or models.TextModel; "
+        "of its data: --data.help datamodules.PalindromeDataModule, or datamodules.BookDataModule.",
     }
 
 

@@ -12,7 +12,7 @@ from callbacks import TextSamples
 from callbacks.text_samples import as_markdown
 from models import TextModel
 from tests.conftest import Command
-from tests.test_resume import state_of
+from tests.test_resume import TRAIN_METRICS, VAL_METRICS, rows_of, state_of
 from training.checkpoint_file import read_checkpoint
 
 WITHOUT = ("--trainer.callbacks=[]",)
@@ -26,11 +26,8 @@ def test_nothing_else_changes(text_run_dir: Path, text_command: Command, tmp_pat
     for name in ours["state_dict"]:
         assert torch.equal(ours["state_dict"][name], theirs["state_dict"][name])
     assert torch.equal(ours["random_state"]["cpu"], theirs["random_state"]["cpu"])
-    metrics = [
-        [line.rpartition(",")[0] for line in (run / "metrics.csv").read_text().splitlines()]
-        for run in (text_run_dir, without)
-    ]
-    assert len(metrics[0]) == len(metrics[1])
+    for names in (TRAIN_METRICS, VAL_METRICS):
+        assert rows_of(text_run_dir, names) == rows_of(without, names) != []
     written = {str(path.relative_to(text_run_dir)) for path in text_run_dir.rglob("*") if path.is_file()}
     others = {str(path.relative_to(without)) for path in without.rglob("*") if path.is_file()}
     assert {name for name in written - others if "events" not in name} == {
@@ -115,3 +112,17 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 def test_palindromes_are_no_text(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", "--trainer.callbacks", "callbacks.TextSamples") == 2
     assert "TextSamples cannot let PalindromeClassifier write; it is for TextModel" in capsys.readouterr().err
+
+
+def test_each_step_is_taken_once(text_command: Command, tmp_path: Path) -> None:
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    accumulating = (root, "--trainer.accumulate_grad_batches=3")
+    assert text_command("fit", *accumulating, "--trainer.max_steps=5") == 0
+    assert text_command("fit", *accumulating, "--trainer.max_steps=12", "--ckpt_path=last") == 0
+    events = EventAccumulator(str(tmp_path / "parts" / "text" / "version_0")).Reload()
+    assert [event.step for event in events.Tensors("samples/greedy/text_summary")] == [0, 5, 10]
+
+
+def test_a_trial_run_writes_nothing(text_command: Command, tmp_path: Path) -> None:
+    assert text_command("fit", "--trainer.fast_dev_run=true", f"--trainer.default_root_dir={tmp_path}") == 0
+    assert not (tmp_path / "samples").exists()

@@ -16,6 +16,7 @@ from datamodules.text_file import Pieces, Text, last_boundary, read_string, read
 
 DUTCH = "Eén ‘ring’ — naïef, coördinatie; één\nOp de boot vóór Ülm\n" * 3
 RUSSIAN = "Все счастливые семьи похожи друг на друга\n" * 5
+CHINESE = "道可道，非常道。名可名，非常名。无名天地之始；有名万物之母。\n故常无欲，以观其妙；常有欲，以观其徼。\n"
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -36,6 +37,11 @@ def string_of(text: Text) -> str:
         ("utf-16-le", DUTCH, "UTF-16 (little-endian, no byte order mark);"),
         ("utf-16-be", DUTCH, "UTF-16 (big-endian, no byte order mark);"),
         ("utf-32", RUSSIAN, "UTF-32;"),
+        ("utf-16-le", CHINESE, "UTF-16 (little-endian, no byte order mark)"),
+        ("utf-16-be", CHINESE, "UTF-16 (big-endian, no byte order mark)"),
+        ("utf-16-le", CHINESE.replace("\n", "") + "甲", "UTF-16 (little-endian, no byte order mark)"),
+        ("utf-16-be", "😀🎉 hi\n" * 50, "UTF-16 (big-endian, no byte order mark)"),
+        ("utf-16-le", "😀🎉 hi\n" * 50, "UTF-16 (little-endian, no byte order mark)"),
         ("latin-1", "één café\nnaïef\n", "Latin-1;"),
         ("cp1252", DUTCH, "Windows-1252;"),
         ("ascii", "plain text\n", "UTF-8;"),
@@ -84,8 +90,8 @@ def test_pieces_of_any_size_make_the_same_text(
     path = written(tmp_path_factory.getbasetemp() / "pieces.txt", text.encode(encoding))
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
-        ours = "".join(Pieces(path, encoding, licences=False))
-    assert ours == unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+        ours = "".join(Pieces(path, encoding, keep_licences=False))
+    assert ours == unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", ""))
 
 
 def test_every_second_half_of_a_composed_pair_is_kept_with_its_first() -> None:
@@ -115,6 +121,18 @@ def test_the_checksum_is_of_the_text(tmp_path: Path) -> None:
     assert one.vocabulary == other.vocabulary
 
 
+def test_byte_order_marks_of_joined_files_are_left_out(tmp_path: Path) -> None:
+    assert string_of(read_text(written(tmp_path / "book.txt", DUTCH.encode("utf-8-sig") * 2))) == DUTCH * 2
+
+
+def test_it_is_told_where_latin_1_is_a_poor_guess(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_text(written(tmp_path / "dutch.txt", "één café, naïef\n".encode("latin-1")))
+    assert caplog.messages == []
+    read_text(written(tmp_path / "russian.txt", RUSSIAN.encode("koi8-r")))
+    (message,) = caplog.messages
+    assert message.endswith("is not UTF-8 and is read as Latin-1, which it hardly is; if so, name its encoding.")
+
+
 def test_a_character_cut_at_the_end_is_left_out(tmp_path: Path) -> None:
     read = read_text(written(tmp_path / "book.txt", RUSSIAN.strip().encode()[:-1]))
     assert string_of(read) == RUSSIAN.strip()[:-1]
@@ -136,7 +154,7 @@ def test_a_character_cut_at_the_end_is_left_out(tmp_path: Path) -> None:
             "looks like UTF-8, but is damaged: byte 0xff at offset 385",
         ),
         (b"\xff\xfea\0b\0\0\xd8c\0", None, "looks like UTF-16, but is damaged"),
-        (b"caf\xe9 \x81", None, "neither UTF-8 nor Latin-1 nor Windows-1252"),
+        (b"caf\xe9 \x81", None, "neither UTF-8 nor UTF-16 nor Latin-1 nor Windows-1252"),
         (RUSSIAN.encode(), "ascii", r"is not ascii: byte 0xd0 at offset 0"),
         ("één".encode("latin-1"), "utf-8", r"is not UTF-8: byte 0xe9 at offset 0"),
         (RUSSIAN.encode(), "utf-9", "encoding is 'utf-9'; it must be one that Python knows"),
@@ -172,6 +190,12 @@ STORY = "".join(f"{i} green bottles *** hanging\n" for i in range(40))
         (HEADER + "\n\nProduced by A, B\nand C\n\n" + STORY + LICENCE, "\n" + STORY + "\n\n"),
         (HEADER + STORY + "\n\nEnd of the Project Gutenberg EBook of X, by Y\n" + LICENCE[1:], STORY + "\n\n"),
         (OLD_HEADER + STORY + OLD_LICENCE, STORY + "\n\n"),
+        (OLD_HEADER + STORY + OLD_LICENCE.replace("of P", "of The P").replace("'s", " Etext of"), STORY + "\n\n"),
+        (
+            2 * (OLD_HEADER + STORY + OLD_LICENCE.replace("of P", "of the P").replace("'s", " eBook of")),
+            2 * (STORY + "\n\n"),
+        ),
+        (HEADER.replace("EBOOK", "ETEXT") + STORY + LICENCE.replace("EBOOK", "ETEXT"), STORY + "\n\n"),
         (2 * (HEADER + STORY + LICENCE), 2 * (STORY + "\n\n")),
         (HEADER + STORY, STORY),
         (STORY + LICENCE, STORY + LICENCE),

@@ -12,7 +12,7 @@ import torch
 
 import cli
 from experiments.trained_text import load_text
-from models.decoding import beam_search, greedy, read, sampling, write
+from models.decoding import beam_search, greedy, read, write
 
 Generate = Any
 
@@ -120,15 +120,36 @@ def test_json_says_all_that_is_needed_to_have_it_again(generate: Generate) -> No
     assert json.loads(generate("--json", "--tau", "inf", "--seed", "1")[1])["tau"] == "inf"
 
 
-def test_a_text_ends_with_its_stop(generate: Generate, text_run_dir: Path) -> None:
-    whole = continuation(text_run_dir, "The", sampling([0], 200, 0.0), 1)
-    assert len(whole) == 1
+def test_a_text_ends_with_its_stop(generate: Generate) -> None:
     _, out, _ = generate(
         "--prompt", "The", "--tau", "0", "--seed", "1", "--length", "500", "--stop", "e", "--num_samples", "4"
     )
     for part in out.split("--- ")[1:]:
         text = part.partition("\n")[2].removesuffix("\n").removeprefix("The")
         assert text.endswith("e") and text.count("e") == 1
+
+
+def test_a_stop_is_read_as_a_prompt_is(generate: Generate) -> None:
+    args = ("--prompt", "The", "--tau", "0", "--seed", "1", "--length", "300")
+    assert generate(*args, "--stop", "\r\n") == generate(*args, "--stop", "\n") != generate(*args)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        ("--interactive <&-", 2, "error: interactive reads the standard input, which is closed; leave it open"),
+        ("--length 5 >&-", 0, ""),
+        ("--length 5 >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
+        ("--length 50000 --stream >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
+        ("--length 50000 --stream | head -c 5; exit ${PIPESTATUS[0]}", 141, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full(redirection: str, status: int, message: str, text_run_dir: Path) -> None:
+    root = Path(__file__).parent.parent.parent
+    command = f"{sys.executable} cli.py generate --ckpt_path={text_run_dir} {redirection}"
+    done = subprocess.run(["bash", "-c", command], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == (message != "")
 
 
 def test_the_prompt_can_be_in_a_file(generate: Generate, tmp_path: Path) -> None:
@@ -172,8 +193,16 @@ def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) ->
         (["--tau", "-1"], "tau is -1.0; it must be at least 0"),
         (["--tau", "nan"], "tau is nan; it must be at least 0"),
         (["--temperature", "-1"], "temperature is -1.0; it must be at least 0"),
-        (["--length_penalty", "-1"], "length_penalty is -1.0; it must be at least 0"),
-        (["--length_penalty", "inf"], "length_penalty is inf; it must be finite"),
+        (["--length_penalty", "-1"], "length_penalty is -1.0; it must be from 0 to 10"),
+        (["--length_penalty", "inf"], "length_penalty is inf; it must be from 0 to 10"),
+        (
+            ["--length_penalty", "1", "--stop", "e"],
+            "length_penalty is 1.0; it is for a beam with a stop, so leave it out",
+        ),
+        (
+            ["--length_penalty", "1", "--beam", "2"],
+            "length_penalty is 1.0; it is for a beam with a stop, so leave it out",
+        ),
         (["--top_p", "0"], "top_p is 0.0; it must be above 0 and at most 1"),
         (["--top_p", "1.1"], "top_p is 1.1; it must be above 0 and at most 1"),
         (["--seed", "-1"], "seed is -1; it must be from 0 to"),
