@@ -254,11 +254,12 @@ class Pieces:
     def _compose(self, string: str) -> str:
         if string.isascii():
             return string
-        # Line by line, as normalizing goes slowly through all of what has to be changed anywhere.
-        lines = (line if line.isascii() else unicodedata.normalize("NFC", line) for line in string.split("\n"))
-        composed = "\n".join(lines)
-        self.was_composed = self.was_composed and composed == string
-        return composed
+        if self.was_composed:
+            composed = unicodedata.normalize("NFC", string)
+            self.was_composed = composed == string
+            return composed
+        # Line by line: normalizing goes slowly through all of what has to be changed anywhere.
+        return "\n".join(line if line.isascii() else unicodedata.normalize("NFC", line) for line in string.split("\n"))
 
     def history(self) -> str:
         """What the file was like, and what was changed, in words."""
