@@ -7,16 +7,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from models.decoding import read, sampling, write
-
 
 class TextSamples(Callback):
     """Lets the model write from a random first character, every n steps, and changes nothing.
 
     There is a text for each length, written greedily and for each tau. They go into ``samples/step_<step>.txt`` of the
     run folder and into TensorBoard's text tab, ``samples/greedy``, ``samples/tau 1`` and so on. First characters and
-    draws depend on the step alone. The model gives its
-    network one character at a time (``character_steps()``), the data its ``vocabulary``.
+    draws depend on the step alone. The model writes (``write``), the data has the ``vocabulary``.
 
     Args:
         every_n_steps: optimizer steps from one time to the next, at least 1; the first is before any.
@@ -40,7 +37,7 @@ class TextSamples(Callback):
         self.wanted = [(way, tau, length) for way, tau in ways.items() for length in lengths]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not hasattr(pl_module, "character_steps") or not hasattr(trainer.datamodule, "vocabulary"):
+        if not hasattr(pl_module, "write") or not hasattr(trainer.datamodule, "vocabulary"):
             raise ValueError(
                 f"TextSamples cannot let {type(pl_module).__name__} write; it is for TextModel and BookDataModule, so "
                 "leave it out"
@@ -74,13 +71,10 @@ class TextSamples(Callback):
     def texts(self, pl_module: LightningModule, vocabulary: Any, step: int) -> list[tuple[str, str]]:
         """The way in which each text was written, and the text."""
         generator = torch.Generator().manual_seed(step)
-        first = torch.randint(len(vocabulary), (len(self.wanted), 1), generator=generator)
+        first = torch.randint(len(vocabulary), (len(self.wanted),), generator=generator)
         seeds = torch.randint(2**62, (len(self.wanted),), generator=generator).tolist()
         ways, taus, lengths = zip(*self.wanted, strict=True)
-        network = pl_module.character_steps()
-        logits, state = read(network, first, network.start(len(first)))
-        choose = sampling(seeds, max(lengths), torch.tensor(taus))
-        written = torch.stack([first[:, 0], *write(network, logits, state, choose, max(lengths) - 1)], dim=1)
+        written = pl_module.write(first, max(lengths), torch.tensor(taus), seeds)
         texts = (vocabulary.decode(ids[:length].tolist()) for ids, length in zip(written, lengths, strict=True))
         return list(zip(ways, texts, strict=True))
 

@@ -97,7 +97,8 @@ def sampling(
         total = cumulative[:, -1:]
         # Below the total even if it is rounded: what has no probability is never chosen.
         point = torch.minimum(uniforms[:, num_chosen, None] * total, torch.nextafter(total, total.new_zeros(())))
-        return torch.searchsorted(cumulative, point, right=True)[:, 0]
+        # Of a network that has diverged, any character will do.
+        return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp_max(logits.shape[1] - 1)
 
     return choose
 

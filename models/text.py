@@ -11,6 +11,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from models.classifier import Classifier
+from models.decoding import read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, State
 
 Batch = tuple[Tensor, Tensor]
@@ -94,9 +95,19 @@ class TextModel(Classifier):
             logits, _ = self.network(x)
         return logits, y
 
-    def character_steps(self) -> CharacterSteps:
-        """The network as it is now, one character at a time, for writing."""
-        return CharacterSteps(self.network)
+    def write(self, first: Tensor, length: int, tau: Tensor, seeds: list[int]) -> Tensor:
+        """Texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.
+
+        Args:
+            first: of each text, int64.
+            length: characters of a text, at least 1.
+            tau: what the logits are multiplied by before a character is drawn, of each text; infinity is greedy.
+            seeds: what is drawn, of each text.
+        """
+        network = CharacterSteps(self.network)
+        logits, state = read(network, first[:, None], network.start(len(first)))
+        written = write(network, logits, state, sampling(seeds, length, tau), length - 1)
+        return torch.stack([first, *written], dim=1)
 
     def on_fit_start(self) -> None:
         if self.training_state is not None:  # out of a checkpoint, which is read to the CPU

@@ -232,3 +232,11 @@ def test_nothing_is_read_but_what_is_needed() -> None:
     assert network.calls == 3 + 4
     with pytest.raises(ValueError, match="the prompt is empty"):
         read(network, torch.empty(1, 0, dtype=torch.int64), network.start(1))
+
+
+def test_a_network_that_has_diverged_still_writes() -> None:
+    network = TwoLetters(1)
+    network.table.fill_(math.nan)
+    logits, state = begin(network, [0, 1])
+    for choose in (greedy, sampling([1], 5), sampling([1], 5, math.inf), sampling([1], 5, 1.0, 2, 0.5)):
+        assert all(0 <= i < V for i in written(network, logits, state, choose, 5)[0])
