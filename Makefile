@@ -25,7 +25,7 @@ lint: .venv/installed-dev ## check style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: install ## measure what the training loop costs; BENCH=networks, memory: how fast the networks are, how long they remember
+bench: install ## measure what the training loop costs; BENCH=networks, memory, text_training, text_generation, text_reading: the rest
 	$(RUN) -m benchmarks.$(BENCH) $(ARGS)
 
 tensorboard: install ## watch the runs in a browser

@@ -257,6 +257,12 @@ def test_a_book_may_move_but_not_change(
     assert "different characters, not the" in capsys.readouterr().err
 
 
+def test_what_matters_in_training_only_may_differ_in_a_test(text_command: Command, text_run_dir: Path) -> None:
+    assert text_command("test", "--data.carry_state=false", "--model.dropout=0", "--data.eval_batch_size=3") == 0
+    assert text_command("fit", "--ckpt_path=last", "--data.carry_state=false", "--trainer.max_steps=9") == 2
+    assert text_command("fit", "--ckpt_path=last", "--model.dropout=0", "--trainer.max_steps=9") == 2
+
+
 def test_the_config_of_a_text_run_can_be_run_again(text_run_dir: Path, text_command: Command, tmp_path: Path) -> None:
     from cli import main
 
