@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -43,7 +44,7 @@ class StepProgress(ProgressBar):
                 TextColumn("{task.fields[metrics]}"),
             )
             self.bar = Progress(*columns, console=console, expand=True)
-            self.bar.add_task("training", total=trainer.estimated_stepping_batches, metrics="")
+            self.bar.add_task("training", total=total_steps(trainer), metrics="")
             self.bar.start()
 
     def on_train_batch_end(
@@ -60,8 +61,9 @@ class StepProgress(ProgressBar):
         if self.bar is not None:
             self._update(trainer)
         else:
-            total = trainer.estimated_stepping_batches
-            print(f"step {trainer.global_step}/{total}  {self._metrics(trainer)}", file=sys.stdout, flush=True)
+            total = total_steps(trainer)
+            of_all = "" if total is None else f"/{total}"
+            print(f"step {trainer.global_step}{of_all}  {self._metrics(trainer)}", file=sys.stdout, flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop(trainer)
@@ -85,3 +87,9 @@ class StepProgress(ProgressBar):
             callback.describe_progress() for callback in trainer.callbacks if hasattr(callback, "describe_progress")
         ]
         return "  ".join(told + [f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values])
+
+
+def total_steps(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole run; ``None`` where it is ended by something else, such as the time."""
+    total = trainer.estimated_stepping_batches
+    return None if math.isinf(total) else int(total)

@@ -139,3 +139,13 @@ def test_a_bar_on_a_terminal(
     out = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
     assert "━" in out and "7/7" in out and "val accuracy" in out
     assert not [line for line in out.splitlines() if line.startswith("step ")]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_run_that_ends_by_the_time_shows_its_steps(
+    terminal: bool, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "Console", lambda: Console(force_terminal=terminal, width=120))
+    assert command("fit", "--trainer.max_steps=-1", "--trainer.max_time=00:00:00:01") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"\d+/\?" if terminal else r"(?m)^step \d+  loss", out)
