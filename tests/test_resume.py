@@ -227,7 +227,9 @@ def test_a_stopped_text_run_ends_like_one_that_never_was(
         assert rows_of(parts, names) == rows_of(whole, names)
 
 
-def test_a_text_run_ends_early_where_validation_no_longer_improves(text_command: Command, tmp_path: Path) -> None:
+def test_a_text_run_ends_early_where_validation_no_longer_improves(
+    text_command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopping = (
         '--trainer.callbacks+={"class_path": "pytorch_lightning.callbacks.EarlyStopping", '
         '"init_args": {"monitor": "val/loss", "patience": 2, "min_delta": 100}}'
@@ -236,6 +238,18 @@ def test_a_text_run_ends_early_where_validation_no_longer_improves(text_command:
     run = tmp_path / "runs" / "text" / "version_0"
     assert state_of(run)["global_step"] == 12  # validated after 4, 8 and 12
     assert json.loads((run / "summary.json").read_text())["steps"] == 12
+    told = "Training ended after step 12: Monitored metric val/loss did not improve in the last 2 records."
+    assert told in capsys.readouterr().out
+
+
+def test_early_stopping_on_what_is_not_measured_ends_in_one_line(
+    text_command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopping = "--trainer.callbacks=pytorch_lightning.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/los"
+    assert text_command("fit", *a_run_of(tmp_path / "runs", *stopping)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: Early stopping conditioned on metric `val/los` which is not available")
+    assert err.count("\n") == 1 and "val/loss" in err
 
 
 def test_a_book_may_move_but_not_change(

@@ -58,7 +58,8 @@ OF_READING = ("data.init_args.book", "data.init_args.encoding", "data.init_args.
 
 OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 OF_TRAINING = tuple(
-    f"model.init_args.{key}" for key in ("optimizer", "lr_scheduler", "backward", "fused", "dropout", "carry_state", *OF_THE_START)
+    f"model.init_args.{key}"
+    for key in ("optimizer", "lr_scheduler", "backward", "fused", "dropout", "carry_state", *OF_THE_START)
 )
 """The model's arguments that may differ from the checkpoint's where nothing is trained."""
 
@@ -297,6 +298,10 @@ class RunCLI(LightningCLI):
                 f"cannot write to {folder.path}: {error.strerror}; what was saved before is intact"
             ) from error
         self.stop_on_signal.waits_for_the_step = False
+        for callback in self.trainer.early_stopping_callbacks:
+            if self.trainer.should_stop and callback.stopping_reason_message:
+                reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
+                print(f"Training ended after step {self.trainer.global_step}: {reason}")
         if self.trainer.global_step == step and step != max_steps:
             log.warning("No step was taken: the trainer's limits leave none.")
         if self.trainer.limit_test_batches == 0:
@@ -396,7 +401,8 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
     except CONFIG_ERRORS as error:
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
-        if not for_all():
+        unknown_metric = str(error).startswith("Early stopping conditioned on metric")
+        if not for_all() and not unknown_metric:
             raise
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
