@@ -130,7 +130,6 @@ def probabilities(
     if top_p is not None:
         ordered = ordered / ordered.sum(dim=1, keepdim=True)
         kept &= ordered.cumsum(dim=1) - ordered < top_p
-        kept[:, 0] = True
     probs = probs * torch.zeros_like(kept).scatter(1, order, kept)
     return probs / probs.sum(dim=1, keepdim=True)
 

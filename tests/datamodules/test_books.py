@@ -40,6 +40,8 @@ def test_the_splits_follow_each_other_and_are_the_text(book: str) -> None:
 def test_a_tenth_is_a_tenth() -> None:
     parts = split(np.arange(1000, dtype=np.uint16), 0.1, 0.0)
     assert {name: len(ids) for name, ids in parts.items()} == {"train": 900, "val": 100, "test": 0}
+    parts = split(np.arange(1000, dtype=np.uint16), 0.05, 0.05)
+    assert {name: len(ids) for name, ids in parts.items()} == {"train": 900, "val": 50, "test": 50}
 
 
 @pytest.mark.parametrize("carry_state", [True, False])
@@ -75,6 +77,15 @@ def test_each_row_reads_on_and_all_is_read(num: int, batch_size: int, seq_len: i
     assert (every_row.unique() <= num - 2).all()
     rows = batches[0][0][:, 0].tolist()
     assert len(set(rows)) == len(rows)
+
+
+def test_each_pass_is_cut_elsewhere_and_each_seed_begins_elsewhere() -> None:
+    loader = StreamLoader(np.arange(1000, dtype=np.uint16), 1, 70, seed=0)
+    begins = [int(loader.batch(k)[0][0, 0]) for k in range(10 * 14)]
+    passes = [begins[i : i + 14] for i in range(0, 140, 14)]
+    assert len({min(one) for one in passes}) > 5 and max(begins) + 70 < 1000
+    firsts = {int(StreamLoader(loader.ids, 1, 70, seed).batch(0)[0][0, 0]) // 70 for seed in range(20)}
+    assert len(firsts) > 5
 
 
 def test_windows_begin_anywhere() -> None:

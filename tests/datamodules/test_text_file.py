@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules import text_file
-from datamodules.text_file import Pieces, Text, last_boundary, read_string, read_text
+from datamodules import gutenberg, text_file
+from datamodules.text_file import Numbered, Pieces, Text, last_boundary, read_string, read_text
 
 DUTCH = "Eén ‘ring’ — naïef, coördinatie; één\nOp de boot vóór Ülm\n" * 3
 RUSSIAN = "Все счастливые семьи похожи друг на друга\n" * 5
@@ -113,6 +113,17 @@ def test_an_id_takes_the_fewest_bytes(num: int, dtype: type, tmp_path: Path, mon
     assert string_of(read) == text
 
 
+@pytest.mark.parametrize("num", [300, 70_000])
+def test_numbers_are_widened_without_loss(num: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "PIECE_BYTES", 10)
+    text = "".join(chr(0xF0000 + i + i // 0xFFFE * 2) for i in range(num))
+    numbered = Numbered()
+    for begin in range(0, 2 * num, num // 10):
+        numbered.add((text + text)[begin : begin + num // 10])
+    read = numbered.text("")
+    assert string_of(read) == text + text
+
+
 def test_the_checksum_is_of_the_text(tmp_path: Path) -> None:
     one = read_text(written(tmp_path / "1.txt", DUTCH.encode("utf-16")))
     two = read_text(written(tmp_path / "2.txt", DUTCH.replace("\n", "\r\n").encode()))
@@ -161,7 +172,16 @@ def test_a_character_cut_at_the_end_is_left_out(tmp_path: Path) -> None:
         (RUSSIAN.encode(), "base64", "encoding is 'base64'; it must be one that Python knows"),
     ],
 )
-def test_what_is_no_text_is_refused(content: bytes, encoding: str | None, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece_bytes", [7, 1 << 20])
+def test_what_is_no_text_is_refused(
+    content: bytes,
+    encoding: str | None,
+    message: str,
+    piece_bytes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
     with pytest.raises(ValueError, match=message):
         read_text(written(tmp_path / "book.txt", content), encoding)
 
@@ -206,6 +226,8 @@ def test_header_and_licence_are_cut_off(
     text: str, kept: str, piece_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(gutenberg, "HEADER_MAX", 200)
+    monkeypatch.setattr(gutenberg, "MARK_MAX", 150)
     path = written(tmp_path / "book.txt", text.encode())
     read = read_text(path)
     assert string_of(read) == kept

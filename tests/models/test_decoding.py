@@ -240,3 +240,11 @@ def test_a_network_that_has_diverged_still_writes() -> None:
     logits, state = begin(network, [0, 1])
     for choose in (greedy, sampling([1], 5), sampling([1], 5, math.inf), sampling([1], 5, 1.0, 2, 0.5)):
         assert all(0 <= i < V for i in written(network, logits, state, choose, 5)[0])
+
+
+@pytest.mark.parametrize("uniform", [0.0, math.nextafter(1.0, 0.0)])
+def test_what_has_no_probability_is_never_drawn(uniform: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At both ends of the random numbers, where a place between two probabilities might be rounded to the next."""
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, uniform, dtype=torch.float64))
+    logits = torch.tensor([[0.0, 2.0, 1.9, 0.0]])
+    assert sampling([1], 1, 1.0, 2)(logits, 0).item() in (1, 2)

@@ -80,11 +80,12 @@ def test_steps_are_the_same_function(num_layers: int, embedding_size: int | None
 def test_steps_keep_their_weights() -> None:
     network = StackedLSTM(V, H, embedding_size=None)
     steps = CharacterSteps(network)
-    before, _ = steps(torch.tensor([1]), steps.start(1))
+    state = torch.randn(2, 1, H), torch.randn(2, 1, H)
+    before, _ = steps(torch.tensor([1]), state)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.fill_(3.0)
-    after, _ = steps(torch.tensor([1]), steps.start(1))
+    after, _ = steps(torch.tensor([1]), state)
     assert torch.equal(before, after)
 
 
