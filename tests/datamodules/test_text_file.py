@@ -216,6 +216,7 @@ STORY = "".join(f"{i} green bottles *** hanging\n" for i in range(40))
             2 * (STORY + "\n\n"),
         ),
         (HEADER.replace("EBOOK", "ETEXT") + STORY + LICENCE.replace("EBOOK", "ETEXT"), STORY + "\n\n"),
+        (2 * (HEADER + "\n\nProduced by A, B\nand C\n\n" + STORY + LICENCE), 2 * ("\n" + STORY + "\n\n")),
         (2 * (HEADER + STORY + LICENCE), 2 * (STORY + "\n\n")),
         (HEADER + STORY, STORY),
         (STORY + LICENCE, STORY + LICENCE),
