@@ -150,7 +150,7 @@ class Numbered:
         ids = np.frombuffer(self._numbers, self._dtype)
         digest = hashlib.sha256()
         for part in np.split(ids, range(PIECE_BYTES, len(ids), PIECE_BYTES)):
-            part[:] = id_of[part]
+            part[:] = id_of.take(part, mode="clip")  # several times as fast as indexing
             digest.update(part.data)
         vocabulary = Vocabulary("".join(map(chr, sorted(self.characters))))
         return Text(ids, vocabulary, digest.hexdigest(), history)

@@ -59,7 +59,7 @@ def test_recipes_are_compared(
     book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_training, "WITHOUT_EARLY_STOPPING", "--trainer.val_check_interval=3")
-    text_training.compare_recipes(book, 1 / 60, str(tmp_path))
+    text_training.compare_recipes(book, 1 / 20, str(tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["ours", "char-rnn"]
     for line in lines[2:]:
