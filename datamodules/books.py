@@ -42,11 +42,12 @@ class BookDataModule(LightningDataModule):
     """Characters of a book, and those that follow them.
 
     The text is split into three parts that follow each other: most of it trains, then comes validation, then test.
-    Training batches are endless, and batch k is a function of the arguments and k alone. Validation and test are read
-    from beginning to end.
+    Training batches are endless, and batch k is a function of the arguments and k alone; an epoch is said to end after
+    as many as make a pass over the text, at least 250. Validation and test are read from beginning to end.
 
     Args:
-        book: a known book's name (``datamodules.library``; downloaded on first use), or the path of any text file.
+        book: a known book's name, such as grimm or tinyshakespeare (downloaded on first use) or python_reference
+            (always there), or the path of any text file.
         seq_len: characters of a sample, T.
         batch_size: samples of a training batch, B; fewer where the text is too short for so many.
         carry_state: each row of a batch goes on in the text where that row of the batch before ended, so that the
