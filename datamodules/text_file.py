@@ -4,6 +4,7 @@ The file is read a piece at a time, and nothing is held but the ids themselves, 
 """
 
 import codecs
+import functools
 import hashlib
 import io
 import logging
@@ -258,8 +259,8 @@ class Pieces:
             composed = unicodedata.normalize("NFC", string)
             self.was_composed = composed == string
             return composed
-        # Line by line: normalizing goes slowly through all of what has to be changed anywhere.
-        return "\n".join(line if line.isascii() else unicodedata.normalize("NFC", line) for line in string.split("\n"))
+        # What has to be changed once has to be changed often, and unicodedata does that slowly.
+        return unicodedata.normalize("NFC", with_pairs_composed(string))
 
     def history(self) -> str:
         """What the file was like, and what was changed, in words."""
@@ -405,6 +406,44 @@ def last_boundary(string: str) -> int:
         ):
             return place
     return 0
+
+
+def with_pairs_composed(string: str) -> str:
+    """The same text, with the commonest marks (accents, diaereses, ...) composed with the letters before them."""
+    codes = code_points(string)
+    marks = np.flatnonzero((codes >= FIRST_MARK) & (codes <= LAST_MARK))
+    marks = marks[marks > 0]
+    letters = codes[marks - 1]
+    composed = np.where(
+        letters <= LAST_LETTER, composed_pairs()[np.minimum(letters, LAST_LETTER), codes[marks] - FIRST_MARK], 0
+    )
+    marks, composed = marks[composed > 0], composed[composed > 0]
+    codes = codes.copy()
+    codes[marks - 1] = composed
+    kept = np.ones(len(codes), dtype=bool)
+    kept[marks] = False
+    return codes[kept].tobytes().decode("utf-32-le")
+
+
+FIRST_MARK, LAST_MARK = 0x300, 0x36F
+"""The combining diacritical marks."""
+
+LAST_LETTER = 0x4FF
+"""Latin, Greek and Cyrillic letters end here."""
+
+
+@functools.cache
+def composed_pairs() -> NDArray[np.uint32]:
+    """What a letter and a mark are together, (letters, marks); 0 where there is no such character."""
+    table = np.zeros((LAST_LETTER + 1, LAST_MARK + 1 - FIRST_MARK), np.uint32)
+    for code in range(0x2000):
+        pair = unicodedata.decomposition(chr(code)).split()
+        if len(pair) == 2 and not pair[0].startswith("<"):
+            letter, mark = (int(part, 16) for part in pair)
+            if letter <= LAST_LETTER and FIRST_MARK <= mark <= LAST_MARK:
+                table[letter, mark - FIRST_MARK] = code
+    table[FIRST_MARK : LAST_MARK + 1] = 0  # of two marks the first goes with the letter before both
+    return table
 
 
 def code_points(string: str) -> NDArray[np.unsignedinteger]:

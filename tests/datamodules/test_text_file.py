@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules import gutenberg, text_file
-from datamodules.text_file import Numbered, Pieces, Text, last_boundary, read_string, read_text
+from datamodules.text_file import Numbered, Pieces, Text, last_boundary, read_string, read_text, with_pairs_composed
 
 DUTCH = "Eén ‘ring’ — naïef, coördinatie; één\nOp de boot vóór Ülm\n" * 3
 RUSSIAN = "Все счастливые семьи похожи друг на друга\n" * 5
@@ -92,6 +92,15 @@ def test_pieces_of_any_size_make_the_same_text(
         monkeypatch.setattr(text_file, "PIECE_BYTES", piece_bytes)
         ours = "".join(Pieces(path, encoding, keep_licences=False))
     assert ours == unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", ""))
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.text(st.sampled_from("aeU \u0131\u00e9\u0438\u0391\u0301\u0308\u0344\u0323\u0300\u0345\u0327\u0655\u1100\u1161"))
+)
+def test_pairs_composed_beforehand_change_nothing(text: str) -> None:
+    if not text.isascii():
+        assert unicodedata.normalize("NFC", with_pairs_composed(text)) == unicodedata.normalize("NFC", text)
 
 
 def test_every_second_half_of_a_composed_pair_is_kept_with_its_first() -> None:
