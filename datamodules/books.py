@@ -113,8 +113,12 @@ class BookDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.trained_on: str | None = None  # the text of the checkpoint
+        self._to_tell = text.history
 
     def setup(self, stage: str) -> None:
+        if self._to_tell:
+            log.info(self._to_tell)
+            self._to_tell = ""
         if stage == "fit" and self.trained_on not in (None, self.sha256):
             raise ValueError(
                 f"book is {self.book!r}, which is not the text that the checkpoint was trained on; give that, or start "

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,33 +60,31 @@ def read_book(book: str, encoding: str | None = None) -> Text:
     Args:
         book: a known book's name, or a path.
         encoding: of the file; found out by default.
+    Returns:
+        the text; its ``history`` begins with the book's name.
     Raises:
         ValueError: there is no such book or file, it cannot be downloaded, or it is no text.
     """
     if book == PYTHON_REFERENCE:
         from pydoc_data.topics import topics
 
+        if encoding is not None:
+            raise ValueError(f"encoding is {encoding!r}, but {book} is no file; leave it out")
         text = as_text("\n".join(topics[topic] for topic in sorted(topics)))
-        return announced(book, text, "shipped with Python")
+        return described(book, text, "shipped with Python")
     if book in BOOKS:
         path = download(book)
-        return announced(f"{book} ({path})", read_text(path, encoding))
+        return described(f"{book} ({path})", read_text(path, encoding))
     path = Path(book).expanduser()
     if not path.exists():
         where = "download it and give the file's path" if "://" in book else "give the path of a text file"
         raise ValueError(f"book is {book!r}: no such file; {where}, or one of {', '.join([*BOOKS, PYTHON_REFERENCE])}")
-    return announced(book, read_text(path, encoding))
+    return described(book, read_text(path, encoding))
 
 
-def announced(name: str, text: Text, history: str = "") -> Text:
-    log.info(
-        "Book %s: %s characters, %d of them different; %s.",
-        name,
-        f"{len(text.ids):,}",
-        len(text.vocabulary),
-        history or text.history,
-    )
-    return text
+def described(name: str, text: Text, history: str = "") -> Text:
+    size = f"{len(text.ids):,} characters, {len(text.vocabulary)} of them different"
+    return replace(text, history=f"Book {name}: {size}; {history or text.history}.")
 
 
 def download(name: str) -> Path:
@@ -133,7 +131,6 @@ class ResumingDownloader:
         # Beside the file that it becomes: pooch names a temporary one there.
         part = Path(output_file).parent / f".{self.name}.part"
         version = part.with_suffix(".version")
-        log.info("Downloading %s from %s ...", self.name, url)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._fetch(url, part, version)
@@ -162,6 +159,7 @@ class ResumingDownloader:
             response.raise_for_status()
             if "html" in response.headers.get("Content-Type", ""):
                 raise requests.RequestException("a web page came in place of a text", response=response)
+            log.info("Downloading %s from %s ...", self.name, url)
             goes_on = response.status_code == requests.codes.partial_content
             size = response.headers.get("Content-Range", "").rpartition("/")[2] if goes_on else ""
             size = size or response.headers.get("Content-Length", "")

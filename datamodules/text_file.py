@@ -37,6 +37,9 @@ CONTROLS_MAX = 0.001
 BEYOND_ASCII_MAX = 0.25
 """The largest share of bytes beyond ASCII in a language that Latin-1 is for; in Cyrillic and Greek it is most."""
 
+CUT_OFF = ("unexpected end of data", "truncated data")
+"""What decoders say of a character of which only the beginning is there."""
+
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, with which it begins
@@ -228,7 +231,9 @@ class Pieces:
                     # A part of the last character of the piece before may stand in front of this one.
                     place = position + len(piece) - len(error.object) + error.start
                     utf8_so_far = any_beyond_ascii or not before.isascii()
-                    if not piece and error.reason == "unexpected end of data" and utf8_so_far:
+                    # Only then is it UTF-8 for certain; the others have been found out by more than one character.
+                    certain = utf8_so_far or self.encoding != "utf-8"
+                    if not piece and error.reason in CUT_OFF and certain:
                         self.incomplete_end = True
                         return
                     raise WrongEncoding(error, place, utf8_so_far) from error

@@ -23,6 +23,8 @@ EXAMPLE = 'python cli.py generate --ckpt_path runs/text_grimm --prompt "Sleeping
 CHARACTERS_MAX = 1 << 24
 """Characters of all samples, or of all hypotheses of a beam: for each some bytes are kept."""
 
+BEAM_MAX = 10_000
+
 LENGTH_PENALTY_MAX = 10
 
 SAMPLING = ("tau", "temperature", "top_k", "top_p")
@@ -80,20 +82,22 @@ def generate(
     if temperature is not None:
         tau = math.inf if temperature == 0 else 1 / temperature
     draws = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
+    tells_seed = draws and seed is None and not json
     if draws and seed is None:
         seed = secrets.randbelow(SEED_MAX + 1)
-        if not json:
-            log.info("--seed %d gives the same again.", seed)
     torch.set_num_threads(1)  # for steps as small as these a second thread costs more than it does
     penalty = 1.0 if length_penalty is None else length_penalty
     ways = Ways(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if draws else None)
     writer = Writer(load_text(ckpt_path), ways, on_unknown)
     streams = stream or (interactive and beam is None)
     show = show_json if json else show_stream if streams else show_text
+    beginning = writer.prompt(text_of_prompt(prompt, prompt_file))
+    if tells_seed:
+        log.info("--seed %d gives the same again.", seed)
     if interactive:
         converse(writer, show)
-        return
-    show(writer, writer.prompt(text_of_prompt(prompt, prompt_file)))
+    else:
+        show(writer, beginning)
 
 
 def show_text(writer: Writer, prompt: str) -> None:
@@ -103,6 +107,8 @@ def show_text(writer: Writer, prompt: str) -> None:
     else:
         found = writer.search(prompt)
         headings = [f", log probability {one.log_prob:.2f}" for one in found]
+        if writer.ways.stop:
+            headings = [f"{heading}, score {one.score:.3f}" for heading, one in zip(headings, found, strict=True)]
         texts = [writer.vocabulary.decode(one.ids) for one in found]
     for number, (heading, text) in enumerate(zip(headings, texts, strict=True), start=1):
         if len(texts) > 1:
@@ -177,6 +183,8 @@ def check_numbers(given: dict[str, Any]) -> None:
     for name in ("length", "num_samples", "top_k", "beam"):
         if given[name] is not None and given[name] < 1:
             raise UserError(f"{name} is {given[name]}; it must be at least 1")
+    if given["beam"] is not None and given["beam"] > BEAM_MAX:
+        raise UserError(f"beam is {given['beam']}; it must be at most {BEAM_MAX}")
     for name in ("tau", "temperature"):
         if given[name] is not None and not given[name] >= 0:
             raise UserError(f"{name} is {given[name]}; it must be at least 0")

@@ -52,9 +52,10 @@ def trained_model(ckpt_path: str, class_name: str, *keys: str) -> TrainedModel:
     Raises:
         UserError: there is no such checkpoint, it is damaged, or it holds another model.
     """
+    if ckpt_path in ("best", "last", "auto"):
+        raise UserError(f"--ckpt_path {ckpt_path}: of which run? Give the folder of one, such as runs/lstm_T20")
     path = find_checkpoint(ckpt_path, Path("runs"), "best")
-    if path is None:
-        raise UserError(f"--ckpt_path {ckpt_path}: there is no run yet; give a run's folder")
+    assert path is not None  # that is for auto only
     checkpoint = read_checkpoint(path)
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None

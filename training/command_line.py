@@ -330,7 +330,10 @@ class RunCLI(LightningCLI):
 
     def predict(self) -> None:
         predictions = self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
-        for line in self.model.describe_predictions(predictions or []):
+        if not predictions:
+            print("Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0.")
+            return
+        for line in self.model.describe_predictions(predictions):
             print(line)
 
     @contextlib.contextmanager

@@ -37,6 +37,16 @@ def test_the_splits_follow_each_other_and_are_the_text(book: str) -> None:
     assert data.vocabulary.characters == "".join(sorted(set(text))) and data.vocab_size == len(set(text))
 
 
+def test_the_book_is_described_once(book: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    data = BookDataModule(book, seq_len=10)
+    assert caplog.messages == []  # there may be an error yet, which is to stand alone
+    data.setup("fit")
+    data.setup("test")
+    (message,) = caplog.messages
+    assert message.startswith(f"Book {book}: ") and message.endswith("UTF-8; line ends were LF; Unicode was in NFC.")
+
+
 def test_a_tenth_is_a_tenth() -> None:
     parts = split(np.arange(1000, dtype=np.uint16), 0.1, 0.0)
     assert {name: len(ids) for name, ids in parts.items()} == {"train": 900, "val": 100, "test": 0}

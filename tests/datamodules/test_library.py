@@ -188,8 +188,16 @@ def test_a_cache_that_cannot_be_written_is_told(shelf: type[Shelf], tmp_path: Pa
 
 def test_python_has_a_book_of_its_own() -> None:
     text = read_book("python_reference")
+    assert text.history.startswith(
+        f"Book python_reference: {len(text.ids):,} characters, {len(text.vocabulary)} of them"
+    )
     assert len(text.ids) > 100_000
     assert "The Python" in text.vocabulary.decode(text.ids.tolist())
+
+
+def test_what_is_no_file_has_no_encoding() -> None:
+    with pytest.raises(ValueError, match="encoding is 'utf-8', but python_reference is no file; leave it out"):
+        read_book("python_reference", "utf-8")
 
 
 @pytest.mark.parametrize("book", ["no/such/file.txt", "grim", "https://example.org/book.txt"])

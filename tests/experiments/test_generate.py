@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,9 @@ def test_a_beam_gives_its_best(generate: Generate, text_run_dir: Path) -> None:
     ]
     assert out == "".join(expected)
     _, out, _ = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3", "--json")
+    stopped = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3", "--stop", "e")[1]
+    scores = [float(score) for score in re.findall(r", score (\S+)\n", stopped)]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
     answer = json.loads(out)
     assert answer["decoding"] == "beam" and answer["prompt"] == "The king"
     assert [one["log_prob"] for one in answer["samples"]] == pytest.approx([one.log_prob for one in best])
@@ -170,6 +174,12 @@ def test_unknown_characters(generate: Generate) -> None:
     )
 
 
+def test_a_seed_is_told_when_all_else_is_right(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    assert generate("--tau", "1", "--prompt", "漢")[0] == 2
+    assert caplog.messages == []
+
+
 def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("The\nÜ\n\nking"))
     status, out, err = generate("--interactive", "--length", "10")
@@ -210,7 +220,7 @@ def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) ->
             ["--length", "1000000000"],
             "num_samples is 1 and length 1000000000: that is 1000000000 characters; it must be at most",
         ),
-        (["--beam", "100000", "--length", "1000"], "beam is 100000 and length 1000"),
+        (["--beam", "10000", "--length", "2000"], "beam is 10000 and length 2000"),
         (
             ["--tau", "1", "--temperature", "1"],
             "tau is 1.0 and temperature 1.0; one is the inverse of the other; give one",
@@ -247,6 +257,8 @@ def test_only_a_text_model_writes(run_dir: Path, capsys: pytest.CaptureFixture[s
     )
     assert cli.main(["memory", f"--ckpt_path={text_run_dir}"]) == 2
     assert "holds TextModel, and no PalindromeClassifier" in capsys.readouterr().err
+    assert cli.main(["generate", "--ckpt_path=best"]) == 2
+    assert "--ckpt_path best: of which run? Give the folder of one" in capsys.readouterr().err
     assert cli.main(["generate", "--ckpt_path=/no/such/run"]) == 2
     assert "no such file or folder" in capsys.readouterr().err
 
