@@ -28,6 +28,7 @@ import statistics
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +128,17 @@ def as_char_rnn(cli: RunCLI) -> RunCLI:
     return cli
 
 
-def compare_recipes(book: str, minutes: float, root: str) -> None:
-    """Print how low the validation loss of each recipe falls in that time."""
+def time_limit(minutes: float) -> list[str]:
+    """The arguments that end a run by the time alone."""
     whole, seconds = divmod(round(60 * minutes), 60)
-    limits = (f"--trainer.max_time=00:00:{whole:02}:{seconds:02}", "--trainer.max_steps=-1", WITHOUT_EARLY_STOPPING)
-    print(f"{minutes:g} minutes each; validation loss in nats per character, bits in brackets")
+    return [f"--trainer.max_time=00:00:{whole:02}:{seconds:02}", "--trainer.max_steps=-1"]
+
+
+def compare_recipes(book: str, limits: Sequence[str], root: str) -> None:
+    """Print how low the validation loss of each recipe falls within the limits, arguments of ``fit``."""
     print(f"{'recipe':10} {'characters/s':>13} {'best':>16} {'after':>8} {'at the end':>16} {'test, of the best':>18}")
     for name in ("ours", "char-rnn"):
-        cli = command(book, root, *limits, *(CHAR_RNN if name == "char-rnn" else ()))
+        cli = command(book, root, WITHOUT_EARLY_STOPPING, *limits, *(CHAR_RNN if name == "char-rnn" else ()))
         folder = run(as_char_rnn(cli) if name == "char-rnn" else cli)
         summary = json.loads((folder / "summary.json").read_text())
         with (folder / "metrics.csv").open(newline="") as file:
@@ -169,7 +173,8 @@ def main() -> None:
         compare_throughput(arguments.book, arguments.steps, arguments.rounds)
         return
     with tempfile.TemporaryDirectory() as nowhere:
-        compare_recipes(arguments.book, arguments.minutes, arguments.root or nowhere)
+        print(f"{arguments.minutes:g} minutes each; validation loss in nats per character, bits in brackets")
+        compare_recipes(arguments.book, time_limit(arguments.minutes), arguments.root or nowhere)
 
 
 if __name__ == "__main__":

@@ -116,14 +116,14 @@ class BookDataModule(LightningDataModule):
         self._to_tell = text.history
 
     def setup(self, stage: str) -> None:
-        if self._to_tell:
-            log.info(self._to_tell)
-            self._to_tell = ""
         if stage == "fit" and self.trained_on not in (None, self.sha256):
             raise ValueError(
                 f"book is {self.book!r}, which is not the text that the checkpoint was trained on; give that, or start "
                 "anew"
             )
+        if self._to_tell:  # here, where nothing of the book can be wrong any more, and once
+            log.info("%s", self._to_tell)
+            self._to_tell = ""
 
     def train_dataloader(self) -> "BookLoader":
         if self.carry_state:

@@ -236,7 +236,7 @@ class Pieces:
                     if not piece and error.reason in CUT_OFF and certain:
                         self.incomplete_end = True
                         return
-                    raise WrongEncoding(error, place, utf8_so_far) from error
+                    raise WrongEncodingError(error, place, utf8_so_far) from error
                 any_beyond_ascii = any_beyond_ascii or not string.isascii()
                 string = string.replace("\ufeff", "")  # byte order marks, of files that were joined
                 position += len(piece)
@@ -282,7 +282,7 @@ class Pieces:
         return "; ".join(words)
 
 
-class WrongEncoding(Exception):  # noqa: N818 - never shown
+class WrongEncodingError(Exception):
     """The file cannot be read that way.
 
     Args:
@@ -313,7 +313,7 @@ def read_pieces(
         raise ValueError(f"{path} is a binary file, not a text; convert it to plain text in UTF-8 first")
     try:
         return collect(path, guess, into, keep_licences)
-    except WrongEncoding as wrong:
+    except WrongEncodingError as wrong:
         if wrong.beyond_ascii or guess != "utf-8":
             raise ValueError(
                 f"{path} looks like {NAMES[guess]}, but is damaged: {wrong.byte} does not belong there; mend the file, "
@@ -328,7 +328,7 @@ def read_pieces(
         return collected, pieces
     try:
         return collect(path, "cp1252", into, keep_licences)
-    except WrongEncoding as wrong:
+    except WrongEncodingError as wrong:
         raise ValueError(
             f"{path} is neither UTF-8 nor UTF-16 nor Latin-1 nor Windows-1252; convert it to UTF-8"
         ) from wrong
@@ -338,8 +338,8 @@ def read_as(path: Path, encoding: str, into: type[Collected], keep_licences: boo
     """The same in the encoding that a person has named."""
     try:
         return collect(path, encoding, into, keep_licences)
-    except (WrongEncoding, UnicodeError) as error:
-        where = f": {error.byte}" if isinstance(error, WrongEncoding) else ""
+    except (WrongEncodingError, UnicodeError) as error:
+        where = f": {error.byte}" if isinstance(error, WrongEncodingError) else ""
         raise ValueError(
             f"{path} is not {NAMES.get(encoding, encoding)}{where}; name another encoding, or none to have it found out"
         ) from error

@@ -1,5 +1,6 @@
 """Letting a text model write: completions, samples, beam search, a conversation (questions 2.1c, 2.2 and 2.3)."""
 
+import contextlib
 import json as json_format
 import logging
 import math
@@ -155,7 +156,8 @@ def converse(writer: Writer, show: Any) -> None:
         raise UserError("interactive reads the standard input, which is closed; leave it open")
     asks = sys.stdin.isatty()
     if asks:
-        import readline  # noqa: F401 - editing and a history for input()
+        with contextlib.suppress(ImportError):  # some Pythons are without
+            import readline  # noqa: F401 - editing and a history for input()
 
         print("Give the beginning of a text; an empty line for none, Ctrl-D to end.", file=sys.stderr)
     while True:

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier
+from models.classifier import Classifier, Share
 from models.decoding import read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, State
 
@@ -142,7 +142,9 @@ class TextModel(Classifier):
         return means
 
     def on_test_epoch_end(self) -> None:
-        num_characters = int(self.held_out_metrics["accuracy"].total)  # type: ignore[arg-type]
+        accuracy = self.held_out_metrics["accuracy"]
+        assert isinstance(accuracy, Share)
+        num_characters = int(accuracy.total)
         means = self.take_held_out()
         for name, value in means.items():
             self.log(f"test/{name}", value)

@@ -55,14 +55,11 @@ def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
     assert rates[::steps_per_epoch] == pytest.approx(expected)
 
 
-def test_recipes_are_compared(
-    book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_training, "WITHOUT_EARLY_STOPPING", "--trainer.val_check_interval=3")
-    text_training.compare_recipes(book, 1 / 20, str(tmp_path))
+def test_recipes_are_compared(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text_training.compare_recipes(book, ["--trainer.max_steps=6", "--trainer.val_check_interval=3"], str(tmp_path))
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["ours", "char-rnn"]
-    for line in lines[2:]:
+    assert [line.split()[0] for line in lines[1:]] == ["ours", "char-rnn"]
+    for line in lines[1:]:
         best = float(line.split()[2])
         assert 0 < best < 5
 
@@ -84,3 +81,7 @@ def test_texts_of_all_kinds_are_what_they_are_called(tmp_path: Path) -> None:
         histories[name] = read_text(path).history
     assert histories["UTF-16"].startswith("UTF-16") and histories["Latin-1, CRLF"].startswith("Latin-1; line ends CRLF")
     assert "normalized" in histories["UTF-8, not in NFC"] and len(histories) == 7
+
+
+def test_minutes_are_hours_minutes_and_seconds_to_the_trainer() -> None:
+    assert text_training.time_limit(1.5) == ["--trainer.max_time=00:00:01:30", "--trainer.max_steps=-1"]

@@ -43,7 +43,7 @@ def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
     trained = load_text(str(run))
     ids = torch.tensor([trained.vocabulary.encode(prompt)])
     logits, state = read(trained.network, ids, trained.network.start(1))
-    return trained.vocabulary.decode(i.item() for i in write(trained.network, logits, state, choose, length))  # type: ignore[misc]
+    return trained.vocabulary.decode(int(i) for i in write(trained.network, logits, state, choose, length))
 
 
 def test_it_completes_the_prompt(generate: Generate, text_run_dir: Path) -> None:

@@ -45,3 +45,13 @@ class CrashAt(Callback):
     def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
         if trainer.global_step == self.step:
             raise RuntimeError("a bug")
+
+
+class EnoughAt(Callback):
+    """Asks for the end of training after some step, as one that watches the time does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
