@@ -160,6 +160,8 @@ def test_a_character_cut_at_the_end_is_left_out(tmp_path: Path) -> None:
     for encoding in ("utf-16", "utf-16-le", "utf-32"):
         read = read_text(written(tmp_path / "book.txt", RUSSIAN.encode(encoding)[:-1]))
         assert string_of(read) == RUSSIAN[:-1] and "left out" in read.history
+        read = read_text(written(tmp_path / "plain.txt", "plain text\n".encode(encoding)[:-1]))
+        assert string_of(read) == "plain text"
     latin = read_text(written(tmp_path / "latin.txt", "le café".encode("latin-1")))
     assert string_of(latin) == "le café"
 
