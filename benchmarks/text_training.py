@@ -22,6 +22,7 @@ import argparse
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import statistics
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import Callback, Trainer
 from torch import nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -49,6 +51,8 @@ CHAR_RNN = (
     "--trainer.gradient_clip_algorithm=value",
 )
 DECAY_AFTER_EPOCHS = 10
+TURN = 50
+"""Steps of the one before the other has its turn: less than a second."""
 WITHOUT_EARLY_STOPPING = '--trainer.callbacks=[{"class_path": "callbacks.TextSamples"}]'
 
 
@@ -64,46 +68,67 @@ def run(cli: RunCLI) -> Path:
     return cli.folder.path
 
 
-def seconds_of_fit(book: str, steps: int) -> float:
-    """Seconds from the first step of ``fit`` to the end of training, its last checkpoint and validation included."""
+class BareLoop:
+    """The network, data and optimizer of a command in the shortest loop that trains them; the batches lie ready."""
+
+    def __init__(self, cli: RunCLI, steps: int) -> None:
+        loader = cli.datamodule.train_dataloader()
+        self.batches = iter([loader.batch(k) for k in range(steps)])
+        self.network = cli.model.network
+        self.parameters = list(self.network.parameters())
+        self.optimizer = cli.model.configure_optimizers()["optimizer"]
+        self.gradient_clip_val = cli.trainer.gradient_clip_val
+        self.state: Any = None
+
+    def run(self, steps: int) -> None:
+        for x, y in itertools.islice(self.batches, steps):
+            logits, (h, c) = self.network(x, self.state)
+            self.state = h.detach(), c.detach()
+            loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip_val)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+class InTurns(Callback):
+    """Holds ``fit`` up after every ``turn`` steps, for as many of the bare loop: whatever speed the machine has, both
+    have it."""
+
+    def __init__(self, bare_loop: BareLoop, turn: int) -> None:
+        self.bare_loop = bare_loop
+        self.turn = turn
+        self.seconds_of_bare_loop = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.turn == 0:
+            start = time.perf_counter()
+            self.bare_loop.run(self.turn)
+            self.seconds_of_bare_loop += time.perf_counter() - start
+
+
+def seconds_of_both(book: str, steps: int) -> tuple[float, float]:
+    """Seconds of the bare loop and of ``fit``, from its first step to the end of training, all between included."""
     with tempfile.TemporaryDirectory() as root:
-        folder = run(command(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING))
-        return float(json.loads((folder / "summary.json").read_text())["seconds"])
-
-
-def seconds_of_bare_loop(book: str, steps: int) -> float:
-    cli = command(book, "nowhere")
-    network, optimizer = cli.model.network, cli.model.configure_optimizers()["optimizer"]
-    parameters = list(network.parameters())
-    loader = cli.datamodule.train_dataloader()
-    batches = [loader.batch(k) for k in range(steps)]
-    state = None
-    start = time.perf_counter()
-    for x, y in batches:
-        logits, (h, c) = network(x, state)
-        state = h.detach(), c.detach()
-        loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, cli.trainer.gradient_clip_val)
-        optimizer.step()
-        optimizer.zero_grad()
-    return time.perf_counter() - start
+        cli = command(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING)
+        in_turns = InTurns(BareLoop(command(book, root), steps), TURN)
+        cli.trainer.callbacks.insert(0, in_turns)
+        seconds = float(json.loads((run(cli) / "summary.json").read_text())["seconds"])
+    return in_turns.seconds_of_bare_loop, seconds - in_turns.seconds_of_bare_loop
 
 
 def compare_throughput(book: str, steps: int, rounds: int) -> None:
-    """Print characters per second of both, medians over the rounds, and their ratio."""
+    """Print characters per second of both in each round, and their ratio."""
     data = command(book, "nowhere").datamodule
     num_characters = steps * data.batch_size * data.seq_len
-    figures: dict[str, list[float]] = {"bare": [], "fit": [], "ratio": []}
-    for round_number in range(rounds + 1):
-        bare, fit = (num_characters / seconds(book, steps) for seconds in (seconds_of_bare_loop, seconds_of_fit))
-        if round_number > 0:  # the first one warms up
-            for name, value in zip(figures, (bare, fit, fit / bare), strict=True):
-                figures[name].append(value)
-    medians = {name: statistics.median(values) for name, values in figures.items()}
-    print(f"{steps} steps, medians of {rounds} rounds, characters per second")
+    print(f"{steps} steps a round, {TURN} of each in turns; characters per second")
     print(f"{'bare loop':>12} {'fit':>12} {'fit/bare':>9}")
-    print(f"{medians['bare']:12,.0f} {medians['fit']:12,.0f} {medians['ratio']:9.3f}", flush=True)
+    ratios = []
+    for _ in range(rounds):
+        bare, fit = (num_characters / seconds for seconds in seconds_of_both(book, steps))
+        ratios.append(fit / bare)
+        print(f"{bare:12,.0f} {fit:12,.0f} {ratios[-1]:9.3f}", flush=True)
+    print(f"{'median':>25} {statistics.median(ratios):9.3f}")
 
 
 def as_char_rnn(cli: RunCLI) -> RunCLI:

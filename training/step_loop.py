@@ -3,8 +3,8 @@
 Lightning's own loop spends more time around a small network than the network spends computing: it opens profiler
 contexts, inspects signatures and walks through hooks that no callback overrides. ``StepLoop`` finds out once which
 hooks are overridden and calls those, in Lightning's order. Whatever is not the plain case (several devices, a gradient
-scaler, a profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``) goes through
-Lightning's own code.
+scaler, a profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``, a schedule over
+epochs) goes through Lightning's own code.
 
 This leans on names that Lightning calls private; ``setup.cfg`` bounds its version, and a test holds both loops against
 each other: the same hooks in the same order, the same weights bit for bit.
@@ -23,6 +23,7 @@ from pytorch_lightning.plugins import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 
 HOOKS = (
@@ -35,7 +36,13 @@ HOOKS = (
 )
 """The hooks of a step that callbacks and the model may override, in the order in which they are called."""
 
-MODEL_HOOKS_OF_LIGHTNING = ("optimizer_step", "optimizer_zero_grad", "backward", "on_train_batch_start")
+MODEL_HOOKS_OF_LIGHTNING = (
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "backward",
+    "on_train_batch_start",
+    "lr_scheduler_step",
+)
 """Methods of the model which, when overridden, send a step through Lightning's own code."""
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -98,6 +105,7 @@ class StepLoop(_TrainingEpochLoop):
             and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
             and type(trainer.profiler) is PassThroughProfiler
             and trainer.accumulate_grad_batches == 1
+            and all(steps_with_the_optimizer(config) for config in trainer.lr_scheduler_configs)
             and trainer.lightning_module.automatic_optimization
             and type(trainer.optimizers[0]).zero_grad is torch.optim.Optimizer.zero_grad
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
@@ -150,10 +158,10 @@ class StepLoop(_TrainingEpochLoop):
         loss = self._optimize(batch, batch_idx)
 
         progress.increment_processed()
-        if trainer.lr_scheduler_configs:
-            self.update_lr_schedulers("step", update_plateau_schedulers=False)
-            if self._num_ready_batches_reached():
-                self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        for config in trainer.lr_scheduler_configs:
+            self.scheduler_progress.increment_ready()
+            config.scheduler.step()
+            self.scheduler_progress.increment_completed()
         self._call("on_train_batch_end", {"loss": loss}, batch, batch_idx)
         self._model_state["_current_fx_name"] = None
         progress.increment_completed()
@@ -201,6 +209,11 @@ class StepLoop(_TrainingEpochLoop):
 
 
 NOTHING = contextlib.nullcontext()
+
+
+def steps_with_the_optimizer(config: LRSchedulerConfig) -> bool:
+    """Whether a learning rate schedule takes a step after each of the optimizer's and asks for no metric."""
+    return config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
 
 
 def overrides(callback: Callback, name: str) -> bool:

@@ -1,5 +1,6 @@
 """Lightning's Trainer with this project's loop, run folder and checkpoint files."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ class Trainer(pl.Trainer):
         super().__init__(*args, **kwargs)
         theirs = self.fit_loop.epoch_loop
         self.fit_loop.epoch_loop = StepLoop(self, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        # The objects of the imported modules, a million, stay: time and again the garbage collector would go through
+        # them, for as long as ten steps take.
+        gc.freeze()
+        try:
+            super().fit(*args, **kwargs)
+        finally:
+            gc.unfreeze()
 
     @property
     def log_dir(self) -> str | None:

@@ -55,11 +55,13 @@ class Logging(PalindromeClassifier):
         self.log("outputs", outputs["loss"], prog_bar=True)
 
 
+def decaying(optimizer: torch.optim.Optimizer) -> Any:
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
+
+
 def fit(trainer_class: type[pl.Trainer], witness: Witness, **kwargs: Any) -> tuple[PalindromeClassifier, pl.Trainer]:
     torch.manual_seed(0)
-    model = Logging(
-        hidden_size=8, lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
-    )
+    model = Logging(hidden_size=8, lr_scheduler=decaying)
     arguments = QUIET | {"max_steps": STEPS, "gradient_clip_val": 0.5, "callbacks": [witness]} | kwargs
     arguments = {"val_check_interval": 5, "check_val_every_n_epoch": None, "log_every_n_steps": 2} | arguments
     trainer = trainer_class(**arguments)
@@ -111,10 +113,24 @@ def test_a_model_that_overrides_the_step_is_obeyed(hook: str) -> None:
         calls.append(hook)
         return getattr(pl.LightningModule, hook)(self, *args, **kwargs)
 
-    model = type("Overriding", (PalindromeClassifier,), {hook: overridden})(hidden_size=8)
+    model = type("Overriding", (PalindromeClassifier,), {hook: overridden})(hidden_size=8, lr_scheduler=decaying)
     trainer = Trainer(**(QUIET | {"max_steps": 3, "limit_val_batches": 0}))
     trainer.fit(model, PalindromeDataModule(6, batch_size=8))
     assert not went_plainly(trainer) and calls == [hook] * 3
+
+
+@pytest.mark.parametrize(
+    ("config", "factor"), [({"interval": "epoch"}, 0.9**2), ({"interval": "step", "frequency": 4}, 0.9**4)]
+)
+def test_a_schedule_that_takes_other_steps_is_obeyed(config: dict[str, Any], factor: float) -> None:
+    class Model(PalindromeClassifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+            return [optimizer], [{"scheduler": decaying(optimizer), **config}]
+
+    trainer = Trainer(**(QUIET | {"max_steps": 20, "limit_train_batches": 10, "limit_val_batches": 0}))
+    trainer.fit(Model(hidden_size=8), PalindromeDataModule(6, batch_size=8))
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(factor)
 
 
 @pytest.mark.parametrize("owner", [PalindromeClassifier, PalindromeDataModule])
