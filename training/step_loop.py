@@ -89,6 +89,10 @@ class StepLoop(_TrainingEpochLoop):
         for between_steps in self._between_steps:
             between_steps(self.trainer, ending)
 
+    def update_lr_schedulers(self, interval: str, update_plateau_schedulers: bool) -> None:
+        if not self._plain:  # where it is, each step has taken care of them, and none waits for a metric
+            super().update_lr_schedulers(interval, update_plateau_schedulers)
+
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
         return super()._should_check_val_fx(data_fetcher) or (self._is_last_of_run() and self._should_check_val_epoch())
 
