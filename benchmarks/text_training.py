@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import csv
 import io
-import itertools
 import json
 import math
 import statistics
@@ -73,7 +72,8 @@ class BareLoop:
 
     def __init__(self, cli: RunCLI, steps: int) -> None:
         loader = cli.datamodule.train_dataloader()
-        self.batches = iter([loader.batch(k) for k in range(steps)])
+        self.batches = [loader.batch(k) for k in range(steps)]
+        self.num_done = 0
         self.network = cli.model.network
         self.parameters = list(self.network.parameters())
         self.optimizer = cli.model.configure_optimizers()["optimizer"]
@@ -81,7 +81,7 @@ class BareLoop:
         self.state: Any = None
 
     def run(self, steps: int) -> None:
-        for x, y in itertools.islice(self.batches, steps):
+        for x, y in self.batches[self.num_done : self.num_done + steps]:
             logits, (h, c) = self.network(x, self.state)
             self.state = h.detach(), c.detach()
             loss = functional.cross_entropy(logits.flatten(0, 1), y.flatten())
@@ -89,6 +89,7 @@ class BareLoop:
             nn.utils.clip_grad_norm_(self.parameters, self.gradient_clip_val)
             self.optimizer.step()
             self.optimizer.zero_grad()
+        self.num_done += steps
 
 
 class InTurns(Callback):
@@ -101,9 +102,9 @@ class InTurns(Callback):
         self.seconds_of_bare_loop = 0.0
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step % self.turn == 0:
+        if trainer.global_step % self.turn == 0 or trainer.global_step == trainer.max_steps:
             start = time.perf_counter()
-            self.bare_loop.run(self.turn)
+            self.bare_loop.run(trainer.global_step - self.bare_loop.num_done)
             self.seconds_of_bare_loop += time.perf_counter() - start
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import text_generation, text_reading, text_training
+from training.command_line import RunCLI
 
 
 @pytest.fixture
@@ -18,18 +19,35 @@ def book(tmp_path: Path) -> str:
 def test_throughput_is_compared_round_by_round(
     book: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    times = {"bare_loop": iter([9.0, 1.0, 2.0, 4.0]), "fit": iter([9.0, 2.0, 2.5, 4.0])}
-    for name, values in times.items():
-        monkeypatch.setattr(text_training, f"seconds_of_{name}", lambda book, steps, values=values: next(values))
-    text_training.compare_throughput(book, 100, 3)  # the first round does not count
-    figures = capsys.readouterr().out.splitlines()[-1].split()
+    rounds = iter([(1.0, 2.0), (2.0, 2.5), (4.0, 4.0)])
+    monkeypatch.setattr(text_training, "seconds_of_both", lambda book, steps: next(rounds))
+    text_training.compare_throughput(book, 100, 3)
+    *_, second, third, median = [line.split() for line in capsys.readouterr().out.splitlines()]
     characters = 100 * 64 * 30
-    assert figures == [f"{characters / 2:,.0f}", f"{characters / 2.5:,.0f}", "0.800"]
+    assert second == [f"{characters / 2:,.0f}", f"{characters / 2.5:,.0f}", "0.800"]
+    assert third == [f"{characters / 4:,.0f}", f"{characters / 4:,.0f}", "1.000"]
+    assert median == ["median", "0.800"]
 
 
-def test_each_side_does_what_it_says(book: str) -> None:
-    for seconds in (text_training.seconds_of_bare_loop, text_training.seconds_of_fit):
-        assert 0 < seconds(book, 3) < 60
+def test_both_train_the_same_in_turns(book: str, tmp_path: Path) -> None:
+    cli = text_training.command(book, str(tmp_path), "--trainer.max_steps=7", text_training.WITHOUT_EARLY_STOPPING)
+    bare_loop = text_training.BareLoop(text_training.command(book, str(tmp_path)), 7)
+    in_turns = text_training.InTurns(bare_loop, 3)
+    cli.trainer.callbacks.insert(0, in_turns)
+    text_training.run(cli)
+    assert bare_loop.num_done == 7 and in_turns.seconds_of_bare_loop > 0
+    for ours, theirs in zip(cli.model.network.parameters(), bare_loop.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def run(cli: RunCLI) -> Path:
+        cli.trainer.callbacks[0].seconds_of_bare_loop = 4.0  # type: ignore[attr-defined]
+        (tmp_path / "summary.json").write_text('{"seconds": 10.0}')
+        return tmp_path
+
+    monkeypatch.setattr(text_training, "run", run)
+    assert text_training.seconds_of_both(book, 3) == (4.0, 6.0)
 
 
 def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
