@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.palindrome import PalindromeClassifier
+    from models.schedules import WarmupCosine
     from models.text import TextModel
 
-__all__ = ["PalindromeClassifier", "TextModel"]
+__all__ = ["PalindromeClassifier", "TextModel", "WarmupCosine"]
 
-MODULES = {"PalindromeClassifier": "models.palindrome", "TextModel": "models.text"}
+MODULES = {
+    "PalindromeClassifier": "models.palindrome",
+    "TextModel": "models.text",
+    "WarmupCosine": "models.schedules",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
+from models.schedules import WarmupCosine
+
 UNSCORED_LOGITS_MAX = 1 << 18
 """How many logits may wait on the device until it is found out whether they were right: a megabyte."""
 
@@ -33,7 +35,7 @@ class Classifier(LightningModule):
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Raises:
-        ValueError: from ``configure_optimizers``, if the schedule waits for a metric.
+        ValueError: from ``configure_optimizers``, if the schedule waits for a metric, or follows a run without an end.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Classifier(LightningModule):
                 "the schedule is ReduceLROnPlateau, which waits for a metric; it must be one over optimizer steps, "
                 "such as torch.optim.lr_scheduler.CosineAnnealingLR"
             )
+        if isinstance(lr_scheduler, WarmupCosine):
+            lr_scheduler.follow(self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
