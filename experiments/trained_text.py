@@ -26,7 +26,13 @@ class TrainedText:
 
 
 def load_text(ckpt_path: str) -> TrainedText:
-    """The network and the vocabulary in a checkpoint.
+    """The network and the vocabulary in a checkpoint, to write with. Arguments and errors as for ``load_network``."""
+    path, network, vocabulary = load_network(ckpt_path)
+    return TrainedText(path, CharacterSteps(network), vocabulary)
+
+
+def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
+    """The checkpoint's file, the network in it, as it was trained, and its vocabulary.
 
     Args:
         ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
@@ -37,4 +43,4 @@ def load_text(ckpt_path: str) -> TrainedText:
     vocabulary = Vocabulary(trained.checkpoint["BookDataModule"]["characters"])
     network = StackedLSTM(len(vocabulary), **{name: trained.arguments[name] for name in SIZES})
     trained.load_weights(network)
-    return TrainedText(trained.path, CharacterSteps(network), vocabulary)
+    return trained.path, network.eval(), vocabulary

@@ -5,16 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.palindrome import PalindromeClassifier
-    from models.schedules import WarmupCosine
     from models.text import TextModel
 
-__all__ = ["PalindromeClassifier", "TextModel", "WarmupCosine"]
+__all__ = ["PalindromeClassifier", "TextModel"]
 
-MODULES = {
-    "PalindromeClassifier": "models.palindrome",
-    "TextModel": "models.text",
-    "WarmupCosine": "models.schedules",
-}
+MODULES = {"PalindromeClassifier": "models.palindrome", "TextModel": "models.text"}
 
 
 def __getattr__(name: str) -> Any:

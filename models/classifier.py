@@ -73,7 +73,7 @@ class Classifier(LightningModule):
                 "the schedule is ReduceLROnPlateau, which waits for a metric; it must be one over optimizer steps, "
                 "such as torch.optim.lr_scheduler.CosineAnnealingLR"
             )
-        if isinstance(lr_scheduler, WarmupCosine):
+        if isinstance(lr_scheduler, WarmupCosine) and self._trainer is not None:
             lr_scheduler.follow(self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.classifier import Classifier, Share
 from models.decoding import read, sampling, write
-from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, State
+from models.networks.stacked_lstm import CharacterSteps, Initialization, StackedLSTM, State
 
 Batch = tuple[Tensor, Tensor]
 
@@ -32,8 +32,9 @@ class TextModel(Classifier):
     accuracy, validation and test measure ``bits_per_character``, the loss in bits, and ``perplexity``, its exponential.
 
     With ``carry_state`` each row of a training batch begins in the state, detached, in which that row of the batch
-    before ended: gradients reach back T characters, the memory further. Validation and test always carry their state,
-    from a state of zeros at the beginning of the split.
+    before ended: gradients reach back T characters, the memory further. A model that has seen nothing but the middle of
+    texts is at a loss where one begins; ``reset_probability`` lets rows begin anew now and then. Validation and test
+    always carry their state, from a state of zeros at the beginning of the split.
 
     Args:
         vocab_size: different characters, V; the CLI links it to the book's.
@@ -43,13 +44,15 @@ class TextModel(Classifier):
         dropout: probability with which a layer's output is set to zero on its way up, in training.
         carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
             data's.
+        reset_probability: with which a row begins a batch in a state of zeros all the same, from 0 to 1.
+        initialization: how the LSTM layers start, ``uniform`` or ``orthogonal``; see ``StackedLSTM``.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(x, y)``, each (B, T) int64 in [0, V); ``y[b, t]`` follows ``x[b, t]``.
     Raises:
-        ValueError: a size is below 1, ``dropout`` is not at least 0 and below 1; when training begins, the data has no
-            vocabulary.
+        ValueError: an argument is out of its range, there is no state that could be reset; when training begins, the
+            data has no vocabulary.
     """
 
     def __init__(
@@ -60,13 +63,23 @@ class TextModel(Classifier):
         embedding_size: int | None = 64,
         dropout: float = 0.0,
         carry_state: bool = True,
+        reset_probability: float = 0.0,
+        initialization: Initialization = "uniform",
         optimizer: OptimizerCallable = rmsprop,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        self.network = StackedLSTM(vocab_size, hidden_size, num_layers, embedding_size, dropout)
+        if not 0 <= reset_probability <= 1:
+            raise ValueError(f"reset_probability is {reset_probability}; it must be from 0 to 1")
+        if reset_probability > 0 and not carry_state:
+            raise ValueError(
+                f"reset_probability is {reset_probability}, but carry_state is false: each row begins anew as it is; "
+                "leave one of them out"
+            )
+        self.network = StackedLSTM(vocab_size, hidden_size, num_layers, embedding_size, dropout, initialization)
         self.carry_state = carry_state
+        self.reset_probability = reset_probability
         self.training_state: State | None = None  # in which the next training batch begins
         self.state_after: State | None = None  # of the batch seen last; an observer may have looked at others before
         self.held_out_state: State | None = None
@@ -89,11 +102,20 @@ class TextModel(Classifier):
         if not self.training:
             logits, self.held_out_state = self.network(x, of_rows(self.held_out_state, len(x)))
         elif self.carry_state:
-            logits, (h, c) = self.network(x, of_rows(self.training_state, len(x)))
-            self.state_after = h.detach(), c.detach()
+            logits, (h, c) = self.network(x, self._first_state(of_rows(self.training_state, len(x))))
+            # Under autocast they come in another precision, in which the next batch need not be trained.
+            self.state_after = h.detach().to(self.dtype), c.detach().to(self.dtype)
         else:
             logits, _ = self.network(x)
         return logits, y
+
+    def _first_state(self, carried: State | None) -> State | None:
+        """In which a training batch begins: some rows in zeros."""
+        if carried is None or self.reset_probability == 0:
+            return carried
+        h, c = carried
+        goes_on = torch.rand(h.shape[1], 1, device=h.device) >= self.reset_probability
+        return h * goes_on, c * goes_on
 
     def write(self, first: Tensor, length: int, tau: Tensor, seeds: list[int]) -> Tensor:
         """Texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.

@@ -59,7 +59,10 @@ OF_READING = ("data.init_args.book", "data.init_args.encoding", "data.init_args.
 OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 OF_TRAINING = tuple(
     f"model.init_args.{key}"
-    for key in ("optimizer", "lr_scheduler", "backward", "fused", "dropout", "carry_state", *OF_THE_START)
+    for key in (
+        *("optimizer", "lr_scheduler", "backward", "fused", "dropout", "carry_state", "reset_probability"),
+        *OF_THE_START,
+    )
 )
 """The model's arguments that may differ from the checkpoint's where nothing is trained."""
 

@@ -1,25 +1,39 @@
 """Lightning's Trainer with this project's loop, run folder and checkpoint files."""
 
 import gc
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning_fabric.utilities.types import _PATH
 
 from training.checkpoint_file import read_checkpoint, write_checkpoint
 from training.step_loop import StepLoop
 
+log = logging.getLogger(__name__)
+
 
 class Trainer(pl.Trainer):
-    """How long to train, how often to validate and to log, on what: Lightning's Trainer."""
+    """How long to train, how often to validate and to log, on what: Lightning's Trainer.
+
+    Args:
+        precision: Lightning's, or ``auto``: ``bf16-mixed`` on a device that has instructions for bfloat16, else
+            ``32-true``.
+    """
 
     run_dir: Path | None = None
     """The folder of this run, once there is one."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
+        if precision == "auto":
+            precision = precision_for(kwargs.get("accelerator", "auto"))
+            log.info("Precision: %s", precision)
+        super().__init__(precision=precision, **kwargs)
         theirs = self.fit_loop.epoch_loop
         self.fit_loop.epoch_loop = StepLoop(self, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
 
@@ -35,6 +49,20 @@ class Trainer(pl.Trainer):
     @property
     def log_dir(self) -> str | None:
         return super().log_dir if self.run_dir is None else str(self.run_dir)
+
+
+def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:
+    """What is quickest on the device: bfloat16 without instructions for it is slower than float32."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+        has_bfloat16 = any(capabilities.get(name) for name in CPU_BFLOAT16)
+    return "bf16-mixed" if has_bfloat16 else "32-true"
+
+
+CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Names under which torch knows the instructions, of x86 and of ARM."""
 
 
 class SealedCheckpointIO(TorchCheckpointIO):

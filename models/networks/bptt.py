@@ -89,7 +89,7 @@ def forward_pass(
     state = list(start_state)
     x = projection(inputs, W_x, b, call.dtype)
     x.prepare()
-    W_t = W_h.t().to(call.dtype)
+    W_t = W_h.t() if W_h.dtype == call.dtype else W_h.to(call.dtype).t().contiguous()
     hidden = W_h.new_empty(B, n, H)
     for start, end in parts:
         first = start if keep else 0
@@ -181,11 +181,12 @@ def backward_pass(ctx: Any, cell: Cell, d_hidden: Tensor | None, *d_state: Tenso
         sent = None if incoming is None or start < T - n else incoming[start - (T - n) : end - (T - n)]
         kept = [gates[start:end], *(s[start : end + 1] for s in states[1:])]
         cell.backward(*kept, dh_chunk, *d_c, delta, W, sent, vanished, start > 0 or wants["h_0"])
+        factor = delta.to(call.dtype)  # narrowed once for all products
         if d_W_h is not None:  # (B4)
             first = 1 if call.from_zero and start == 0 else 0
             h_before = states[0][start + first : end].view(-1, H).to(call.dtype)
-            add_product(d_W_h, delta[first:].view(-1, G).t(), h_before, beta=float(end < T))
-        x.add_gradients(start, end, delta.view(-1, G))  # (B9)
+            add_product(d_W_h, factor[first:].view(-1, G).t(), h_before, beta=float(end < T))
+        x.add_gradients(start, end, delta.view(-1, G), factor.view(-1, G))  # (B9)
     d_inputs, d_W_x, d_b = x.gradients()
     d_h_0 = dh[0] if wants["h_0"] else None
     return None, d_inputs, d_W_x, d_W_h, d_b, d_h_0, *d_c

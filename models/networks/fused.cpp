@@ -7,10 +7,12 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/cpu/vec/vec.h>
+#include <ATen/native/CPUBlas.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 using at::Tensor;
 using at::vec::Vectorized;
@@ -30,14 +32,66 @@ void share_rows(int64_t batch_size, const Work& work) {
   });
 }
 
-// out = left @ right, multiplied in the dtype of right.
-void product(Tensor out, const Tensor& left, const Tensor& right) {
-  if (out.scalar_type() == right.scalar_type()) {
-    at::mm_out(out, left, right);
-  } else {
-    out.copy_(at::mm(left.to(right.scalar_type()), right));
+// Products with a matrix that stays the same for all steps of a chunk, multiplied in its dtype, in float32 or better summed up.
+// In bfloat16, where the processor multiplies blocks of it (AMX), it is laid out for that once: torch's mm would do so at every
+// step, and take five times as long.
+class FixedMatrix {
+ public:
+  explicit FixedMatrix(const Tensor& matrix, at::ScalarType around) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
+    if (around == at::kFloat && matrix.scalar_type() == at::kBFloat16 && at::native::cpublas::could_pack(at::kBFloat16) &&
+        K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) {
+      pack();
+    }
   }
-}
+
+  // out = left @ matrix, or out += left @ matrix. The rows of both lie next to each other.
+  void multiply(Tensor out, const Tensor& left, bool add) const {
+    if (!packed_.empty()) {
+      multiply_packed(out.mutable_data_ptr<float>(), left.const_data_ptr<float>(), left.size(0), add);
+    } else if (out.scalar_type() != matrix_.scalar_type()) {
+      const Tensor product = at::mm(left.to(matrix_.scalar_type()), matrix_);
+      add ? out.add_(product) : out.copy_(product);
+    } else if (add) {
+      at::addmm_out(out, out, left, matrix_);
+    } else {
+      at::mm_out(out, left, matrix_);
+    }
+  }
+
+  // To be called by each thread that has multiplied, at its end: AMX has a state.
+  void release() const {
+    if (!packed_.empty()) at::native::cpublas::brgemm_release();
+  }
+
+ private:
+  static constexpr int64_t kBlock = 64;  // columns
+
+  void pack() {
+    const Tensor rows = matrix_.contiguous();
+    const at::BFloat16* const from = rows.const_data_ptr<at::BFloat16>();
+    packed_.resize(K_ * N_);
+    at::parallel_for(0, N_ / kBlock, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        at::native::cpublas::pack(
+            K_, kBlock, N_, kBlock, at::kBFloat16, at::kBFloat16, from + block * kBlock, packed_.data() + block * kBlock * K_);
+      }
+    });
+  }
+
+  void multiply_packed(float* out, const float* left, int64_t num_rows, bool add) const {
+    static thread_local std::vector<at::BFloat16> narrowed;
+    narrowed.resize(num_rows * K_);
+    at::vec::convert(left, narrowed.data(), num_rows * K_);
+    for (int64_t column = 0; column < N_; column += kBlock) {
+      at::native::cpublas::brgemm(
+          num_rows, kBlock, K_, K_, kBlock, N_, add, narrowed.data(), packed_.data() + column * K_, out + column);
+    }
+  }
+
+  Tensor matrix_;
+  int64_t K_, N_;
+  std::vector<at::BFloat16> packed_;
+};
 
 Tensor rows_at(const Tensor& buffer, int64_t t, int64_t row, int64_t num_rows) {
   return buffer.select(0, t).narrow(0, row, num_rows);
@@ -110,15 +164,11 @@ class InputRows {
 };
 
 // a = (inputs, if they stand there already) + h W_t
-void recurrent_product(Tensor a, const Tensor& h, const Tensor& W_t, bool holds_inputs, bool h_is_zero) {
-  if (h_is_zero) {
-    if (!holds_inputs) a.zero_();
+void recurrent_product(Tensor a, const Tensor& h, const FixedMatrix& W_t, bool holds_inputs, bool h_is_zero) {
+  if (!h_is_zero) {
+    W_t.multiply(a, h, holds_inputs);
   } else if (!holds_inputs) {
-    product(a, h, W_t);
-  } else if (a.scalar_type() == W_t.scalar_type()) {
-    at::addmm_out(a, a, h, W_t);
-  } else {
-    a.add_(at::mm(h.to(W_t.scalar_type()), W_t));
+    a.zero_();
   }
 }
 
@@ -129,15 +179,17 @@ void rnn_forward(Tensor a, Tensor h, const Tensor& W_t, const OptionalTensor& ta
   AT_DISPATCH_FLOATING_TYPES(a.scalar_type(), "rnn_forward", [&] {
     const InputRows<scalar_t> inputs(table, ids, a);
     scalar_t* const all = a.mutable_data_ptr<scalar_t>();
+    const FixedMatrix recurrent(W_t, a.scalar_type());
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = 0; t < m; ++t) {
-        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table, t == 0 && from_zero);
+        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), recurrent, !table, t == 0 && from_zero);
         for (int64_t row = first; row < first + num_rows; ++row) {
           scalar_t* const h_t = all + (t * B + row) * H;
           const scalar_t* const x = inputs(t, row);
           for_each_lanes<scalar_t>(H, [&](auto at) { at.store(tanh(at.load(h_t) + at.load(x)), h_t); });
         }
       }
+      recurrent.release();
     });
   });
 }
@@ -150,6 +202,7 @@ void rnn_backward(const Tensor& gates, Tensor dh, Tensor delta, const Tensor& W,
     const scalar_t* const all_h = gates.const_data_ptr<scalar_t>();
     scalar_t* const all_delta = delta.mutable_data_ptr<scalar_t>();
     const Vectorized<scalar_t> one(1), smallest(static_cast<scalar_t>(vanished));
+    const FixedMatrix recurrent(W, delta.scalar_type());
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = m - 1; t >= 0; --t) {
         Tensor dh_t = rows_at(dh, t + 1, first, num_rows);
@@ -164,8 +217,11 @@ void rnn_backward(const Tensor& gates, Tensor dh, Tensor delta, const Tensor& W,
             at.store(unless_vanished(at.load(dh_row), smallest) * (one - h_t * h_t), delta_row);
           });
         }
-        if (t > 0 || to_start) product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
+        if (t > 0 || to_start) {
+          recurrent.multiply(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), false);
+        }
       }
+      recurrent.release();
     });
   });
 }
@@ -180,9 +236,10 @@ void lstm_forward(
     scalar_t* const all_gates = a.mutable_data_ptr<scalar_t>();
     scalar_t* const all_h = h.mutable_data_ptr<scalar_t>();
     scalar_t* const all_c = c.mutable_data_ptr<scalar_t>();
+    const FixedMatrix recurrent(W_t, a.scalar_type());
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = 0; t < m; ++t) {
-        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), W_t, !table, t == 0 && from_zero);
+        recurrent_product(rows_at(a, t, first, num_rows), rows_at(h, t, first, num_rows), recurrent, !table, t == 0 && from_zero);
         for (int64_t row = first; row < first + num_rows; ++row) {
           scalar_t *const g = all_gates + (t * B + row) * 4 * H, *const i = g + H, *const f = i + H, *const o = f + H;
           const scalar_t* const x = inputs(t, row);
@@ -202,6 +259,7 @@ void lstm_forward(
           });
         }
       }
+      recurrent.release();
     });
   });
 }
@@ -217,6 +275,7 @@ void lstm_backward(
     scalar_t* const all_dc = dc.mutable_data_ptr<scalar_t>();
     scalar_t* const all_delta = delta.mutable_data_ptr<scalar_t>();
     const Vectorized<scalar_t> one(1), smallest(static_cast<scalar_t>(vanished));
+    const FixedMatrix recurrent(W, delta.scalar_type());
     share_rows(B, [&](int64_t first, int64_t num_rows) {
       for (int64_t t = m - 1; t >= 0; --t) {
         Tensor dh_t = rows_at(dh, t + 1, first, num_rows);
@@ -240,8 +299,11 @@ void lstm_backward(
             at.store(dc_t * f_t, dc_row);
           });
         }
-        if (t > 0 || to_start) product(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), W);
+        if (t > 0 || to_start) {
+          recurrent.multiply(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), false);
+        }
       }
+      recurrent.release();
     });
   });
 }

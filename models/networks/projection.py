@@ -48,8 +48,9 @@ class DigitProjection:
         if wants_W_x or wants_b:
             self.d_table = self.W_x.new_zeros(self.W_x.shape[::-1])
 
-    def add_gradients(self, start: int, end: int, delta: Tensor) -> None:
-        """What ``delta`` (m * B, G) of the steps from ``start`` to ``end`` contributes."""
+    def add_gradients(self, start: int, end: int, delta: Tensor, factor: Tensor) -> None:
+        """What ``delta`` (m * B, G) of the steps from ``start`` to ``end`` contributes; ``factor`` is the same in the
+        dtype in which matrices are multiplied."""
         if self.d_table is not None:
             self.d_table.index_add_(0, self.ids[start:end].view(-1), delta)
 
@@ -86,11 +87,11 @@ class FloatProjection:
         self.d_W_x = torch.zeros_like(self.W_x) if wants_W_x else None
         self.d_b = torch.zeros_like(self.b) if wants_b else None
 
-    def add_gradients(self, start: int, end: int, delta: Tensor) -> None:
+    def add_gradients(self, start: int, end: int, delta: Tensor, factor: Tensor) -> None:
         if self.d_x is not None:
-            product(self.d_x[start:end].view(-1, self.x.shape[2]), delta, self.W_x.to(self.dtype))
+            product(self.d_x[start:end].view(-1, self.x.shape[2]), factor, self.W_x.to(self.dtype))
         if self.d_W_x is not None:
-            add_product(self.d_W_x, delta.t(), self.chunk(start, end).to(self.dtype))
+            add_product(self.d_W_x, factor.t(), self.chunk(start, end).to(self.dtype))
         if self.d_b is not None:
             self.d_b.add_(delta.sum(0))
 

@@ -3,14 +3,18 @@
 Legend: B batch, T time steps, V different characters, E embedding, H hidden units, L layers.
 """
 
-from typing import cast
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.networks.initialization import check_name, normal_, orthogonal_
+
 State = tuple[Tensor, Tensor]
 """h and c of all layers, each (L, B, H)."""
+
+Initialization = Literal["uniform", "orthogonal"]
 
 
 class StackedLSTM(nn.Module):
@@ -26,6 +30,9 @@ class StackedLSTM(nn.Module):
         embedding_size: features of a character, E; ``None`` for one-hot.
         dropout: probability with which a layer's output is set to zero on its way up, in training (Zaremba, Sutskever
             and Vinyals 2014).
+        initialization: of the LSTM layers: ``uniform``, as ``torch.nn.LSTM`` starts, or ``orthogonal`` (each of a
+            layer's four recurrent matrices; input weights normal, with as much variance at a gate as one input has;
+            biases 0, but 1 for the forget gate: Jozefowicz, Zaremba and Sutskever 2015).
     Shape:
         ids (B, T) int64 in [0, V) -> logits (B, T, V) and the final state, h and c, each (L, B, H).
     Raises:
@@ -39,6 +46,7 @@ class StackedLSTM(nn.Module):
         num_layers: int = 2,
         embedding_size: int | None = None,
         dropout: float = 0.0,
+        initialization: Initialization = "uniform",
     ) -> None:
         super().__init__()
         sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "num_layers": num_layers}
@@ -47,6 +55,7 @@ class StackedLSTM(nn.Module):
                 raise ValueError(f"{name} is {size}; it must be at least 1")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        check_name(initialization, get_args(Initialization))
         self.vocab_size = vocab_size
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
         self.dropout = nn.Dropout(dropout)
@@ -58,6 +67,19 @@ class StackedLSTM(nn.Module):
             dropout=dropout if num_layers > 1 else 0.0,  # of the last layer is below
         )
         self.output = nn.Linear(hidden_size, vocab_size)
+        if initialization == "orthogonal":
+            for layer in range(num_layers):
+                self._make_orthogonal(layer)
+
+    def _make_orthogonal(self, layer: int) -> None:
+        W_x, W_h, b_x, b_h = (
+            getattr(self.lstm, f"{name}_l{layer}").detach() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        orthogonal_(W_h.chunk(4))
+        normal_([W_x], W_x.shape[1] ** -0.5)
+        nn.init.zeros_(b_x)
+        nn.init.zeros_(b_h)
+        nn.init.ones_(b_x.chunk(4)[1])
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         if self.embedding is None:

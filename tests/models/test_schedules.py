@@ -10,7 +10,8 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import Timer, timer
 
 from datamodules import PalindromeDataModule
-from models import PalindromeClassifier, WarmupCosine
+from models import PalindromeClassifier
+from models.schedules import WarmupCosine
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
 

@@ -57,6 +57,64 @@ def test_the_loss_is_that_of_equation_13_from_the_state_before(carry_state: bool
         assert loss == pytest.approx(expected.item(), rel=1e-5)
 
 
+def first_states(model: TextModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """h and c in which each later call of the network begins, filled in by those calls."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def note(network: Any, args: tuple[Any, ...]) -> None:
+        if args[1] is not None:
+            seen.append(args[1])
+
+    model.network.register_forward_pre_hook(note)
+    return seen
+
+
+@pytest.mark.parametrize(("probability", "num_expected"), [(0.0, 0), (0.3, 180), (1.0, 600)])
+def test_some_rows_begin_anew(probability: float, num_expected: int, book: str) -> None:
+    data = BookDataModule(book, seq_len=3, batch_size=20)
+    model = TextModel(data.vocab_size, hidden_size=8, reset_probability=probability)
+    seen, ends = first_states(model), Ends()
+    trainer(31, ends).fit(model, data)
+    num_anew = 0
+    for (h, c), (h_before, c_before) in zip(seen, ends.seen[:-1], strict=True):
+        for row in range(20):
+            anew = not h[:, row].any() and not c[:, row].any()
+            assert anew or (torch.equal(h[:, row], h_before[:, row]) and torch.equal(c[:, row], c_before[:, row]))
+            num_anew += anew
+    assert abs(num_anew - num_expected) <= (60 if 0 < probability < 1 else 0)  # five standard deviations
+
+
+class Ends(Callback):
+    """The state after each batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        self.seen.append(pl_module.state_after)
+
+
+def test_the_carried_state_is_of_the_parameters_precision(book: str) -> None:
+    """So that a run may go on where there is no bfloat16."""
+    data = BookDataModule(book, seq_len=3, batch_size=4)
+    model = TextModel(data.vocab_size, hidden_size=8)
+    trainer(2, precision="bf16-mixed").fit(model, data)
+    assert model.training_state is not None and {part.dtype for part in model.training_state} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reset_probability": 1.5}, "reset_probability is 1.5; it must be from 0 to 1"),
+        ({"reset_probability": 0.1, "carry_state": False}, "reset_probability is 0.1, but carry_state is false"),
+        ({"initialization": "chrono"}, "initialization is 'chrono'; for this network it is one of uniform, orthogonal"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TextModel(8, **arguments)
+
+
 def test_gradients_end_at_the_batchs_beginning(book: str) -> None:
     data = BookDataModule(book, seq_len=12, batch_size=5)
     model = TextModel(data.vocab_size, hidden_size=8)

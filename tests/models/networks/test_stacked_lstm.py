@@ -50,6 +50,18 @@ def test_the_state_goes_on() -> None:
     torch.testing.assert_close(end, final)
 
 
+def test_orthogonal_weights() -> None:
+    network = StackedLSTM(V, 64, num_layers=2, embedding_size=16, initialization="orthogonal")
+    weights = dict(network.named_parameters())
+    for layer in range(2):
+        for W_h in weights[f"lstm.weight_hh_l{layer}"].split(64):
+            torch.testing.assert_close(W_h @ W_h.t(), torch.eye(64), atol=1e-5, rtol=0)
+        W_x = weights[f"lstm.weight_ih_l{layer}"]
+        assert W_x.var().item() * W_x.shape[1] == pytest.approx(1, abs=0.15)
+        i, f, g, o = (weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"]).split(64)
+        assert (f == 1).all() and not torch.cat([i, g, o]).any()
+
+
 def test_dropout_is_on_every_way_up_and_in_training_only() -> None:
     ids = torch.randint(V, (B, T))
     for num_layers in (1, 2):

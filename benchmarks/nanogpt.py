@@ -1,0 +1,212 @@
+"""How well a character model writes after so many seconds, beside nanoGPT's.
+
+nanoGPT is not part of this project; ``--nanogpt`` is a checkout of github.com/karpathy/nanoGPT, which is copied to a
+scratch folder and run there with the arguments that its README gives for a CPU. Then ``fit`` of a config here has as
+long: on both sides the clock runs from the start of the process to its last checkpoint, on the same number of threads.
+Text, split (the first 90 % train, the last 10 % validate) and windows are the same. Losses are means over all positions
+of all windows of the validation text that follow each other without overlap, each read without what precedes it;
+streaming reads that text from one end to the other.
+
+    python -m benchmarks.nanogpt --nanogpt ../nanoGPT --text tinyshakespeare.txt [--seconds 180] [--seeds 1 2 3]
+
+nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took.
+"""
+
+import argparse
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datamodules.vocabulary import Vocabulary
+from experiments.trained_text import load_network
+from models.decoding import read, sampling, write
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+
+CPU_RECIPE = (
+    *("config/train_shakespeare_char.py", "--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1"),
+    *("--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=2000"),
+    *("--lr_decay_iters=2000", "--dropout=0.0"),
+)
+CONFIG = "configs/shakespeare.yaml"
+BLOCKS = (64, 256)
+WRITTEN = 2000
+COPIED = (20, 40)
+NUM_FOR_COPIES = 10_000
+AT_ONCE = 64
+"""Windows that are read at once."""
+
+Logits = Callable[[Tensor], Tensor]
+"""(B, T) int64 -> (B, T, V), from the first of the T."""
+
+
+def seconds_to(path: Callable[[], Path], command: list[str], folder: Path) -> float:
+    """Run a command in a folder; seconds from its start until it last wrote what ``path`` then names."""
+    start = time.time()
+    done = subprocess.run([sys.executable, *command], cwd=folder, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command[:2])} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+    return path().stat().st_mtime - start
+
+
+def train_nanogpt(checkout: Path, text: str, scratch: Path) -> tuple[float, Path]:
+    """Seconds of its CPU recipe on this text, and the copy of the checkout in which it ran."""
+    copy = scratch / "nanoGPT"
+    shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
+    data = copy / "data" / "shakespeare_char"
+    (data / "input.txt").write_text(text, encoding="utf-8")
+    seconds_to(lambda: data / "meta.pkl", ["prepare.py"], data)
+    checkpoint = copy / "out-shakespeare-char" / "ckpt.pt"
+    return seconds_to(lambda: checkpoint, ["train.py", *CPU_RECIPE], copy), copy
+
+
+def load_nanogpt(copy: Path) -> Any:
+    """The model in the checkpoint that was trained in this copy."""
+    sys.path.insert(0, str(copy))
+    their = importlib.import_module("model")
+    checkpoint = torch.load(copy / "out-shakespeare-char" / "ckpt.pt", weights_only=True)
+    model = their.GPT(their.GPTConfig(**checkpoint["model_args"]))
+    model.load_state_dict(checkpoint["model"])
+    return model.eval()
+
+
+def train_ours(config: str, text: Path, seconds: float, seed: int, root: Path) -> tuple[float, Path]:
+    """Seconds from the start of ``fit`` to its last checkpoint, no more than ``seconds``, and its run folder.
+
+    The time limit of a run begins with its first step; what comes before that and after the last is found out by a run
+    of one step.
+    """
+
+    def fit(name: str, *args: str) -> tuple[float, Path]:
+        here = root / f"{name}_{seed}"
+        command = [
+            *("cli.py", "fit", "--config", config, f"--data.book={text.resolve()}", f"--seed_everything={seed}"),
+            *(f"--trainer.default_root_dir={here.resolve()}", *args),
+        ]
+        spent = seconds_to(lambda: max(here.glob("*/*/checkpoints/last.ckpt")), command, Path.cwd())
+        return spent, here / Path(config).stem
+
+    around, _ = fit("one_step", "--trainer.max_steps=1")
+    left = int(seconds - around)
+    if left < 1:
+        raise SystemExit(f"{seconds:.0f} seconds are too few: {around:.0f} go before the first step and after the last")
+    return fit("whole", f"--trainer.max_time=00:00:{left // 60:02}:{left % 60:02}")
+
+
+def logits_of(network: StackedLSTM) -> Logits:
+    return lambda x: network(x)[0]
+
+
+def windows_loss(read_window: Logits, ids: Tensor, block: int) -> float:
+    """Nats per character over all windows of ``block`` characters of a text (N,), each read by itself."""
+    num = (len(ids) - 1) // block
+    x, y = (part[: num * block].view(num, block) for part in (ids[:-1], ids[1:]))
+    total = 0.0
+    with torch.inference_mode():
+        for inputs, target in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True):
+            logits = read_window(inputs).flatten(0, 1)
+            total += functional.cross_entropy(logits, target.flatten(), reduction="sum").item()
+    return total / (num * block)
+
+
+def streaming_loss(network: StackedLSTM, ids: Tensor, num_at_once: int = 4096) -> float:
+    """Nats per character of a text (N,), read from one end to the other."""
+    total, state = 0.0, None
+    with torch.inference_mode():
+        for x, y in zip(ids[:-1].split(num_at_once), ids[1:].split(num_at_once), strict=True):
+            logits, state = network(x[None], state)
+            total += functional.cross_entropy(logits[0], y, reduction="sum").item()
+    return total / (len(ids) - 1)
+
+
+def write_ours(network: CharacterSteps, vocabulary: Vocabulary, length: int) -> str:
+    """A text of ``length`` characters, drawn from the model's own distribution, after a line break."""
+    logits, state = read(network, torch.tensor([vocabulary.encode("\n")]), network.start(1))
+    written = write(network, logits, state, sampling([0], length), length)
+    return vocabulary.decode([int(ids) for ids in written])
+
+
+def copied_share(written: str, source: str, length: int) -> float:
+    """Which share of all substrings of that length of a text occurs in the source."""
+    substrings = [written[i : i + length] for i in range(len(written) - length + 1)]
+    known = {source[i : i + length] for i in range(len(source) - length + 1)}
+    return sum(substring in known for substring in substrings) / len(substrings)
+
+
+def timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def row(name: str, seconds: float, losses: list[float | None], characters_per_second: float) -> str:
+    cells = ["-" if loss is None else f"{loss:.4f}" for loss in losses]
+    return f"{name:14} {seconds:8.1f} {cells[0]:>9} {cells[1]:>9} {cells[2]:>10} {characters_per_second:14,.0f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How well a character model writes, beside nanoGPT's.")
+    parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
+    parser.add_argument("--text", type=Path, required=True, help="a text file in UTF-8")
+    parser.add_argument("--config", default=CONFIG, help="what is trained here (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="wall time of ours (default: nanoGPT's)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
+    parser.add_argument("--root", type=Path, help="where our runs are kept (default: nowhere)")
+    arguments = parser.parse_args()
+    if not (arguments.nanogpt / "train.py").is_file():
+        parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no train.py; give a checkout of nanoGPT")
+    try:
+        text = arguments.text.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        parser.error(f"--text is {arguments.text}, which cannot be read: {error}; give a text file in UTF-8")
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.text.name}, {len(text):,} characters")
+    print(f"{'':14} {'seconds':>8} {'block 64':>9} {'block 256':>9} {'streaming':>10} {'characters/s':>14}")
+    held_out = text[int(len(text) * 0.9) :]
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(arguments, text, held_out, Path(scratch))
+
+
+def compare(arguments: argparse.Namespace, text: str, held_out: str, scratch: Path) -> None:
+    """Train, evaluate and print a row for each run, and how much of what it writes is copied."""
+    seconds = arguments.seconds
+    if seconds is None:
+        seconds, copy = train_nanogpt(arguments.nanogpt, text, scratch)
+        gpt = load_nanogpt(copy)
+        number = {character: i for i, character in enumerate(sorted(set(text)))}
+        ids = torch.tensor([number[character] for character in held_out])
+        loss = windows_loss(lambda x: gpt(x, x)[0], ids, gpt.config.block_size)
+        start = torch.zeros(1, 1, dtype=torch.int64)
+        rate = WRITTEN / timed(lambda: gpt.generate(start, WRITTEN))
+        losses = [loss if block == gpt.config.block_size else None for block in BLOCKS]
+        print(row("nanoGPT", seconds, [*losses, None], rate), flush=True)
+    copied = []
+    for seed in arguments.seeds:
+        spent, folder = train_ours(arguments.config, arguments.text, seconds, seed, arguments.root or scratch)
+        _, network, vocabulary = load_network(str(folder))
+        steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
+        losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]
+        rate = WRITTEN / timed(partial(write_ours, steps, vocabulary, WRITTEN))
+        print(row(f"ours, seed {seed}", spent, [*losses, streaming_loss(network, ids)], rate), flush=True)
+        written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
+        copied.append([copied_share(written, source, length) for length in COPIED])
+    for seed, shares in zip(arguments.seeds, copied, strict=True):
+        what = ", ".join(f"{100 * share:.2f} % of {length}" for share, length in zip(shares, COPIED, strict=True))
+        print(
+            f"ours, seed {seed}: of the substrings of {NUM_FOR_COPIES:,} characters written, copied: {what} characters"
+        )
+
+
+if __name__ == "__main__":
+    main()
