@@ -5,15 +5,17 @@ scratch folder and run there with the arguments that its README gives for a CPU.
 long: on both sides the clock runs from the start of the process to its last checkpoint, on the same number of threads.
 Text, split (the first 90 % train, the last 10 % validate) and windows are the same. Losses are means over all positions
 of all windows of the validation text that follow each other without overlap, each read without what precedes it;
-streaming reads that text from one end to the other.
+streaming reads that text from one end to the other. Both read the book as ``BookDataModule`` does: line ends, Unicode
+and Project Gutenberg's header are dealt with before.
 
-    python -m benchmarks.nanogpt --nanogpt ../nanoGPT --text tinyshakespeare.txt [--seconds 180] [--seeds 1 2 3]
+    python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seconds 180] [--seeds 1 2 3]
 
 nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took.
 """
 
 import argparse
 import importlib
+import math
 import os
 import shutil
 import subprocess
@@ -29,6 +31,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.text_generation import timed
+from benchmarks.text_training import time_limit
+from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
 from experiments.trained_text import load_network
 from models.decoding import read, sampling, write
@@ -81,7 +86,7 @@ def load_nanogpt(copy: Path) -> Any:
     return model.eval()
 
 
-def train_ours(config: str, text: Path, seconds: float, seed: int, root: Path) -> tuple[float, Path]:
+def train_ours(config: str, book: Path, seconds: float, seed: int, root: Path) -> tuple[float, Path]:
     """Seconds from the start of ``fit`` to its last checkpoint, no more than ``seconds``, and its run folder.
 
     The time limit of a run begins with its first step; what comes before that and after the last is found out by a run
@@ -91,7 +96,7 @@ def train_ours(config: str, text: Path, seconds: float, seed: int, root: Path) -
     def fit(name: str, *args: str) -> tuple[float, Path]:
         here = root / f"{name}_{seed}"
         command = [
-            *("cli.py", "fit", "--config", config, f"--data.book={text.resolve()}", f"--seed_everything={seed}"),
+            *("cli.py", "fit", "--config", config, f"--data.book={book.resolve()}", f"--seed_everything={seed}"),
             *(f"--trainer.default_root_dir={here.resolve()}", *args),
         ]
         spent = seconds_to(lambda: max(here.glob("*/*/checkpoints/last.ckpt")), command, Path.cwd())
@@ -101,7 +106,7 @@ def train_ours(config: str, text: Path, seconds: float, seed: int, root: Path) -
     left = int(seconds - around)
     if left < 1:
         raise SystemExit(f"{seconds:.0f} seconds are too few: {around:.0f} go before the first step and after the last")
-    return fit("whole", f"--trainer.max_time=00:00:{left // 60:02}:{left % 60:02}")
+    return fit("whole", *time_limit(left / 60))
 
 
 def logits_of(network: StackedLSTM) -> Logits:
@@ -144,12 +149,6 @@ def copied_share(written: str, source: str, length: int) -> float:
     return sum(substring in known for substring in substrings) / len(substrings)
 
 
-def timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
 def row(name: str, seconds: float, losses: list[float | None], characters_per_second: float) -> str:
     cells = ["-" if loss is None else f"{loss:.4f}" for loss in losses]
     return f"{name:14} {seconds:8.1f} {cells[0]:>9} {cells[1]:>9} {cells[2]:>10} {characters_per_second:14,.0f}"
@@ -158,7 +157,7 @@ def row(name: str, seconds: float, losses: list[float | None], characters_per_se
 def main() -> None:
     parser = argparse.ArgumentParser(description="How well a character model writes, beside nanoGPT's.")
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
-    parser.add_argument("--text", type=Path, required=True, help="a text file in UTF-8")
+    parser.add_argument("--book", default="tinyshakespeare", help="a known book or a path (default: %(default)s)")
     parser.add_argument("--config", default=CONFIG, help="what is trained here (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="wall time of ours (default: nanoGPT's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
@@ -166,20 +165,27 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (arguments.nanogpt / "train.py").is_file():
         parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no train.py; give a checkout of nanoGPT")
+    if arguments.seconds is not None and not 0 < arguments.seconds < math.inf:
+        parser.error(f"--seconds is {arguments.seconds}; it must be above 0")
     try:
-        text = arguments.text.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        parser.error(f"--text is {arguments.text}, which cannot be read: {error}; give a text file in UTF-8")
-    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.text.name}, {len(text):,} characters")
-    print(f"{'':14} {'seconds':>8} {'block 64':>9} {'block 256':>9} {'streaming':>10} {'characters/s':>14}")
+        source = read_book(arguments.book)
+    except ValueError as error:
+        parser.error(str(error))
+    text = source.vocabulary.decode(source.ids.tolist())
     held_out = text[int(len(text) * 0.9) :]
+    if len(held_out) <= max(BLOCKS):
+        parser.error(f"--book has {len(text):,} characters; a tenth of them must be more than {max(BLOCKS)}")
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.book}, {len(text):,} characters")
+    print(f"{'':14} {'seconds':>8} {'block 64':>9} {'block 256':>9} {'streaming':>10} {'characters/s':>14}")
     with tempfile.TemporaryDirectory() as scratch:
         compare(arguments, text, held_out, Path(scratch))
 
 
 def compare(arguments: argparse.Namespace, text: str, held_out: str, scratch: Path) -> None:
     """Train, evaluate and print a row for each run, and how much of what it writes is copied."""
+    book = scratch / "book.txt"
+    book.write_text(text, encoding="utf-8")
     seconds = arguments.seconds
     if seconds is None:
         seconds, copy = train_nanogpt(arguments.nanogpt, text, scratch)
@@ -193,7 +199,7 @@ def compare(arguments: argparse.Namespace, text: str, held_out: str, scratch: Pa
         print(row("nanoGPT", seconds, [*losses, None], rate), flush=True)
     copied = []
     for seed in arguments.seeds:
-        spent, folder = train_ours(arguments.config, arguments.text, seconds, seed, arguments.root or scratch)
+        spent, folder = train_ours(arguments.config, book, seconds, seed, arguments.root or scratch)
         _, network, vocabulary = load_network(str(folder))
         steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
         losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]

@@ -17,7 +17,8 @@ class WarmupCosine(LRScheduler):
     With s the share of the run that is over, from 0 to 1, the learning rate is multiplied by ``s / warmup`` until that
     is 1, then by ``final + (1 - final) (1 + cos(pi (s - warmup) / (1 - warmup))) / 2``. A run that ends by
     ``trainer.max_time`` is measured in seconds, and so comes to its end on a slow machine as on a quick one; otherwise
-    it is measured in optimizer steps. A resumed run has spent what it had when its checkpoint was saved.
+    it is measured in optimizer steps, and where both are limited by what is further on. A resumed run has spent what it
+    had when its checkpoint was saved.
 
     Args:
         optimizer: its learning rates are the highest of the schedule.

@@ -94,7 +94,7 @@ def test_ours_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(nanogpt, "seconds_to", seconds_to)
     spent, folder = nanogpt.train_ours("configs/shakespeare.yaml", tmp_path / "book.txt", 100.0, 7, tmp_path)
     assert spent == 99.0 and folder == tmp_path / "whole_7" / "shakespeare"
-    assert commands[1][-1] == "--trainer.max_time=00:00:01:27"
+    assert commands[1][-2:] == ["--trainer.max_time=00:00:01:27", "--trainer.max_steps=-1"]
     assert all({"--seed_everything=7", f"--data.book={tmp_path / 'book.txt'}"} <= set(words) for words in commands)
     with pytest.raises(SystemExit, match="13 seconds are too few: 12 go before the first step"):
         nanogpt.train_ours("configs/shakespeare.yaml", tmp_path / "book.txt", 13.0, 7, tmp_path)
@@ -116,11 +116,11 @@ def test_a_row_for_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (tmp_path / "book.txt").read_text(encoding="utf-8")
-    monkeypatch.setattr(nanogpt, "train_ours", lambda config, text, seconds, seed, root: (seconds - 1, text_run_dir))
+    monkeypatch.setattr(nanogpt, "train_ours", lambda config, book, seconds, seed, root: (seconds - 1, text_run_dir))
     monkeypatch.setattr(nanogpt, "NUM_FOR_COPIES", 100)
     monkeypatch.delitem(sys.modules, "model", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    words = ["nanogpt", "--nanogpt", str(checkout), "--text", str(tmp_path / "book.txt"), "--seeds", "1", "2"]
+    words = ["nanogpt", "--nanogpt", str(checkout), "--book", str(tmp_path / "book.txt"), "--seeds", "1", "2"]
     monkeypatch.setattr(sys, "argv", words)
     nanogpt.main()
     lines = capsys.readouterr().out.splitlines()
@@ -135,8 +135,10 @@ def test_a_row_for_each(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--nanogpt", "nowhere", "--text", "book.txt"], "--nanogpt is nowhere, which holds no train.py"),
-        (["--nanogpt", "nanoGPT", "--text", "nothing.txt"], "--text is nothing.txt, which cannot be read"),
+        (["--nanogpt", "nowhere"], "--nanogpt is nowhere, which holds no train.py"),
+        (["--nanogpt", "nanoGPT", "--book", "nothing.txt"], "nothing.txt"),
+        (["--nanogpt", "nanoGPT", "--book", "short.txt"], "--book has 1,000 characters; a tenth of them must be more"),
+        (["--nanogpt", "nanoGPT", "--seconds", "nan"], "--seconds is nan; it must be above 0"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -147,6 +149,7 @@ def test_wrong_arguments_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(checkout.parent)
+    Path("short.txt").write_text("ten words. " * 90 + "ten words.")
     monkeypatch.setattr(sys, "argv", ["nanogpt", *words])
     with pytest.raises(SystemExit) as stopped:
         nanogpt.main()

@@ -42,7 +42,9 @@ def test_both_train_the_same_in_turns(book: str, tmp_path: Path) -> None:
 
 def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def run(cli: RunCLI) -> Path:
-        cli.trainer.callbacks[0].seconds_of_bare_loop = 4.0  # type: ignore[attr-defined]
+        in_turns = cli.trainer.callbacks[0]
+        assert isinstance(in_turns, text_training.InTurns)
+        in_turns.seconds_of_bare_loop = 4.0
         (tmp_path / "summary.json").write_text('{"seconds": 10.0}')
         return tmp_path
 

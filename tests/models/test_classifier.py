@@ -87,6 +87,22 @@ def test_gradients_are_clipped_as_the_trainer_is_told(clip: float | None, algori
         assert clipped.norm == pytest.approx(recorder.norms[0])
 
 
+@pytest.mark.parametrize("limit", [0.5, 1 - 1e-7, 1.0, 1 + 1e-7, 2.0])
+def test_gradients_are_clipped_bit_for_bit_as_torch_does(limit: float) -> None:
+    model = PalindromeClassifier(hidden_size=8)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    parameters = list(model.parameters())
+    limit *= torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
+    theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in parameters]
+    for parameter, their in zip(parameters, theirs, strict=True):
+        their.grad = None if parameter.grad is None else parameter.grad.clone()
+    torch.nn.utils.clip_grad_norm_(theirs, limit)
+    model.configure_gradient_clipping(torch.optim.SGD(parameters, lr=0.1), limit)
+    for parameter, their in zip(parameters, theirs, strict=True):
+        assert parameter.grad is not None and their.grad is not None and torch.equal(parameter.grad, their.grad)
+
+
 def test_held_out_metrics_are_over_the_whole_split() -> None:
     model, data = PalindromeClassifier(hidden_size=8), PalindromeDataModule(6, num_test=100, eval_batch_size=64)
     trainer = Trainer(**QUIET)
