@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules import BookDataModule
-from datamodules.books import ReadingLoader, StreamLoader, WindowLoader, split
+from datamodules.books import BookLoader, ReadingLoader, StreamLoader, WindowLoader, split
 
 WORDS = "once upon a time there was a king who had a daughter so fair that the sun itself wondered\n"
 
@@ -199,3 +199,13 @@ def test_a_checkpoint_of_another_text_is_refused(book: str, tmp_path: Path) -> N
     backwards.setup("test")
     with pytest.raises(ValueError, match="is not the text that the checkpoint was trained on"):
         backwards.setup("fit")
+
+
+@pytest.mark.parametrize("loader_class", [StreamLoader, WindowLoader])
+def test_batches_made_together_are_those_made_alone(loader_class: type[BookLoader]) -> None:
+    ids = np.random.default_rng(0).integers(0, 80, 5000).astype(np.uint8)
+    loader = loader_class(ids, 64, 30, seed=3)
+    for k in (0, 1, 40, 17, 2, 300, 299, 0):
+        x, y = loader.batch(k)
+        rows = np.stack([ids[start : start + 31] for start in loader.starts(k)]).astype(np.int64)
+        assert torch.equal(x, torch.from_numpy(rows[:, :-1])) and torch.equal(y, torch.from_numpy(rows[:, 1:]))

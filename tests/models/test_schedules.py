@@ -150,3 +150,12 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message
 def test_a_timer_without_an_end_is_none() -> None:
     rates, _ = fit(model(warmup=0.0), max_steps=10, callbacks=[Timer()])
     assert rates == pytest.approx([expected(step, 10, 0.0, 0.0) for step in range(10)])
+
+
+def test_after_the_end_the_rate_stays() -> None:
+    """A step may end after the time is up."""
+    schedule = WarmupCosine(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5), final=0.1)
+    schedule.share_spent = lambda: 1.3
+    schedule.optimizer.step()
+    schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.05])
