@@ -28,6 +28,9 @@ BEAM_MAX = 10_000
 
 LENGTH_PENALTY_MAX = 10
 
+WEIGHTS_OF_A_THREAD = 250_000
+"""A step is little more than reading its weights; with fewer than that, another thread costs more than it does."""
+
 SAMPLING = ("tau", "temperature", "top_k", "top_p")
 
 
@@ -86,10 +89,11 @@ def generate(
     tells_seed = draws and seed is None and not json
     if draws and seed is None:
         seed = secrets.randbelow(SEED_MAX + 1)
-    torch.set_num_threads(1)  # for steps as small as these a second thread costs more than it does
     penalty = 1.0 if length_penalty is None else length_penalty
     ways = Ways(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if draws else None)
-    writer = Writer(load_text(ckpt_path), ways, on_unknown)
+    trained = load_text(ckpt_path)
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), trained.network.num_weights // WEIGHTS_OF_A_THREAD)))
+    writer = Writer(trained, ways, on_unknown)
     streams = stream or (interactive and beam is None)
     show = show_json if json else show_stream if streams else show_text
     beginning = writer.prompt(text_of_prompt(prompt, prompt_file))

@@ -81,26 +81,43 @@ def sampling(
 ) -> Choice:
     """A choice at random; what a text becomes depends on its own seed alone, not on those beside it.
 
+    The most probable is taken after independent noise with a Gumbel distribution was added to each logarithm of a
+    probability; that draws from the distribution (Maddison, Tarlow and Minka 2014) without having to compute it.
+
     Args:
         seeds: of each text, B of them.
-        length: characters that will be chosen at most.
+        length: characters that will be chosen at most; they are chosen one after the other.
         tau: what the logits are multiplied by, one number or (B,); this and the next as for ``probabilities``.
         top_k: only the k most probable are kept.
         top_p: only the fewest that together have this probability are kept.
     """
-    uniforms = torch.stack(
-        [torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    filters = top_k is not None or top_p is not None
+    # Noise divided by tau does for logits what noise does for logits multiplied by it.
+    factor = torch.ones(1, 1) if filters else as_column(tau).clamp_min(LEAST_TAU)
+    noise: Sequence[Tensor] = ()  # of the next characters, each (B, V) float64
 
     def choose(logits: Tensor, num_chosen: int) -> Tensor:
-        cumulative = probabilities(logits, tau, top_k, top_p).cumsum(dim=1)
-        total = cumulative[:, -1:]
-        # Below the total even if it is rounded: what has no probability is never chosen.
-        point = torch.minimum(uniforms[:, num_chosen, None] * total, torch.nextafter(total, total.new_zeros(())))
-        # Of a network that has diverged, any character will do.
-        return torch.searchsorted(cumulative, point, right=True)[:, 0].clamp_max(logits.shape[1] - 1)
+        nonlocal noise
+        if num_chosen % DRAWN_AT_ONCE == 0:
+            shape = min(DRAWN_AT_ONCE, length - num_chosen), logits.shape[1]
+            drawn = [torch.empty(shape, dtype=torch.float64).exponential_(generator=g) for g in generators]
+            noise = (-torch.stack(drawn, dim=1).log_() / factor).unbind()
+        logits = probabilities(logits, tau, top_k, top_p).log() if filters else logits.cpu()
+        return (logits + noise[num_chosen % DRAWN_AT_ONCE]).max(dim=1).indices
 
     return choose
+
+
+DRAWN_AT_ONCE = 64
+"""Characters of a text for which random numbers are drawn together."""
+
+LEAST_TAU = 1e-250
+"""As good as 0 for logits in float32, and one can divide by it."""
+
+
+def as_column(tau: float | Tensor) -> Tensor:
+    return torch.as_tensor(tau, dtype=torch.float64).reshape(-1, 1)
 
 
 def probabilities(
@@ -117,7 +134,7 @@ def probabilities(
     """
     # On the CPU, where the random numbers are; relative to the largest, so that an infinite tau leaves 0 there.
     differences = (logits - logits.amax(dim=1, keepdim=True)).double().cpu()
-    factor = torch.as_tensor(tau, dtype=torch.float64).reshape(-1, 1)
+    factor = as_column(tau)
     scaled = torch.where(differences == 0, 0.0, differences * factor)
     probs = torch.where(factor == 0, torch.zeros_like(scaled), scaled).softmax(dim=1)
     if top_k is None and top_p is None:

@@ -42,6 +42,7 @@ class TextModel(Classifier):
         num_layers: layers of ``torch.nn.LSTM``, L.
         embedding_size: features of a character; ``None`` for one-hot.
         dropout: probability with which a layer's output is set to zero on its way up, in training.
+        weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training.
         carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
             data's.
         reset_probability: with which a row begins a batch in a state of zeros all the same, from 0 to 1.
@@ -62,6 +63,7 @@ class TextModel(Classifier):
         num_layers: int = 2,
         embedding_size: int | None = 64,
         dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         carry_state: bool = True,
         reset_probability: float = 0.0,
         initialization: Initialization = "uniform",
@@ -77,7 +79,9 @@ class TextModel(Classifier):
                 f"reset_probability is {reset_probability}, but carry_state is false: each row begins anew as it is; "
                 "leave one of them out"
             )
-        self.network = StackedLSTM(vocab_size, hidden_size, num_layers, embedding_size, dropout, initialization)
+        self.network = StackedLSTM(
+            vocab_size, hidden_size, num_layers, embedding_size, dropout, weight_dropout, initialization
+        )
         self.carry_state = carry_state
         self.reset_probability = reset_probability
         self.training_state: State | None = None  # in which the next training batch begins

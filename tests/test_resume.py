@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import Command
-from training.checkpoint_file import read_checkpoint
+from training.checkpoint_file import read_checkpoint, write_checkpoint
 
 TRAIN_METRICS = ("train/loss", "train/accuracy", "train/gradient_norm", "train/learning_rate")
 VAL_METRICS = ("val/loss", "val/accuracy")
@@ -91,6 +92,31 @@ def test_a_stopped_run_ends_like_one_that_never_was(
     for path in parts.glob("config*.yaml"):
         assert yaml.safe_load(path.read_text())["ckpt_path"] is None  # it can be run again as it is
     assert {path.name for path in parts.glob("config.resume_*")} == {f"config.resume_{stop}.yaml" for stop in stops}
+
+
+def test_a_run_with_a_time_limit_goes_on_with_the_seconds_it_had(command: Command, tmp_path: Path) -> None:
+    """Of a day next to nothing is spent, so that the schedule follows the steps, until a checkpoint says otherwise."""
+    args = ("--model.lr_scheduler=models.schedules.WarmupCosine", "--trainer.max_time=01:00:00:00")
+    args += ("--trainer.max_steps=25", "--trainer.log_every_n_steps=1")
+    assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
+    root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
+    stop = '--trainer.callbacks={"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 7}}'
+    assert command("fit", *args, root, stop) == 130
+    parts = run_of(tmp_path / "parts")
+    last = parts / "checkpoints" / "last.ckpt"
+    stopped = read_checkpoint(last)
+    half_a_day = 43200.0
+    stopped["callbacks"]["Timer"]["time_elapsed"]["train"] = half_a_day
+    write_checkpoint(stopped, last)
+    assert command("fit", *args, root, "--ckpt_path=last") == 0
+    assert read_checkpoint(last)["callbacks"]["Timer"]["time_elapsed"]["train"] > half_a_day
+    rates, of_whole = (
+        [float(row["train/learning_rate"]) for row in rows_of(run, TRAIN_METRICS)]  # of the step after
+        for run in (parts, run_of(tmp_path / "whole"))
+    )
+    assert rates[:7] == of_whole[:7] and rates[12:] == of_whole[12:]
+    in_the_middle = max(of_whole) * (1 + math.cos(math.pi * 0.47 / 0.97)) / 2
+    assert rates[7:12] == pytest.approx([in_the_middle] * 5, rel=1e-3)
 
 
 def test_a_stop_waits_for_the_optimizer_step(command: Command, tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def threads() -> Any:
     torch.set_num_threads(before)
 
 
+def test_a_second_thread_is_for_large_models(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    generate("--length", "5")
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(2)
+    monkeypatch.setattr("experiments.generate.WEIGHTS_OF_A_THREAD", 10)
+    generate("--length", "5")
+    assert torch.get_num_threads() == 2
+
+
 def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
     trained = load_text(str(run))
     ids = torch.tensor([trained.vocabulary.encode(prompt)])

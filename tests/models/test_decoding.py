@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.decoding import ENDED, beam_search, greedy, probabilities, read, sampling, write
+from models.decoding import DRAWN_AT_ONCE, ENDED, beam_search, greedy, probabilities, read, sampling, write
 
 V = 3
 
@@ -242,9 +242,16 @@ def test_a_network_that_has_diverged_still_writes() -> None:
         assert all(0 <= i < V for i in written(network, logits, state, choose, 5)[0])
 
 
-@pytest.mark.parametrize("uniform", [0.0, math.nextafter(1.0, 0.0)])
-def test_what_has_no_probability_is_never_drawn(uniform: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At both ends of the random numbers, where a place between two probabilities might be rounded to the next."""
-    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, uniform, dtype=torch.float64))
+@pytest.mark.parametrize("exponential", [5e-324, 1e3])
+def test_what_has_no_probability_is_never_drawn(exponential: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At both ends of the random numbers."""
+    monkeypatch.setattr(torch.Tensor, "exponential_", lambda tensor, **_: tensor.fill_(exponential))
     logits = torch.tensor([[0.0, 2.0, 1.9, 0.0]])
     assert sampling([1], 1, 1.0, 2)(logits, 0).item() in (1, 2)
+
+
+def test_a_text_longer_than_what_is_drawn_at_once_goes_on_at_random() -> None:
+    network = TwoLetters(4)
+    (text,) = written(network, *begin(network, [1, 2]), sampling([7], 300), 300)
+    parts = [text[i : i + DRAWN_AT_ONCE] for i in range(0, 300, DRAWN_AT_ONCE)]
+    assert len(text) == 300 and len({tuple(part) for part in parts}) == len(parts)

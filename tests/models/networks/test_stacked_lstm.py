@@ -1,5 +1,7 @@
 """The next-character network against equations 4-10 written out, and its steps against itself."""
 
+import copy
+import math
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, drop_weights
 
 B, T, V, H = 3, 7, 5, 4
 
@@ -73,6 +75,41 @@ def test_dropout_is_on_every_way_up_and_in_training_only() -> None:
     assert network.lstm.dropout == network.dropout.p == 0.5
 
 
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 0.999])
+def test_weights_are_dropped_as_often_as_asked(probability: float) -> None:
+    num = 1_000_003
+    dropped = drop_weights(torch.ones(num), probability)
+    share = min(round(probability * 256), 255) / 256
+    assert abs((dropped == 0).sum().item() / num - share) < 5 * math.sqrt(share * (1 - share) / num)
+    for part in dropped[: num - num % 8].view(-1, 8).unbind(dim=1):  # each byte of the random words
+        assert abs((part == 0).sum().item() / len(part) - share) < 5 * math.sqrt(share * (1 - share) / len(part))
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0, 1 / (1 - share)]))
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_weight_dropout_is_of_the_recurrent_weights_for_a_batch_and_in_training_only(num_layers: int) -> None:
+    torch.manual_seed(3)
+    network = StackedLSTM(V, H, num_layers, 3, weight_dropout=0.5).double()
+    ids = torch.randint(V, (B, T))
+    names = [f"lstm.weight_hh_l{layer}" for layer in range(num_layers)]
+    torch.manual_seed(4)
+    logits, _ = network(ids)
+    logits.sum().backward()
+    reference = copy.deepcopy(network)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for name in names:
+            weights = reference.get_parameter(name)
+            weights.copy_(drop_weights(weights, 0.5))
+    torch.testing.assert_close(logits, by_hand(reference, ids), atol=1e-12, rtol=0)
+    for name in names:
+        grad, dropped = network.get_parameter(name).grad, reference.get_parameter(name) == 0
+        assert grad is not None and 0 < dropped.sum() < dropped.numel() and torch.equal(grad == 0, dropped)
+    assert not torch.equal(network(ids)[0], logits)
+    network.eval()
+    torch.testing.assert_close(network(ids)[0], by_hand(network, ids), atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("embedding_size", [None, 3])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_steps_are_the_same_function(num_layers: int, embedding_size: int | None) -> None:
@@ -109,6 +146,7 @@ def test_steps_keep_their_weights() -> None:
         ({"num_layers": 0}, "num_layers is 0; it must be at least 1"),
         ({"embedding_size": 0}, "embedding_size is 0; it must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ({"weight_dropout": 1.0}, "weight_dropout is 1.0; it must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1"),
     ],
 )
