@@ -10,7 +10,9 @@ and Project Gutenberg's header are dealt with before.
 
     python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seconds 180] [--seeds 1 2 3]
 
-nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took.
+nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took. Of several seeds
+the means and the ranges are printed, too. What else is given goes to ``fit``: with ``--model.reset_probability 0``, for
+instance, one sees what the resets do.
 """
 
 import argparse
@@ -18,11 +20,12 @@ import importlib
 import math
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,8 +89,12 @@ def load_nanogpt(copy: Path) -> Any:
     return model.eval()
 
 
-def train_ours(config: str, book: Path, seconds: float, seed: int, root: Path) -> tuple[float, Path]:
+def train_ours(
+    config: str, settings: list[str], book: Path, seconds: float, seed: int, root: Path
+) -> tuple[float, Path]:
     """Seconds from the start of ``fit`` to its last checkpoint, no more than ``seconds``, and its run folder.
+
+    The settings are arguments of ``fit``, after the config.
 
     The time limit of a run begins with its first step; what comes before that and after the last is found out by a run
     of one step.
@@ -96,7 +103,15 @@ def train_ours(config: str, book: Path, seconds: float, seed: int, root: Path) -
     def fit(name: str, *args: str) -> tuple[float, Path]:
         here = root / f"{name}_{seed}"
         command = [
-            *("cli.py", "fit", "--config", config, f"--data.book={book.resolve()}", f"--seed_everything={seed}"),
+            *(
+                "cli.py",
+                "fit",
+                "--config",
+                config,
+                *settings,
+                f"--data.book={book.resolve()}",
+                f"--seed_everything={seed}",
+            ),
             *(f"--trainer.default_root_dir={here.resolve()}", *args),
         ]
         spent = seconds_to(lambda: max(here.glob("*/*/checkpoints/last.ckpt")), command, Path.cwd())
@@ -149,9 +164,14 @@ def copied_share(written: str, source: str, length: int) -> float:
     return sum(substring in known for substring in substrings) / len(substrings)
 
 
-def row(name: str, seconds: float, losses: list[float | None], characters_per_second: float) -> str:
-    cells = ["-" if loss is None else f"{loss:.4f}" for loss in losses]
-    return f"{name:14} {seconds:8.1f} {cells[0]:>9} {cells[1]:>9} {cells[2]:>10} {characters_per_second:14,.0f}"
+def row(name: str, measured: Sequence[float | None]) -> str:
+    """Seconds, the losses and characters written a second."""
+    formats = ("8.1f", "9.4f", "9.4f", "10.4f", "14,.0f")
+    cells = [
+        "-".rjust(int(form.partition(".")[0].rstrip(","))) if value is None else format(value, form)
+        for form, value in zip(formats, measured, strict=True)
+    ]
+    return " ".join([f"{name:14}", *cells])
 
 
 def main() -> None:
@@ -162,7 +182,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="wall time of ours (default: nanoGPT's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
     parser.add_argument("--root", type=Path, help="where our runs are kept (default: nowhere)")
-    arguments = parser.parse_args()
+    arguments, settings = parser.parse_known_args()
     if not (arguments.nanogpt / "train.py").is_file():
         parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no train.py; give a checkout of nanoGPT")
     if arguments.seconds is not None and not 0 < arguments.seconds < math.inf:
@@ -179,10 +199,10 @@ def main() -> None:
     print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.book}, {len(text):,} characters")
     print(f"{'':14} {'seconds':>8} {'block 64':>9} {'block 256':>9} {'streaming':>10} {'characters/s':>14}")
     with tempfile.TemporaryDirectory() as scratch:
-        compare(arguments, text, held_out, Path(scratch))
+        compare(arguments, settings, text, held_out, Path(scratch))
 
 
-def compare(arguments: argparse.Namespace, text: str, held_out: str, scratch: Path) -> None:
+def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_out: str, scratch: Path) -> None:
     """Train, evaluate and print a row for each run, and how much of what it writes is copied."""
     book = scratch / "book.txt"
     book.write_text(text, encoding="utf-8")
@@ -196,17 +216,21 @@ def compare(arguments: argparse.Namespace, text: str, held_out: str, scratch: Pa
         start = torch.zeros(1, 1, dtype=torch.int64)
         rate = WRITTEN / timed(lambda: gpt.generate(start, WRITTEN))
         losses = [loss if block == gpt.config.block_size else None for block in BLOCKS]
-        print(row("nanoGPT", seconds, [*losses, None], rate), flush=True)
-    copied = []
+        print(row("nanoGPT", [seconds, *losses, None, rate]), flush=True)
+    rows, copied = [], []
     for seed in arguments.seeds:
-        spent, folder = train_ours(arguments.config, book, seconds, seed, arguments.root or scratch)
+        spent, folder = train_ours(arguments.config, settings, book, seconds, seed, arguments.root or scratch)
         _, network, vocabulary = load_network(str(folder))
         steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
         losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]
         rate = WRITTEN / timed(partial(write_ours, steps, vocabulary, WRITTEN))
-        print(row(f"ours, seed {seed}", spent, [*losses, streaming_loss(network, ids)], rate), flush=True)
+        rows.append([spent, *losses, streaming_loss(network, ids), rate])
+        print(row(f"ours, seed {seed}", rows[-1]), flush=True)
         written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
         copied.append([copied_share(written, source, length) for length in COPIED])
+    if len(rows) > 1:
+        for name, function in {"mean": statistics.mean, "least": min, "greatest": max}.items():
+            print(row(f"ours, {name}", [function(column) for column in zip(*rows, strict=True)]))
     for seed, shares in zip(arguments.seeds, copied, strict=True):
         what = ", ".join(f"{100 * share:.2f} % of {length}" for share, length in zip(shares, COPIED, strict=True))
         print(

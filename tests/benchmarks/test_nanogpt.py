@@ -92,12 +92,18 @@ def test_ours_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_
         return 12.3 if "--trainer.max_steps=1" in command else 99.0
 
     monkeypatch.setattr(nanogpt, "seconds_to", seconds_to)
-    spent, folder = nanogpt.train_ours("configs/shakespeare.yaml", tmp_path / "book.txt", 100.0, 7, tmp_path)
+    spent, folder = nanogpt.train_ours(
+        "configs/shakespeare.yaml", ["--model.dropout=0.5"], tmp_path / "book.txt", 100.0, 7, tmp_path
+    )
     assert spent == 99.0 and folder == tmp_path / "whole_7" / "shakespeare"
     assert commands[1][-2:] == ["--trainer.max_time=00:00:01:27", "--trainer.max_steps=-1"]
+    assert all(
+        words[:5] == ["cli.py", "fit", "--config", "configs/shakespeare.yaml", "--model.dropout=0.5"]
+        for words in commands
+    )
     assert all({"--seed_everything=7", f"--data.book={tmp_path / 'book.txt'}"} <= set(words) for words in commands)
     with pytest.raises(SystemExit, match="13 seconds are too few: 12 go before the first step"):
-        nanogpt.train_ours("configs/shakespeare.yaml", tmp_path / "book.txt", 13.0, 7, tmp_path)
+        nanogpt.train_ours("configs/shakespeare.yaml", [], tmp_path / "book.txt", 13.0, 7, tmp_path)
 
 
 def test_seconds_end_with_the_last_checkpoint(tmp_path: Path) -> None:
@@ -116,19 +122,36 @@ def test_a_row_for_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (tmp_path / "book.txt").read_text(encoding="utf-8")
-    monkeypatch.setattr(nanogpt, "train_ours", lambda config, book, seconds, seed, root: (seconds - 1, text_run_dir))
+    given = []
+
+    def train_ours(
+        config: str, settings: list[str], book: Path, seconds: float, seed: int, root: Path
+    ) -> tuple[float, Path]:
+        given.append(settings)
+        return 100.0 + seed, text_run_dir
+
+    monkeypatch.setattr(nanogpt, "train_ours", train_ours)
     monkeypatch.setattr(nanogpt, "NUM_FOR_COPIES", 100)
     monkeypatch.delitem(sys.modules, "model", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     words = ["nanogpt", "--nanogpt", str(checkout), "--book", str(tmp_path / "book.txt"), "--seeds", "1", "2"]
+    words += ["--model.dropout", "0.5"]
     monkeypatch.setattr(sys, "argv", words)
     nanogpt.main()
     lines = capsys.readouterr().out.splitlines()
-    _, _, theirs, *ours, _, last = lines
+    _, _, theirs, *ours, mean, least, greatest, _, last = lines
     cells = theirs.split()
     assert cells[0] == "nanoGPT" and cells[2] == f"{math.log(len(text) // 100):.4f}" and cells[3:5] == ["-", "-"]
     assert [line.split()[:3] for line in ours] == [["ours,", "seed", "1"], ["ours,", "seed", "2"]]
-    assert all(float(loss) > 0 for loss in ours[0].split()[4:7])
+    assert given == [["--model.dropout", "0.5"]] * 2
+    losses = ours[0].split()[4:7]
+    assert all(float(loss) > 0 for loss in losses)
+    assert [line.split()[1:3] for line in (mean, least, greatest)] == [
+        ["mean", "101.5"],
+        ["least", "101.0"],
+        ["greatest", "102.0"],
+    ]
+    assert mean.split()[3:6] == least.split()[3:6] == greatest.split()[3:6] == losses
     assert last.endswith("characters") and "ours, seed 2: of the substrings of 100 characters written, copied:" in last
 
 
