@@ -10,9 +10,9 @@ and Project Gutenberg's header are dealt with before.
 
     python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seconds 180] [--seeds 1 2 3]
 
-nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took. Of several seeds
-the means and the ranges are printed, too. What else is given goes to ``fit``: with ``--model.reset_probability 0``, for
-instance, one sees what the resets do.
+nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took. Of several
+seeds the means and the ranges are printed, too. What else is given goes to ``fit``: with ``--model.reset_probability
+0``, for instance, one sees what the resets do.
 """
 
 import argparse
@@ -229,7 +229,8 @@ def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_
         written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
         copied.append([copied_share(written, source, length) for length in COPIED])
     if len(rows) > 1:
-        for name, function in {"mean": statistics.mean, "least": min, "greatest": max}.items():
+        of_all: dict[str, Callable[[Sequence[float]], float]] = {"mean": statistics.mean, "least": min, "greatest": max}
+        for name, function in of_all.items():
             print(row(f"ours, {name}", [function(column) for column in zip(*rows, strict=True)]))
     for seed, shares in zip(arguments.seeds, copied, strict=True):
         what = ", ".join(f"{100 * share:.2f} % of {length}" for share, length in zip(shares, COPIED, strict=True))

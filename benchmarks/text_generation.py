@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How fast a text model writes.")
     parser.add_argument("--length", type=int, default=1000, help="characters of a text (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of which medians are taken (default: 5)")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; generate takes one (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1, as generate has for this size)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{torch.get_num_threads()} threads, two layers of 128, {VOCAB_SIZE} different characters")

@@ -41,7 +41,8 @@ class TextModel(Classifier):
         hidden_size: hidden units of each layer, H.
         num_layers: layers of ``torch.nn.LSTM``, L.
         embedding_size: features of a character; ``None`` for one-hot.
-        dropout: probability with which a layer's output is set to zero on its way up, in training.
+        dropout: probability with which a unit of a layer is zero on its way up, for all steps of a row of a batch, in
+            training.
         weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training.
         carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
             data's.

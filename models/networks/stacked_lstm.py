@@ -28,8 +28,8 @@ class StackedLSTM(nn.Module):
         hidden_size: hidden units of each layer, H.
         num_layers: LSTM layers, L.
         embedding_size: features of a character, E; ``None`` for one-hot.
-        dropout: probability with which a layer's output is set to zero on its way up, in training (Zaremba, Sutskever
-            and Vinyals 2014).
+        dropout: probability with which a unit of a layer is zero on its way up, in training: for all steps of a row
+            of a batch, drawn for each row (Gal and Ghahramani 2016).
         weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training (Wan et
             al. 2013; Merity, Keskar and Socher 2018); rounded to a multiple of 1/256.
         initialization: of the LSTM layers: ``uniform``, as ``torch.nn.LSTM`` starts, or ``orthogonal`` (each of a
@@ -62,14 +62,10 @@ class StackedLSTM(nn.Module):
         check_name(initialization, get_args(Initialization))
         self.vocab_size = vocab_size
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.weight_dropout = weight_dropout
         self.lstm = nn.LSTM(
-            vocab_size if embedding_size is None else embedding_size,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,  # of the last layer is below
+            vocab_size if embedding_size is None else embedding_size, hidden_size, num_layers, batch_first=True
         )
         self.output = nn.Linear(hidden_size, vocab_size)
         if initialization == "orthogonal":
@@ -77,9 +73,7 @@ class StackedLSTM(nn.Module):
                 self._make_orthogonal(layer)
 
     def _make_orthogonal(self, layer: int) -> None:
-        W_x, W_h, b_x, b_h = (
-            getattr(self.lstm, f"{name}_l{layer}").detach() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
+        W_x, W_h, b_x, b_h = (weight.detach() for weight in self._weights(layer))
         orthogonal_(W_h.chunk(4))
         normal_([W_x], W_x.shape[1] ** -0.5)
         nn.init.zeros_(b_x)
@@ -91,19 +85,41 @@ class StackedLSTM(nn.Module):
             inputs = functional.one_hot(ids, self.vocab_size).to(self.output.weight.dtype)
         else:
             inputs = self.embedding(ids)
-        if self.training and self.weight_dropout > 0:
-            recurrent = {name: weight for name, weight in self.lstm.named_parameters() if name.startswith("weight_hh")}
-            dropped = {name: drop_weights(weight, self.weight_dropout) for name, weight in recurrent.items()}
-            hidden_states, state = torch.func.functional_call(self.lstm, dropped, (inputs, state))
+        if self.training and (self.dropout > 0 or self.weight_dropout > 0):
+            hidden_states, state = self._with_dropout(inputs, state)
         else:
             hidden_states, state = self.lstm(inputs, state)
-        return self.output(self.dropout(hidden_states)), cast(State, state)
+        return self.output(hidden_states), cast(State, state)
+
+    def _with_dropout(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The layers one by one, with something left out of each."""
+        sizes = self.lstm.num_layers, len(inputs), self.lstm.hidden_size
+        h_0, c_0 = (inputs.new_zeros(sizes),) * 2 if state is None else state
+        h_n, c_n = [], []
+        for layer in range(self.lstm.num_layers):
+            W_x, W_h, b_x, b_h = self._weights(layer)
+            weights = [W_x, drop_weights(W_h, self.weight_dropout), b_x, b_h]
+            start = [h_0[layer, None], c_0[layer, None]]
+            hidden_states, h, c = torch.lstm(inputs, start, weights, True, 1, 0.0, True, False, True)
+            # Drawing for each step by itself would take as long as a forward pass, and does no more for the loss.
+            inputs = hidden_states * functional.dropout(hidden_states.new_ones(sizes[1], 1, sizes[2]), self.dropout)
+            h_n.append(h)
+            c_n.append(c)
+        return inputs, (torch.cat(h_n), torch.cat(c_n))
+
+    def _weights(self, layer: int) -> list[nn.Parameter]:
+        """W_x, W_h, and the bias of each, of an LSTM layer."""
+        return [
+            self.lstm.get_parameter(f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
 
 
 def drop_weights(weights: Tensor, probability: float) -> Tensor:
     """Set each weight to zero with this probability, rounded to a multiple of 1/256, and scale up the others."""
     # A byte of randomness for each weight: with torch's dropout, drawing would take a third of a training step.
     num_dropped = min(round(probability * 256), 255)
+    if num_dropped == 0:
+        return weights
     num_words = -(-weights.numel() // 8)
     words = torch.empty(num_words, dtype=torch.int64, device=weights.device).random_(INT64.min, INT64.max)
     kept = words.view(torch.uint8)[: weights.numel()].view_as(weights) >= num_dropped

@@ -9,27 +9,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, drop_weights
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM, State, drop_weights
 
 B, T, V, H = 3, 7, 5, 4
 
 
-def by_hand(network: StackedLSTM, ids: Tensor) -> Tensor:
-    """Equations 4-10, layer by layer, from the network's weights."""
+def by_hand(
+    network: StackedLSTM, ids: Tensor, state: State | None = None, masks: list[Tensor] | None = None
+) -> tuple[Tensor, State]:
+    """Equations 4-10, layer by layer, from the network's weights; what a layer gives is multiplied by its mask."""
     weights = dict(network.named_parameters())
     inputs = functional.one_hot(ids, V).double() if network.embedding is None else weights["embedding.weight"][ids]
+    ends = []
     for layer in range(network.lstm.num_layers):
         W_x, W_h = weights[f"lstm.weight_ih_l{layer}"], weights[f"lstm.weight_hh_l{layer}"]
         b = weights[f"lstm.bias_ih_l{layer}"] + weights[f"lstm.bias_hh_l{layer}"]
-        h = c = torch.zeros(len(ids), H, dtype=torch.float64)
+        h, c = (torch.zeros(len(ids), H, dtype=torch.float64),) * 2 if state is None else (s[layer] for s in state)
         hidden = []
         for t in range(ids.shape[1]):
             i, f, g, o = (inputs[:, t] @ W_x.t() + h @ W_h.t() + b).split(H, dim=1)
             c = g.tanh() * i.sigmoid() + c * f.sigmoid()
             h = c.tanh() * o.sigmoid()
             hidden.append(h)
-        inputs = torch.stack(hidden, dim=1)
-    return inputs @ weights["output.weight"].t() + weights["output.bias"]
+        inputs = torch.stack(hidden, dim=1) * (1.0 if masks is None else masks[layer])
+        ends.append((h, c))
+    h_n, c_n = map(torch.stack, zip(*ends, strict=True))
+    return inputs @ weights["output.weight"].t() + weights["output.bias"], (h_n, c_n)
 
 
 @pytest.mark.parametrize("embedding_size", [None, 3])
@@ -38,8 +43,8 @@ def test_it_is_the_equations(num_layers: int, embedding_size: int | None) -> Non
     ours = StackedLSTM(V, H, num_layers, embedding_size).double()
     ids = torch.randint(V, (B, T))
     logits, (h, c) = ours(ids)
-    torch.testing.assert_close(logits, by_hand(ours, ids), atol=1e-12, rtol=0)
-    assert h.shape == c.shape == (num_layers, B, H)
+    expected, ends = by_hand(ours, ids)
+    torch.testing.assert_close((logits, (h, c)), (expected, ends), atol=1e-12, rtol=0)
 
 
 def test_the_state_goes_on() -> None:
@@ -64,15 +69,35 @@ def test_orthogonal_weights() -> None:
         assert (f == 1).all() and not torch.cat([i, g, o]).any()
 
 
-def test_dropout_is_on_every_way_up_and_in_training_only() -> None:
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_dropout_is_on_every_way_up_for_all_steps_of_a_row(num_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = StackedLSTM(V, H, num_layers, dropout=0.5).double()
+    ids, state = (
+        torch.randint(V, (B, T)),
+        (torch.randn(num_layers, B, H).double(), torch.randn(num_layers, B, H).double()),
+    )
+    masks: list[Tensor] = []
+
+    def dropout(ones: Tensor, p: float) -> Tensor:
+        assert p == 0.5 and (ones == 1).all()
+        masks.append(torch.rand_like(ones))  # numbers that show where each went
+        return masks[-1]
+
+    monkeypatch.setattr(functional, "dropout", dropout)
+    logits, (h, c) = network(ids, state)
+    assert [mask.shape for mask in masks] == [(B, 1, H)] * num_layers
+    expected, ends = by_hand(network, ids, state, masks)
+    torch.testing.assert_close(logits, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close((h, c), ends, atol=1e-12, rtol=0)
+    network.eval()
+    torch.testing.assert_close(network(ids)[0], by_hand(network, ids)[0], atol=1e-12, rtol=0)
+    assert len(masks) == num_layers
+
+
+def test_dropout_is_drawn_anew_for_each_batch() -> None:
+    network = StackedLSTM(V, H, 1, dropout=0.5)
     ids = torch.randint(V, (B, T))
-    for num_layers in (1, 2):
-        network = StackedLSTM(V, H, num_layers, dropout=0.5)
-        assert not torch.equal(network(ids)[0], network(ids)[0])
-        network.eval()
-        assert torch.equal(network(ids)[0], network(ids)[0])
-    network.train()
-    assert network.lstm.dropout == network.dropout.p == 0.5
+    assert not torch.equal(network(ids)[0], network(ids)[0])
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9, 0.999])
@@ -101,13 +126,13 @@ def test_weight_dropout_is_of_the_recurrent_weights_for_a_batch_and_in_training_
         for name in names:
             weights = reference.get_parameter(name)
             weights.copy_(drop_weights(weights, 0.5))
-    torch.testing.assert_close(logits, by_hand(reference, ids), atol=1e-12, rtol=0)
+    torch.testing.assert_close(logits, by_hand(reference, ids)[0], atol=1e-12, rtol=0)
     for name in names:
         grad, dropped = network.get_parameter(name).grad, reference.get_parameter(name) == 0
         assert grad is not None and 0 < dropped.sum() < dropped.numel() and torch.equal(grad == 0, dropped)
     assert not torch.equal(network(ids)[0], logits)
     network.eval()
-    torch.testing.assert_close(network(ids)[0], by_hand(network, ids), atol=1e-12, rtol=0)
+    torch.testing.assert_close(network(ids)[0], by_hand(network, ids)[0], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("embedding_size", [None, 3])
