@@ -16,7 +16,9 @@ seeds the means and the ranges are printed, too. What else is given goes to ``fi
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import math
 import os
 import shutil
@@ -84,7 +86,8 @@ def load_nanogpt(copy: Path) -> Any:
     sys.path.insert(0, str(copy))
     their = importlib.import_module("model")
     checkpoint = torch.load(copy / "out-shakespeare-char" / "ckpt.pt", weights_only=True)
-    model = their.GPT(their.GPTConfig(**checkpoint["model_args"]))
+    with contextlib.redirect_stdout(io.StringIO()):  # it says how many parameters it has
+        model = their.GPT(their.GPTConfig(**checkpoint["model_args"]))
     model.load_state_dict(checkpoint["model"])
     return model.eval()
 

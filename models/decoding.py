@@ -99,18 +99,19 @@ def sampling(
 
     def choose(logits: Tensor, num_chosen: int) -> Tensor:
         nonlocal noise
-        if num_chosen % DRAWN_AT_ONCE == 0:
-            shape = min(DRAWN_AT_ONCE, length - num_chosen), logits.shape[1]
+        at_once = max(1, DRAWN_AT_ONCE // logits.shape[1])  # whatever is beside it, or a text would depend on that
+        if num_chosen % at_once == 0:
+            shape = min(at_once, length - num_chosen), logits.shape[1]
             drawn = [torch.empty(shape, dtype=torch.float64).exponential_(generator=g) for g in generators]
             noise = (-torch.stack(drawn, dim=1).log_() / factor).unbind()
         logits = probabilities(logits, tau, top_k, top_p).log() if filters else logits.cpu()
-        return (logits + noise[num_chosen % DRAWN_AT_ONCE]).max(dim=1).indices
+        return (logits + noise[num_chosen % at_once]).max(dim=1).indices
 
     return choose
 
 
-DRAWN_AT_ONCE = 64
-"""Characters of a text for which random numbers are drawn together."""
+DRAWN_AT_ONCE = 1 << 12
+"""Random numbers of a text that are drawn together, one for each character that might be chosen."""
 
 LEAST_TAU = 1e-250
 """As good as 0 for logits in float32, and one can divide by it."""

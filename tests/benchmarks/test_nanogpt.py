@@ -31,6 +31,7 @@ GPTConfig = types.SimpleNamespace
 class GPT(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
+        print("number of parameters: 0.00M")
         self.config, self.w = config, torch.nn.Parameter(torch.ones(1))
     def forward(self, x, y):
         return self.w * torch.ones(*x.shape, self.config.vocab_size), None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.decoding import DRAWN_AT_ONCE, ENDED, beam_search, greedy, probabilities, read, sampling, write
+from models.decoding import ENDED, beam_search, greedy, probabilities, read, sampling, write
 
 V = 3
 
@@ -250,8 +250,16 @@ def test_what_has_no_probability_is_never_drawn(exponential: float, monkeypatch:
     assert sampling([1], 1, 1.0, 2)(logits, 0).item() in (1, 2)
 
 
-def test_a_text_longer_than_what_is_drawn_at_once_goes_on_at_random() -> None:
+def test_a_text_longer_than_what_is_drawn_at_once_goes_on_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.decoding.DRAWN_AT_ONCE", 20 * V + 1)
     network = TwoLetters(4)
-    (text,) = written(network, *begin(network, [1, 2]), sampling([7], 300), 300)
-    parts = [text[i : i + DRAWN_AT_ONCE] for i in range(0, 300, DRAWN_AT_ONCE)]
-    assert len(text) == 300 and len({tuple(part) for part in parts}) == len(parts)
+    (text,) = written(network, *begin(network, [1, 2]), sampling([7], 90), 90)
+    parts = [text[i : i + 20] for i in range(0, 90, 20)]
+    assert len(text) == 90 and len({tuple(part) for part in parts}) == len(parts)
+
+
+def test_there_may_be_more_characters_than_numbers_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.decoding.DRAWN_AT_ONCE", V - 1)
+    network = TwoLetters(4)
+    (text,) = written(network, *begin(network, [1, 2]), sampling([7], 90), 90)
+    assert len(text) == 90 and set(text) == {0, 1, 2}
