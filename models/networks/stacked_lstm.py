@@ -133,7 +133,7 @@ class CharacterSteps:
     """A trained ``StackedLSTM`` one character at a time: the same function without dropout, gradients and overhead.
 
     The weights are copied and laid out for short products; what a character contributes to the gates of the first layer
-    is looked up. With two layers of 128, a step takes a fifth of the time of ``torch.nn.LSTM`` called with one.
+    is looked up. With two layers of 128, a step takes a sixth of the time of ``torch.nn.LSTM`` called with one.
     It runs on the CPU, where steps as small as these are quickest.
 
     Args:
@@ -165,9 +165,9 @@ class CharacterSteps:
         W_x, W_h, bias = layers[0]
         into_first = W_x.t() if network.embedding is None else weights["embedding.weight"] @ W_x.t()
         self._gates_of_character = (into_first + bias.t()).contiguous()  # (V, 4H)
-        self._recurrent = W_h.t()
+        self._recurrent = laid_out(W_h.t())
         # Of the layer below and of the layer's own last step together, (2H, 4H).
-        self._upper = [(torch.cat([W_x, W_h], dim=1).t(), bias.flatten()) for W_x, W_h, bias in layers[1:]]
+        self._upper = [(laid_out(torch.cat([W_x, W_h], dim=1).t()), bias.flatten()) for W_x, W_h, bias in layers[1:]]
         self._output = weights["output.weight"].clone()
         self._output_bias = weights["output.bias"].clone()
         self.num_weights = sum(W.numel() for W in (self._recurrent, *(W for W, _ in self._upper), self._output))
@@ -196,3 +196,13 @@ class CharacterSteps:
             h_next.append(c_i.tanh().mul_(output_gate))
         logits = functional.linear(h_next[-1], self._output, self._output_bias)
         return logits, (torch.stack(h_next), torch.stack(c_next))
+
+
+def laid_out(weights: Tensor) -> Tensor:
+    """A transposed matrix as it is multiplied most quickly with a few rows on its left."""
+    return weights.contiguous() if weights.numel() < FEWEST_LEFT_TRANSPOSED else weights
+
+
+FEWEST_LEFT_TRANSPOSED = 1 << 18
+"""Below that, reading the weights row by row is a tenth quicker; with 512 units two threads share the product better
+the other way round, and take a quarter less time."""
