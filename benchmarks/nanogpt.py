@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ CPU_RECIPE = (
     *("--lr_decay_iters=2000", "--dropout=0.0"),
 )
 CONFIG = "configs/shakespeare.yaml"
+OF_FIT = ("--model.", "--data.", "--trainer.")
+"""What the settings begin with that are passed on."""
 BLOCKS = (64, 256)
 WRITTEN = 2000
 COPIED = (20, 40)
@@ -97,25 +99,15 @@ def train_ours(
 ) -> tuple[float, Path]:
     """Seconds from the start of ``fit`` to its last checkpoint, no more than ``seconds``, and its run folder.
 
-    The settings are arguments of ``fit``, after the config.
-
-    The time limit of a run begins with its first step; what comes before that and after the last is found out by a run
-    of one step.
+    The settings are arguments of ``fit``, after the config. The time limit of a run begins with its first step; what
+    comes before that and after the last is found out by a run of one step.
     """
 
     def fit(name: str, *args: str) -> tuple[float, Path]:
         here = root / f"{name}_{seed}"
         command = [
-            *(
-                "cli.py",
-                "fit",
-                "--config",
-                config,
-                *settings,
-                f"--data.book={book.resolve()}",
-                f"--seed_everything={seed}",
-            ),
-            *(f"--trainer.default_root_dir={here.resolve()}", *args),
+            *("cli.py", "fit", "--config", config, *settings, f"--data.book={book.resolve()}"),
+            *(f"--seed_everything={seed}", f"--trainer.default_root_dir={here.resolve()}", *args),
         ]
         spent = seconds_to(lambda: max(here.glob("*/*/checkpoints/last.ckpt")), command, Path.cwd())
         return spent, here / Path(config).stem
@@ -167,14 +159,19 @@ def copied_share(written: str, source: str, length: int) -> float:
     return sum(substring in known for substring in substrings) / len(substrings)
 
 
-def row(name: str, measured: Sequence[float | None]) -> str:
-    """Seconds, the losses and characters written a second."""
-    formats = ("8.1f", "9.4f", "9.4f", "10.4f", "14,.0f")
-    cells = [
-        "-".rjust(int(form.partition(".")[0].rstrip(","))) if value is None else format(value, form)
-        for form, value in zip(formats, measured, strict=True)
-    ]
-    return " ".join([f"{name:14}", *cells])
+COLUMNS = {"seconds": ".1f", "block 64": ".4f", "block 256": ".4f", "streaming": ".4f", "characters/s": ",.0f"}
+"""What is measured of a model, and how it is written."""
+
+
+def row(name: str, cells: Iterable[str]) -> str:
+    return " ".join(
+        [f"{name:14}", *(f"{cell:>{max(len(column), 9)}}" for cell, column in zip(cells, COLUMNS, strict=True))]
+    )
+
+
+def row_of(name: str, measured: Sequence[float | None]) -> str:
+    formatted = zip(measured, COLUMNS.values(), strict=True)
+    return row(name, ["-" if value is None else format(value, form) for value, form in formatted])
 
 
 def main() -> None:
@@ -186,6 +183,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
     parser.add_argument("--root", type=Path, help="where our runs are kept (default: nowhere)")
     arguments, settings = parser.parse_known_args()
+    if settings and not settings[0].startswith(OF_FIT):
+        parser.error(f"there is no {settings[0]}; what goes to fit begins with {', '.join(OF_FIT)}")
     if not (arguments.nanogpt / "train.py").is_file():
         parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no train.py; give a checkout of nanoGPT")
     if arguments.seconds is not None and not 0 < arguments.seconds < math.inf:
@@ -200,7 +199,7 @@ def main() -> None:
         parser.error(f"--book has {len(text):,} characters; a tenth of them must be more than {max(BLOCKS)}")
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.book}, {len(text):,} characters")
-    print(f"{'':14} {'seconds':>8} {'block 64':>9} {'block 256':>9} {'streaming':>10} {'characters/s':>14}")
+    print(row("", COLUMNS))
     with tempfile.TemporaryDirectory() as scratch:
         compare(arguments, settings, text, held_out, Path(scratch))
 
@@ -219,7 +218,7 @@ def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_
         start = torch.zeros(1, 1, dtype=torch.int64)
         rate = WRITTEN / timed(lambda: gpt.generate(start, WRITTEN))
         losses = [loss if block == gpt.config.block_size else None for block in BLOCKS]
-        print(row("nanoGPT", [seconds, *losses, None, rate]), flush=True)
+        print(row_of("nanoGPT", [seconds, *losses, None, rate]), flush=True)
     rows, copied = [], []
     for seed in arguments.seeds:
         spent, folder = train_ours(arguments.config, settings, book, seconds, seed, arguments.root or scratch)
@@ -228,13 +227,13 @@ def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_
         losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]
         rate = WRITTEN / timed(partial(write_ours, steps, vocabulary, WRITTEN))
         rows.append([spent, *losses, streaming_loss(network, ids), rate])
-        print(row(f"ours, seed {seed}", rows[-1]), flush=True)
+        print(row_of(f"ours, seed {seed}", rows[-1]), flush=True)
         written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
         copied.append([copied_share(written, source, length) for length in COPIED])
     if len(rows) > 1:
         of_all: dict[str, Callable[[Sequence[float]], float]] = {"mean": statistics.mean, "least": min, "greatest": max}
         for name, function in of_all.items():
-            print(row(f"ours, {name}", [function(column) for column in zip(*rows, strict=True)]))
+            print(row_of(f"ours, {name}", [function(column) for column in zip(*rows, strict=True)]))
     for seed, shares in zip(arguments.seeds, copied, strict=True):
         what = ", ".join(f"{100 * share:.2f} % of {length}" for share, length in zip(shares, COPIED, strict=True))
         print(

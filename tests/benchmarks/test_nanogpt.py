@@ -162,6 +162,7 @@ def test_a_row_for_each(
         (["--nanogpt", "nowhere"], "--nanogpt is nowhere, which holds no train.py"),
         (["--nanogpt", "nanoGPT", "--book", "nothing.txt"], "nothing.txt"),
         (["--nanogpt", "nanoGPT", "--book", "short.txt"], "--book has 1,000 characters; a tenth of them must be more"),
+        (["--nanogpt", "nanoGPT", "--secs", "9"], "there is no --secs; what goes to fit begins with --model., --data."),
         (["--nanogpt", "nanoGPT", "--seconds", "nan"], "--seconds is nan; it must be above 0"),
     ],
 )

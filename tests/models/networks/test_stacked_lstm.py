@@ -135,9 +135,14 @@ def test_weight_dropout_is_of_the_recurrent_weights_for_a_batch_and_in_training_
     torch.testing.assert_close(network(ids)[0], by_hand(network, ids)[0], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("embedding_size", [None, 3])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_steps_are_the_same_function(num_layers: int, embedding_size: int | None) -> None:
+def test_steps_are_the_same_function(
+    num_layers: int, embedding_size: int | None, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if large:
+        monkeypatch.setattr("models.networks.stacked_lstm.FEWEST_LEFT_TRANSPOSED", 1)
     network = StackedLSTM(V, H, num_layers, embedding_size, dropout=0.5)
     steps = CharacterSteps(network)
     network.eval()
