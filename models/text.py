@@ -43,6 +43,7 @@ class TextModel(Classifier):
         embedding_size: features of a character; ``None`` for one-hot.
         dropout: probability with which a unit of a layer is zero on its way up, for all steps of a row of a batch, in
             training.
+        dropout_samples: masks of the last layer's units under which the loss of a batch is computed; it is their mean.
         weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training.
         carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
             data's.
@@ -64,6 +65,7 @@ class TextModel(Classifier):
         num_layers: int = 2,
         embedding_size: int | None = 64,
         dropout: float = 0.0,
+        dropout_samples: int = 1,
         weight_dropout: float = 0.0,
         carry_state: bool = True,
         reset_probability: float = 0.0,
@@ -81,7 +83,14 @@ class TextModel(Classifier):
                 "leave one of them out"
             )
         self.network = StackedLSTM(
-            vocab_size, hidden_size, num_layers, embedding_size, dropout, weight_dropout, initialization
+            vocab_size,
+            hidden_size,
+            num_layers,
+            embedding_size,
+            dropout,
+            dropout_samples,
+            weight_dropout,
+            initialization,
         )
         self.carry_state = carry_state
         self.reset_probability = reset_probability
@@ -112,6 +121,8 @@ class TextModel(Classifier):
             self.state_after = h.detach().to(self.dtype), c.detach().to(self.dtype)
         else:
             logits, _ = self.network(x)
+        if logits.dim() > y.dim() + 1:  # (B, T, S, V), of several masks
+            logits, y = logits.flatten(1, 2), y.repeat_interleave(logits.shape[2], dim=1)
         return logits, y
 
     def _first_state(self, carried: State | None) -> State | None:

@@ -30,13 +30,16 @@ class StackedLSTM(nn.Module):
         embedding_size: features of a character, E; ``None`` for one-hot.
         dropout: probability with which a unit of a layer is zero on its way up, in training: for all steps of a row
             of a batch, drawn for each row (Gal and Ghahramani 2016).
+        dropout_samples: masks above the last layer, under each of which logits are computed in training (Inoue 2019);
+            with several, each is that of all rows of a batch.
         weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training (Wan et
             al. 2013; Merity, Keskar and Socher 2018); rounded to 1/256 ... 255/256 unless it is 0.
         initialization: of the LSTM layers: ``uniform``, as ``torch.nn.LSTM`` starts, or ``orthogonal`` (each of a
             layer's four recurrent matrices; input weights normal, with as much variance at a gate as one input has;
             biases 0, but 1 for the forget gate: Jozefowicz, Zaremba and Sutskever 2015).
     Shape:
-        ids (B, T) int64 in [0, V) -> logits (B, T, V) and the final state, h and c, each (L, B, H).
+        ids (B, T) int64 in [0, V) -> logits (B, T, V), in training with S > 1 ``dropout_samples`` (B, T, S, V), and the
+        final state, h and c, each (L, B, H).
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -48,21 +51,25 @@ class StackedLSTM(nn.Module):
         num_layers: int = 2,
         embedding_size: int | None = None,
         dropout: float = 0.0,
+        dropout_samples: int = 1,
         weight_dropout: float = 0.0,
         initialization: Initialization = "uniform",
     ) -> None:
         super().__init__()
         sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes | {"embedding_size": embedding_size}).items():
+        for name, size in (sizes | {"embedding_size": embedding_size, "dropout_samples": dropout_samples}).items():
             if size is not None and size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
         for name, probability in {"dropout": dropout, "weight_dropout": weight_dropout}.items():
             if not 0 <= probability < 1:
                 raise ValueError(f"{name} is {probability}; it must be at least 0 and below 1")
+        if dropout_samples > 1 and dropout == 0:
+            raise ValueError(f"dropout_samples is {dropout_samples}, but dropout is 0: they would all be the same")
         check_name(initialization, get_args(Initialization))
         self.vocab_size = vocab_size
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
         self.dropout = dropout
+        self.dropout_samples = dropout_samples
         self.weight_dropout = weight_dropout
         self.lstm = nn.LSTM(
             vocab_size if embedding_size is None else embedding_size, hidden_size, num_layers, batch_first=True
@@ -86,13 +93,12 @@ class StackedLSTM(nn.Module):
         else:
             inputs = self.embedding(ids)
         if self.training and (self.dropout > 0 or self.weight_dropout > 0):
-            hidden_states, state = self._with_dropout(inputs, state)
-        else:
-            hidden_states, state = self.lstm(inputs, state)
+            return self._with_dropout(inputs, state)
+        hidden_states, state = self.lstm(inputs, state)
         return self.output(hidden_states), cast(State, state)
 
     def _with_dropout(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The layers one by one, with something left out of each."""
+        """The layers one by one, with something left out of each, and the logits."""
         sizes = self.lstm.num_layers, len(inputs), self.lstm.hidden_size
         h_0, c_0 = (inputs.new_zeros(sizes),) * 2 if state is None else state
         h_n, c_n = [], []
@@ -101,11 +107,24 @@ class StackedLSTM(nn.Module):
             weights = [W_x, drop_weights(W_h, self.weight_dropout), b_x, b_h]
             start = [h_0[layer, None], c_0[layer, None]]
             hidden_states, h, c = torch.lstm(inputs, start, weights, True, 1, 0.0, True, False, True)
-            # Drawing for each step by itself would take almost as long as the layer's forward pass.
-            inputs = hidden_states * functional.dropout(hidden_states.new_ones(sizes[1], 1, sizes[2]), self.dropout)
+            if layer < self.lstm.num_layers - 1 or self.dropout_samples == 1:
+                # Drawing for each step by itself would take almost as long as the layer's forward pass.
+                inputs = hidden_states * self._mask(hidden_states, len(inputs))
             h_n.append(h)
             c_n.append(c)
-        return inputs, (torch.cat(h_n), torch.cat(c_n))
+        logits = self.output(inputs) if self.dropout_samples == 1 else self._logits_of_samples(hidden_states)
+        return logits, (torch.cat(h_n), torch.cat(c_n))
+
+    def _mask(self, like: Tensor, num: int) -> Tensor:
+        """``num`` times which units stay, and how they are scaled up: (num, 1, H)."""
+        return functional.dropout(like.new_ones(num, 1, self.lstm.hidden_size), self.dropout)
+
+    def _logits_of_samples(self, hidden_states: Tensor) -> Tensor:
+        """(B, T, H) -> (B, T, S, V)."""
+        # The masks are applied to the weights, which are fewer than the hidden states.
+        S = self.dropout_samples
+        weights = (self.output.weight * self._mask(self.output.weight, S)).flatten(0, 1)
+        return functional.linear(hidden_states, weights, self.output.bias.repeat(S)).unflatten(-1, (S, self.vocab_size))
 
     def _weights(self, layer: int) -> list[nn.Parameter]:
         """W_x, W_h, and the bias of each, of an LSTM layer."""

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from datamodules import BookDataModule, PalindromeDataModule
 from models import PalindromeClassifier, TextModel
+from models.classifier import cross_entropy
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
 
@@ -82,6 +83,21 @@ def test_some_rows_begin_anew(probability: float, num_expected: int, book: str) 
             assert anew or (torch.equal(h[:, row], h_before[:, row]) and torch.equal(c[:, row], c_before[:, row]))
             num_anew += anew
     assert abs(num_anew - num_expected) <= (60 if 0 < probability < 1 else 0)  # five standard deviations
+
+
+def test_the_loss_of_several_masks_is_their_mean(book: str) -> None:
+    data = BookDataModule(book, seq_len=3, batch_size=4)
+    model = TextModel(data.vocab_size, hidden_size=8, dropout=0.5, dropout_samples=5)
+    x, y = next(iter(data.train_dataloader()))
+    torch.manual_seed(3)
+    each, _ = model.network(x)
+    expected = torch.stack([cross_entropy(logits, y) for logits in each.unbind(dim=2)]).mean()
+    torch.manual_seed(3)
+    loss = model.training_step((x, y), 0)
+    torch.testing.assert_close(loss, expected)
+    logits, target = model.last_step
+    right = model.judge(logits, target)["accuracy"]
+    assert right.sum() == (each.argmax(dim=-1) == y[..., None]).sum() and right.numel() == 5 * y.numel()
 
 
 class Ends(Callback):

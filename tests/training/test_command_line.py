@@ -351,6 +351,10 @@ def test_a_checkpoint_is_tested_whatever_its_weights_started_from(
     assert_refused(command("fit", "--ckpt_path=last", other), capsys, "model.init_args.initialization = orthogonal")
 
 
+def test_a_text_model_is_tested_whatever_it_was_trained_without(text_run_dir: Path, text_command: Command) -> None:
+    assert text_command("test", "--model.dropout=0.3", "--model.dropout_samples=2", "--model.weight_dropout=0.1") == 0
+
+
 def test_a_run_goes_on_whatever_will_be_tested(run_dir: Path, command: Command) -> None:
     args = ("--data.test_lengths=[6,9]", "--data.num_test=50", "--trainer.max_steps=8")
     assert command("fit", "--ckpt_path=last", *args) == 0

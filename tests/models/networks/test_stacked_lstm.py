@@ -94,6 +94,29 @@ def test_dropout_is_on_every_way_up_for_all_steps_of_a_row(num_layers: int, monk
     assert len(masks) == num_layers
 
 
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_samples_of_dropout_are_masks_of_the_last_layer(num_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = StackedLSTM(V, H, num_layers, dropout=0.5, dropout_samples=3).double()
+    ids = torch.randint(V, (B, T))
+    masks: list[Tensor] = []
+
+    def dropout(ones: Tensor, p: float) -> Tensor:
+        assert p == 0.5 and (ones == 1).all()
+        masks.append(torch.rand_like(ones))
+        return masks[-1]
+
+    monkeypatch.setattr(functional, "dropout", dropout)
+    logits, state = network(ids)
+    *between, last = masks
+    assert [mask.shape for mask in between] == [(B, 1, H)] * (num_layers - 1) and last.shape == (3, 1, H)
+    assert logits.shape == (B, T, 3, V)
+    for sample, mask in zip(logits.unbind(dim=2), last, strict=True):
+        expected, ends = by_hand(network, ids, masks=[*between, mask])
+        torch.testing.assert_close((sample, state), (expected, ends), atol=1e-12, rtol=0)
+    network.eval()
+    torch.testing.assert_close(network(ids)[0], by_hand(network, ids)[0], atol=1e-12, rtol=0)
+
+
 def test_dropout_is_drawn_anew_for_each_batch() -> None:
     network = StackedLSTM(V, H, 1, dropout=0.5)
     ids = torch.randint(V, (B, T))
@@ -178,6 +201,8 @@ def test_steps_keep_their_weights() -> None:
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ({"weight_dropout": 1.0}, "weight_dropout is 1.0; it must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1"),
+        ({"dropout_samples": 0}, "dropout_samples is 0; it must be at least 1"),
+        ({"dropout_samples": 4}, "dropout_samples is 4, but dropout is 0: they would all be the same"),
     ],
 )
 def test_wrong_sizes_are_refused(arguments: dict[str, Any], message: str) -> None:
