@@ -1,14 +1,16 @@
 """How well a character model writes after so many seconds, beside nanoGPT's.
 
 nanoGPT is not part of this project; ``--nanogpt`` is a checkout of github.com/karpathy/nanoGPT, which is copied to a
-scratch folder and run there with the arguments that its README gives for a CPU. Then ``fit`` of a config here has as
-long: on both sides the clock runs from the start of the process to its last checkpoint, on the same number of threads.
-Text, split (the first 90 % train, the last 10 % validate) and windows are the same. Losses are means over all positions
-of all windows of the validation text that follow each other without overlap, each read without what precedes it;
-streaming reads that text from one end to the other. Both read the book as ``BookDataModule`` does: line ends, Unicode
-and Project Gutenberg's header are dealt with before.
+scratch folder and run there with the arguments that its README gives for a CPU. Then ``fit`` of a config here has
+about as long: on both sides the clock runs from the start of the process to its last checkpoint (nanoGPT writes one
+when its validation loss is lower than before), on the same number of threads. Text, split (the first 90 % train, the
+last 10 % validate) and windows are the same. On both sides the checkpoint with the lowest loss on the validation text
+is evaluated. Losses are means over all positions of all windows of that text that follow each other without overlap,
+each read without what precedes it; streaming reads it from one end to the other. Both read the book as
+``BookDataModule`` does: line ends, Unicode and Project Gutenberg's header are dealt with before.
 
-    python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seconds 180] [--seeds 1 2 3]
+    python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seeds 1 2 3]
+    python -m benchmarks.nanogpt --seconds 180 [--book tinyshakespeare] [--seeds 1 2 3]
 
 nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took. Of several
 seeds the means and the ranges are printed, too. What else is given goes to ``fit``: with ``--model.reset_probability
@@ -43,6 +45,7 @@ from datamodules.vocabulary import Vocabulary
 from experiments.trained_text import load_network
 from models.decoding import read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+from training.errors import UserError
 
 CPU_RECIPE = (
     *("config/train_shakespeare_char.py", "--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1"),
@@ -52,6 +55,10 @@ CPU_RECIPE = (
 CONFIG = "configs/shakespeare.yaml"
 OF_FIT = ("--model.", "--data.", "--trainer.")
 """What the settings begin with that are passed on."""
+SET_HERE = (
+    *("--data.book", "--data.val_fraction", "--data.test_fraction"),
+    *("--trainer.max_time", "--trainer.max_steps", "--trainer.default_root_dir"),
+)
 BLOCKS = (64, 256)
 WRITTEN = 2000
 COPIED = (20, 40)
@@ -63,24 +70,29 @@ Logits = Callable[[Tensor], Tensor]
 """(B, T) int64 -> (B, T, V), from the first of the T."""
 
 
-def seconds_to(path: Callable[[], Path], command: list[str], folder: Path) -> float:
-    """Run a command in a folder; seconds from its start until it last wrote what ``path`` then names."""
+def seconds_to(path: Path, command: list[str], folder: Path) -> float:
+    """Run a command in a folder; seconds from its start until it last wrote ``path``.
+
+    Raises:
+        UserError: it failed.
+    """
     start = time.time()
     done = subprocess.run([sys.executable, *command], cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command[:2])} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
-    return path().stat().st_mtime - start
+        last_line = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UserError(f"{' '.join(command[:4])} ended with status {done.returncode}: {last_line}")
+    return path.stat().st_mtime - start
 
 
 def train_nanogpt(checkout: Path, text: str, scratch: Path) -> tuple[float, Path]:
-    """Seconds of its CPU recipe on this text, and the copy of the checkout in which it ran."""
+    """Seconds of its CPU recipe on this text, to its last checkpoint, and the copy of the checkout in which it ran."""
     copy = scratch / "nanoGPT"
     shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
     data = copy / "data" / "shakespeare_char"
     (data / "input.txt").write_text(text, encoding="utf-8")
-    seconds_to(lambda: data / "meta.pkl", ["prepare.py"], data)
+    seconds_to(data / "meta.pkl", ["prepare.py"], data)
     checkpoint = copy / "out-shakespeare-char" / "ckpt.pt"
-    return seconds_to(lambda: checkpoint, ["train.py", *CPU_RECIPE], copy), copy
+    return seconds_to(checkpoint, ["train.py", *CPU_RECIPE], copy), copy
 
 
 def load_nanogpt(copy: Path) -> Any:
@@ -95,28 +107,21 @@ def load_nanogpt(copy: Path) -> Any:
 
 
 def train_ours(
-    config: str, settings: list[str], book: Path, seconds: float, seed: int, root: Path
+    config: str, settings: list[str], book: Path, limits: list[str], seed: int, root: Path
 ) -> tuple[float, Path]:
-    """Seconds from the start of ``fit`` to its last checkpoint, no more than ``seconds``, and its run folder.
+    """Seconds from the start of ``fit`` to its last checkpoint, and the experiment's folder, a new one under ``root``.
 
-    The settings are arguments of ``fit``, after the config. The time limit of a run begins with its first step; what
-    comes before that and after the last is found out by a run of one step.
+    The settings are arguments of ``fit``, after the config, and the limits those that end it.
     """
-
-    def fit(name: str, *args: str) -> tuple[float, Path]:
-        here = root / f"{name}_{seed}"
-        command = [
-            *("cli.py", "fit", "--config", config, *settings, f"--data.book={book.resolve()}"),
-            *(f"--seed_everything={seed}", f"--trainer.default_root_dir={here.resolve()}", *args),
-        ]
-        spent = seconds_to(lambda: max(here.glob("*/*/checkpoints/last.ckpt")), command, Path.cwd())
-        return spent, here / Path(config).stem
-
-    around, _ = fit("one_step", "--trainer.max_steps=1")
-    left = int(seconds - around)
-    if left < 1:
-        raise SystemExit(f"{seconds:.0f} seconds are too few: {around:.0f} go before the first step and after the last")
-    return fit("whole", *time_limit(left / 60))
+    root.mkdir(parents=True, exist_ok=True)
+    here = Path(tempfile.mkdtemp(prefix=f"seed_{seed}_", dir=root)).resolve()
+    command = [
+        *("cli.py", "fit", "--config", config, *settings, f"--data.book={book.resolve()}"),
+        *("--data.val_fraction=0.1", "--data.test_fraction=0.0"),
+        *(f"--seed_everything={seed}", f"--trainer.default_root_dir={here}", *limits),
+    ]
+    experiment = here / Path(config).stem
+    return seconds_to(experiment / "version_0" / "checkpoints" / "last.ckpt", command, Path.cwd()), experiment
 
 
 def logits_of(network: StackedLSTM) -> Logits:
@@ -176,19 +181,29 @@ def row_of(name: str, measured: Sequence[float | None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How well a character model writes, beside nanoGPT's.")
-    parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT; needed unless --seconds is given")
     parser.add_argument("--book", default="tinyshakespeare", help="a known book or a path (default: %(default)s)")
     parser.add_argument("--config", default=CONFIG, help="what is trained here (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="wall time of ours (default: nanoGPT's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
     parser.add_argument("--root", type=Path, help="where our runs are kept (default: nowhere)")
     arguments, settings = parser.parse_known_args()
-    if settings and not settings[0].startswith(OF_FIT):
-        parser.error(f"there is no {settings[0]}; what goes to fit begins with {', '.join(OF_FIT)}")
-    if not (arguments.nanogpt / "train.py").is_file():
-        parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no train.py; give a checkout of nanoGPT")
-    if arguments.seconds is not None and not 0 < arguments.seconds < math.inf:
-        parser.error(f"--seconds is {arguments.seconds}; it must be above 0")
+    for k, word in enumerate(settings):
+        name = word.partition("=")[0]
+        if (k == 0 or word.startswith("--")) and not word.startswith(OF_FIT):
+            parser.error(f"there is no {name}; what goes to fit begins with {', '.join(OF_FIT)}")
+        if name in SET_HERE:
+            parser.error(f"{name} is set by the benchmark; leave it out")
+    if arguments.seconds is None:
+        if arguments.nanogpt is None:
+            parser.error(
+                "there is neither --nanogpt nor --seconds; give a checkout of nanoGPT, or how long ours may take"
+            )
+        for part in ("train.py", "data/shakespeare_char/prepare.py"):
+            if not (arguments.nanogpt / part).is_file():
+                parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no {part}; give a checkout of nanoGPT")
+    elif not 0 < arguments.seconds < math.inf:
+        parser.error(f"--seconds is {arguments.seconds}; it must be a number above 0")
     try:
         source = read_book(arguments.book)
     except ValueError as error:
@@ -199,15 +214,22 @@ def main() -> None:
         parser.error(f"--book has {len(text):,} characters; a tenth of them must be more than {max(BLOCKS)}")
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.book}, {len(text):,} characters")
-    print(row("", COLUMNS))
     with tempfile.TemporaryDirectory() as scratch:
-        compare(arguments, settings, text, held_out, Path(scratch))
+        try:
+            compare(arguments, settings, text, held_out, Path(scratch))
+        except UserError as error:
+            parser.error(str(error))
 
 
 def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_out: str, scratch: Path) -> None:
     """Train, evaluate and print a row for each run, and how much of what it writes is copied."""
     book = scratch / "book.txt"
     book.write_text(text, encoding="utf-8")
+    train = partial(train_ours, arguments.config, settings, book)
+    # The time limit of a run begins with its first step; what comes before that and after the last is found out by a
+    # run of one step, now, so that what is wrong with the settings is known before nanoGPT runs.
+    around, _ = train(["--trainer.max_steps=1"], arguments.seeds[0], scratch)
+    print(row("", COLUMNS))
     seconds = arguments.seconds
     if seconds is None:
         seconds, copy = train_nanogpt(arguments.nanogpt, text, scratch)
@@ -219,9 +241,12 @@ def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_
         rate = WRITTEN / timed(lambda: gpt.generate(start, WRITTEN))
         losses = [loss if block == gpt.config.block_size else None for block in BLOCKS]
         print(row_of("nanoGPT", [seconds, *losses, None, rate]), flush=True)
+    left = int(seconds - around)
+    if left < 1:
+        raise UserError(f"{seconds:.0f} seconds are too few: {around:.0f} go before the first step and after the last")
     rows, copied = [], []
     for seed in arguments.seeds:
-        spent, folder = train_ours(arguments.config, settings, book, seconds, seed, arguments.root or scratch)
+        spent, folder = train(time_limit(left), seed, arguments.root or scratch)
         _, network, vocabulary = load_network(str(folder))
         steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
         losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]

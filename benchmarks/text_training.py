@@ -154,10 +154,12 @@ def as_char_rnn(cli: RunCLI) -> RunCLI:
     return cli
 
 
-def time_limit(minutes: float) -> list[str]:
+def time_limit(seconds: float) -> list[str]:
     """The arguments that end a run by the time alone."""
-    whole, seconds = divmod(round(60 * minutes), 60)
-    return [f"--trainer.max_time=00:00:{whole:02}:{seconds:02}", "--trainer.max_steps=-1"]
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return [f"--trainer.max_time={days:02}:{hours:02}:{minutes:02}:{left:02}", "--trainer.max_steps=-1"]
 
 
 def compare_recipes(book: str, limits: Sequence[str], root: str) -> None:
@@ -200,7 +202,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as nowhere:
         print(f"{arguments.minutes:g} minutes each; validation loss in nats per character, bits in brackets")
-        compare_recipes(arguments.book, time_limit(arguments.minutes), arguments.root or nowhere)
+        compare_recipes(arguments.book, time_limit(60 * arguments.minutes), arguments.root or nowhere)
 
 
 if __name__ == "__main__":

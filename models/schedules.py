@@ -18,7 +18,8 @@ class WarmupCosine(LRScheduler):
     is 1, then by ``final + (1 - final) (1 + cos(pi (s - warmup) / (1 - warmup))) / 2``. A run that ends by
     ``trainer.max_time`` is measured in seconds, and so comes to its end on a slow machine as on a quick one; otherwise
     it is measured in optimizer steps, and where both are limited by what is further on. A resumed run has spent what it
-    had when its checkpoint was saved.
+    had when its checkpoint was saved. The factor is never below 0.01 in the warm-up. What a run is, ``follow`` is told:
+    models do that.
 
     Args:
         optimizer: its learning rates are the highest of the schedule.
@@ -53,14 +54,14 @@ class WarmupCosine(LRScheduler):
     def factor(self, spent: float) -> float:
         """What the learning rate is multiplied by when this share of the run is over."""
         if spent < self.warmup:
-            return max(spent / self.warmup, FACTOR_OF_FIRST_STEP)
+            return max(spent / self.warmup, LEAST_FACTOR_OF_WARM_UP)
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * (spent - self.warmup) / (1 - self.warmup))) / 2
 
     def state_dict(self) -> dict[str, Any]:
         return {key: value for key, value in super().state_dict().items() if key != "share_spent"}
 
 
-FACTOR_OF_FIRST_STEP = 0.01
+LEAST_FACTOR_OF_WARM_UP = 0.01
 """When the first step is taken nothing is spent; with a rate of zero it would be for nothing."""
 
 
@@ -73,6 +74,14 @@ def measure_of(trainer: Trainer) -> Callable[[], float]:
             "lr_scheduler is WarmupCosine, which follows the run to its end, but nothing ends it; "
             "set trainer.max_time or trainer.max_steps"
         )
+
+    least = {"min_steps": trainer.min_steps, "min_epochs": trainer.min_epochs}
+    for name, value in least.items():
+        if timers and value:
+            raise ValueError(
+                f"lr_scheduler is WarmupCosine, which ends with trainer.max_time, but trainer.{name} is {value}, for "
+                "which a run goes on after that; leave one of them out"
+            )
 
     def share_spent() -> float:
         spent = trainer.global_step / num_steps

@@ -119,6 +119,28 @@ def test_a_run_with_a_time_limit_goes_on_with_the_seconds_it_had(command: Comman
     assert rates[7:12] == pytest.approx([in_the_middle] * 5, rel=1e-3)
 
 
+def test_seconds_count_that_a_run_had_before_it_had_a_limit(
+    run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    last = run_dir / "checkpoints" / "last.ckpt"
+    before = read_checkpoint(last)
+    assert "Timer" not in before["callbacks"]
+    before["callbacks"]["RunSummary"]["seconds"] = 100.0
+    write_checkpoint(before, last)
+    limit = ("--ckpt_path=last", "--trainer.max_steps=-1", "--trainer.max_time=00:00:01:40")
+    assert command("fit", *limit) == 0
+    assert (
+        "No step was taken: this run has had its 100 seconds; to go on, give more with --trainer.max_time"
+        in caplog.text
+    )
+    assert read_checkpoint(last)["global_step"] == before["global_step"]
+    capsys.readouterr()
+    assert command("fit", *limit[:2], "--trainer.max_time=00:00:01:41") == 0
+    step = read_checkpoint(last)["global_step"]
+    assert f"Training ended after step {step}: it has had its 101 seconds." in capsys.readouterr().out
+    assert step > before["global_step"]
+
+
 def test_a_stop_waits_for_the_optimizer_step(command: Command, tmp_path: Path) -> None:
     args = ("--trainer.accumulate_grad_batches=3", "--trainer.max_steps=9")
     assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
@@ -234,12 +256,14 @@ def signal_at(step: int) -> str:
 def test_a_stopped_text_run_ends_like_one_that_never_was(
     stops: list[int], carry_state: str, text_command: Command, tmp_path: Path
 ) -> None:
-    """With dropout, the state carried along, and early stopping."""
+    """With dropout of units and weights, the state carried along and now and then reset, and early stopping."""
     stopping = (
         '--trainer.callbacks+={"class_path": "pytorch_lightning.callbacks.EarlyStopping", '
         '"init_args": {"monitor": "val/loss", "patience": 3}}'
     )
     args = (f"--data.carry_state={carry_state}", *SCHEDULE[:2], stopping)
+    if carry_state == "false":
+        args += ("--model.reset_probability=0",)
     assert text_command("fit", *a_run_of(tmp_path / "whole", *args)) == 0
     last: tuple[str, ...] = ()
     for stop in stops:
@@ -298,7 +322,13 @@ def test_a_book_may_move_but_not_change(
 
 
 def test_what_matters_in_training_only_may_differ_in_a_test(text_command: Command, text_run_dir: Path) -> None:
-    assert text_command("test", "--data.carry_state=false", "--model.dropout=0", "--data.eval_batch_size=3") == 0
+    without = (
+        "--data.carry_state=false",
+        "--model.reset_probability=0",
+        "--model.dropout=0",
+        "--model.dropout_samples=1",
+    )
+    assert text_command("test", *without, "--data.eval_batch_size=3") == 0
     assert text_command("fit", "--ckpt_path=last", "--data.carry_state=false", "--trainer.max_steps=9") == 2
     assert text_command("fit", "--ckpt_path=last", "--model.dropout=0", "--trainer.max_steps=9") == 2
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import yaml
 from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -291,6 +292,7 @@ class RunCLI(LightningCLI):
         if 0 <= max_steps <= step:
             log.info("This run has done %d of %d steps; to go on, give more with --trainer.max_steps.", step, max_steps)
         folder = self._open_run_folder(step)
+        self._count_seconds_before()
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
         except InterruptedRun as interrupted:
@@ -306,13 +308,32 @@ class RunCLI(LightningCLI):
             if self.trainer.should_stop and callback.stopping_reason_message:
                 reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
                 print(f"Training ended after step {self.trainer.global_step}: {reason}")
+        over = [timer for timer in self._timers() if (left := timer.time_remaining()) is not None and left <= 0]
+        spent = f"had its {over[0].time_elapsed() + over[0].time_remaining():.0f} seconds" if over else ""
         if self.trainer.global_step == step and step != max_steps:
-            log.warning("No step was taken: the trainer's limits leave none.")
+            reason = (
+                f"this run has {spent}; to go on, give more with --trainer.max_time" if over else NO_LIMIT_LEAVES_ONE
+            )
+            log.warning("No step was taken: %s.", reason)
+        elif over:
+            print(f"Training ended after step {self.trainer.global_step}: it has {spent}.")
         if self.trainer.limit_test_batches == 0:
             print(NOTHING_TESTED)
         else:
             self._test_after_fit(folder)
         print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+
+    def _timers(self) -> list[Timer]:
+        """What ``trainer.max_time`` has become."""
+        return [callback for callback in self.trainer.callbacks if isinstance(callback, Timer)]
+
+    def _count_seconds_before(self) -> None:
+        """Seconds that a run spent while it had no time limit count when it has one."""
+        states = self.checkpoint.get("callbacks", {})
+        for timer in self._timers():
+            if self.checkpoint and timer.state_key not in states:
+                seconds = states.get(RunSummary.__qualname__, {"seconds": 0.0})["seconds"]
+                timer.load_state_dict({"time_elapsed": {"train": seconds}})
 
     def _test_after_fit(self, folder: RunFolder) -> None:
         # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
@@ -414,6 +435,8 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
 
+
+NO_LIMIT_LEAVES_ONE = "the trainer's limits leave none"
 
 NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 

@@ -53,6 +53,8 @@ class Trainer(pl.Trainer):
 
 def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:
     """What is quickest on the device: bfloat16 without instructions for it is slower than float32."""
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return "32-true"  # what the processor beside it could do tells nothing
     if accelerator != "cpu" and torch.cuda.is_available():
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -2,15 +2,17 @@
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional
 
 from benchmarks import nanogpt
+from experiments.trained_text import load_network
 from models.networks.stacked_lstm import StackedLSTM
+from training.errors import UserError
 
 PREPARE = """
 import pickle
@@ -85,34 +87,32 @@ def test_copies_are_counted() -> None:
     assert nanogpt.copied_share("abc", "cba", 3) == 0
 
 
-def test_ours_has_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_ours_is_fit_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commands = []
 
-    def seconds_to(path: Any, command: list[str], folder: Path) -> float:
+    def seconds_to(path: Path, command: list[str], folder: Path) -> float:
         commands.append(command)
-        return 12.3 if "--trainer.max_steps=1" in command else 99.0
+        (root,) = (Path(word.partition("=")[2]) for word in command if word.startswith("--trainer.default_root_dir"))
+        assert path == root / "shakespeare" / "version_0" / "checkpoints" / "last.ckpt" and not any(root.iterdir())
+        return 99.0
 
     monkeypatch.setattr(nanogpt, "seconds_to", seconds_to)
-    spent, folder = nanogpt.train_ours(
-        "configs/shakespeare.yaml", ["--model.dropout=0.5"], tmp_path / "book.txt", 100.0, 7, tmp_path
-    )
-    assert spent == 99.0 and folder == tmp_path / "whole_7" / "shakespeare"
-    assert commands[1][-2:] == ["--trainer.max_time=00:00:01:27", "--trainer.max_steps=-1"]
-    assert all(
-        words[:5] == ["cli.py", "fit", "--config", "configs/shakespeare.yaml", "--model.dropout=0.5"]
-        for words in commands
-    )
-    assert all({"--seed_everything=7", f"--data.book={tmp_path / 'book.txt'}"} <= set(words) for words in commands)
-    with pytest.raises(SystemExit, match="13 seconds are too few: 12 go before the first step"):
-        nanogpt.train_ours("configs/shakespeare.yaml", [], tmp_path / "book.txt", 13.0, 7, tmp_path)
+    book, root, limits = tmp_path / "book.txt", tmp_path / "kept", ["--trainer.max_steps=1"]
+    arguments = "configs/shakespeare.yaml", ["--model.dropout=0.5"], book, limits, 7, root
+    (spent, folder), (_, other) = nanogpt.train_ours(*arguments), nanogpt.train_ours(*arguments)
+    assert spent == 99.0 and folder.name == "shakespeare" and folder.parent.parent == root and folder != other
+    for words in commands:
+        assert words[:5] == ["cli.py", "fit", "--config", "configs/shakespeare.yaml", "--model.dropout=0.5"]
+        split = {"--data.val_fraction=0.1", "--data.test_fraction=0.0"}
+        assert {"--seed_everything=7", f"--data.book={book}", *limits, *split} <= set(words[5:])
 
 
 def test_seconds_end_with_the_last_checkpoint(tmp_path: Path) -> None:
     written = tmp_path / "last.ckpt"
     script = f"import os, time; open({str(written)!r}, 'w'); os.utime({str(written)!r}, (time.time() + 100,) * 2)"
-    assert 100 <= nanogpt.seconds_to(lambda: written, ["-c", script], tmp_path) < 200
-    with pytest.raises(SystemExit, match="ended with status 3"):
-        nanogpt.seconds_to(lambda: written, ["-c", "raise SystemExit(3)"], tmp_path)
+    assert 100 <= nanogpt.seconds_to(written, ["-c", script], tmp_path) < 200
+    with pytest.raises(UserError, match=r"ended with status 1: what is wrong"):
+        nanogpt.seconds_to(written, ["-c", "raise SystemExit('much to say\\nwhat is wrong')"], tmp_path)
 
 
 def test_a_row_for_each(
@@ -123,14 +123,20 @@ def test_a_row_for_each(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = (tmp_path / "book.txt").read_text(encoding="utf-8")
-    given = []
+    given, read = [], []
 
     def train_ours(
-        config: str, settings: list[str], book: Path, seconds: float, seed: int, root: Path
+        config: str, settings: list[str], book: Path, limits: list[str], seed: int, root: Path
     ) -> tuple[float, Path]:
-        given.append(settings)
-        return 100.0 + seed, text_run_dir
+        given.append((settings, limits, seed))
+        return (12.3 if "--trainer.max_steps=1" in limits else 100.0 + seed), text_run_dir
 
+    def streaming_loss(network: StackedLSTM, ids: torch.Tensor) -> float:
+        read.append(ids)
+        return 1.0
+
+    monkeypatch.setattr(nanogpt, "train_nanogpt", with_seconds(100.0))
+    monkeypatch.setattr(nanogpt, "streaming_loss", streaming_loss)
     monkeypatch.setattr(nanogpt, "train_ours", train_ours)
     monkeypatch.setattr(nanogpt, "NUM_FOR_COPIES", 100)
     monkeypatch.delitem(sys.modules, "model", raising=False)
@@ -144,7 +150,10 @@ def test_a_row_for_each(
     cells = theirs.split()
     assert cells[0] == "nanoGPT" and cells[2] == f"{math.log(len(text) // 100):.4f}" and cells[3:5] == ["-", "-"]
     assert [line.split()[:3] for line in ours] == [["ours,", "seed", "1"], ["ours,", "seed", "2"]]
-    assert given == [["--model.dropout", "0.5"]] * 2
+    settings, limits = ["--model.dropout", "0.5"], ["--trainer.max_time=00:00:01:27", "--trainer.max_steps=-1"]
+    assert given == [(settings, ["--trainer.max_steps=1"], 1), (settings, limits, 1), (settings, limits, 2)]
+    _, _, vocabulary = load_network(str(text_run_dir))
+    assert [vocabulary.decode(ids.tolist()) for ids in read] == [text[int(len(text) * 0.9) :]] * 2
     losses = ours[0].split()[4:7]
     assert all(float(loss) > 0 for loss in losses)
     assert [line.split()[1:3] for line in (mean, least, greatest)] == [
@@ -156,14 +165,48 @@ def test_a_row_for_each(
     assert last.endswith("characters") and "ours, seed 2: of the substrings of 100 characters written, copied:" in last
 
 
+def with_seconds(seconds: float) -> Callable[..., tuple[float, Path]]:
+    """``train_nanogpt``, which takes so long."""
+    really = nanogpt.train_nanogpt
+    return lambda *args: (seconds, really(*args)[1])
+
+
+def test_too_little_time_is_told(
+    text_run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nanogpt, "train_ours", lambda *args: (12.3, text_run_dir))
+    monkeypatch.setattr(sys, "argv", ["nanogpt", "--seconds", "13", "--book", str(tmp_path / "book.txt")])
+    with pytest.raises(SystemExit) as stopped:
+        nanogpt.main()
+    assert stopped.value.code == 2
+    assert "error: 13 seconds are too few: 12 go before the first step and after the last" in capsys.readouterr().err
+
+
+def test_what_fit_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.txt").write_text("The king went into the wood.\n" * 200)
+    words = ["nanogpt", "--seconds", "60", "--book", str(tmp_path / "book.txt"), "--config", "configs/shakespear.yaml"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stopped:
+        nanogpt.main()
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if ": error: " in line)
+    assert stopped.value.code == 2 and "ended with status 2: error: " in line and "shakespear.yaml" in line
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "there is neither --nanogpt nor --seconds"),
+        (["--nanogpt", "empty"], "--nanogpt is empty, which holds no data/shakespeare_char/prepare.py"),
+        (["--seconds", "9", "--model.dropout", "0.5", "--secs", "9"], "there is no --secs; what goes to fit begins"),
+        (["--seconds", "9", "--data.val_fraction=0.5"], "--data.val_fraction is set by the benchmark; leave it out"),
+        (["--seconds", "9", "--trainer.max_steps", "5"], "--trainer.max_steps is set by the benchmark; leave it out"),
         (["--nanogpt", "nowhere"], "--nanogpt is nowhere, which holds no train.py"),
         (["--nanogpt", "nanoGPT", "--book", "nothing.txt"], "nothing.txt"),
         (["--nanogpt", "nanoGPT", "--book", "short.txt"], "--book has 1,000 characters; a tenth of them must be more"),
         (["--nanogpt", "nanoGPT", "--secs", "9"], "there is no --secs; what goes to fit begins with --model., --data."),
-        (["--nanogpt", "nanoGPT", "--seconds", "nan"], "--seconds is nan; it must be above 0"),
+        (["--nanogpt", "nanoGPT", "--seconds", "nan"], "--seconds is nan; it must be a number above 0"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -174,6 +217,8 @@ def test_wrong_arguments_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(checkout.parent)
+    Path("empty").mkdir()
+    Path("empty", "train.py").touch()
     Path("short.txt").write_text("ten words. " * 90 + "ten words.")
     monkeypatch.setattr(sys, "argv", ["nanogpt", *words])
     with pytest.raises(SystemExit) as stopped:

@@ -103,5 +103,6 @@ def test_texts_of_all_kinds_are_what_they_are_called(tmp_path: Path) -> None:
     assert "normalized" in histories["UTF-8, not in NFC"] and len(histories) == 7
 
 
-def test_minutes_are_hours_minutes_and_seconds_to_the_trainer() -> None:
-    assert text_training.time_limit(1.5) == ["--trainer.max_time=00:00:01:30", "--trainer.max_steps=-1"]
+@pytest.mark.parametrize(("seconds", "limit"), [(90, "00:00:01:30"), (6100.4, "00:01:41:40"), (90_000, "01:01:00:00")])
+def test_seconds_are_days_hours_minutes_and_seconds_to_the_trainer(seconds: float, limit: str) -> None:
+    assert text_training.time_limit(seconds) == [f"--trainer.max_time={limit}", "--trainer.max_steps=-1"]

@@ -132,6 +132,14 @@ def test_there_must_be_an_end() -> None:
         fit(model(), max_steps=-1, max_epochs=-1)
 
 
+def test_nothing_may_follow_the_end() -> None:
+    with pytest.raises(ValueError, match=r"trainer.min_steps is 9, for which a run goes on after that; leave one"):
+        fit(model(), max_time={"seconds": 30}, min_steps=9)
+    with pytest.raises(ValueError, match=r"trainer.min_epochs is 2, for which a run goes on after that"):
+        fit(model(), max_time={"seconds": 30}, min_epochs=2)
+    fit(model(), max_steps=10, min_steps=9)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -53,6 +53,12 @@ def test_precision_is_found_out(
     assert Trainer(**QUIET).precision == "32-true"
 
 
+def test_of_apples_gpu_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
+    assert [precision_for(name) for name in ("auto", "mps", "cpu")] == ["32-true", "32-true", "bf16-mixed"]
+
+
 @pytest.mark.parametrize("supported", [True, False])
 def test_a_gpu_is_asked_first(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
