@@ -61,8 +61,8 @@ OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_mem
 OF_TRAINING = tuple(
     f"model.init_args.{key}"
     for key in (
-        *("optimizer", "lr_scheduler", "backward", "fused", "dropout", "weight_dropout", "carry_state"),
-        "reset_probability",
+        *("optimizer", "lr_scheduler", "backward", "fused"),
+        *("dropout", "weight_dropout", "carry_state", "reset_probability"),
         *OF_THE_START,
     )
 )

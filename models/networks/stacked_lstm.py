@@ -64,7 +64,10 @@ class StackedLSTM(nn.Module):
             if not 0 <= probability < 1:
                 raise ValueError(f"{name} is {probability}; it must be at least 0 and below 1")
         if dropout_samples > 1 and dropout == 0:
-            raise ValueError(f"dropout_samples is {dropout_samples}, but dropout is 0: they would all be the same")
+            raise ValueError(
+                f"dropout_samples is {dropout_samples}, but dropout is 0: they would all be the same; set dropout "
+                "above 0, or leave dropout_samples at 1"
+            )
         check_name(initialization, get_args(Initialization))
         self.vocab_size = vocab_size
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
