@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datamodules.books import BookDataModule
+    from datamodules.graphs import GraphDataModule
     from datamodules.palindromes import PalindromeDataModule
 
-__all__ = ["BookDataModule", "PalindromeDataModule"]
+__all__ = ["BookDataModule", "GraphDataModule", "PalindromeDataModule"]
 
-MODULES = {"BookDataModule": "datamodules.books", "PalindromeDataModule": "datamodules.palindromes"}
+MODULES = {
+    "BookDataModule": "datamodules.books",
+    "GraphDataModule": "datamodules.graphs",
+    "PalindromeDataModule": "datamodules.palindromes",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,12 +4,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models.graph import NodeClassifier, NodeSequenceClassifier
     from models.palindrome import PalindromeClassifier
     from models.text import TextModel
 
-__all__ = ["PalindromeClassifier", "TextModel"]
+__all__ = ["NodeClassifier", "NodeSequenceClassifier", "PalindromeClassifier", "TextModel"]
 
-MODULES = {"PalindromeClassifier": "models.palindrome", "TextModel": "models.text"}
+MODULES = {
+    "NodeClassifier": "models.graph",
+    "NodeSequenceClassifier": "models.graph",
+    "PalindromeClassifier": "models.palindrome",
+    "TextModel": "models.text",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,8 @@
 Legend: B items of a batch, n predictions for each (no such dimension where there is one), K classes.
 """
 
+import math
+from statistics import NormalDist
 from typing import Any, cast
 
 import torch
@@ -53,6 +55,16 @@ class Classifier(LightningModule):
         self.last_step: tuple[Tensor, Tensor]
         """Logits and target of the latest training step."""
         self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of some last steps
+
+    def check_data(self, needed: str, otherwise: str) -> None:
+        """Refuse a datamodule without the attribute ``needed``, and say why it cannot be read.
+
+        Raises:
+            ValueError: it has none.
+        """
+        data = self.trainer.datamodule
+        if not hasattr(data, needed):
+            raise ValueError(f"{type(self).__name__} cannot read {type(data).__name__}, {otherwise}")
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The network's logits (B, n, K), floating point, and their targets (B, n), int64, for the datamodule's batch;
@@ -205,3 +217,27 @@ class Share(Metric):
 def metrics(named: dict[str, Metric]) -> dict[str, Metric]:
     """A ``ModuleDict``, so that the metrics move to the model's device; its type forgets that they are metrics."""
     return cast(dict[str, Metric], nn.ModuleDict(named))
+
+
+def wilson_interval(right: int, num: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval for the probability of what came out ``right`` times in ``num`` independent trials (Wilson 1927).
+
+    It holds near 0 and 1, too, where mean plus or minus two standard errors would be no interval at all.
+    """
+    share = right / num
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
+    margin = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
+    # Whatever the rounding, it holds the share itself.
+    return max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin))
+
+
+def percent(right: int, num: int) -> str:
+    """A share in per cent, two digits after the point; rounded down, so that only all is 100.00 %."""
+    return f"{right * 10_000 // num / 100:.2f} %"
+
+
+def aligned(lines: list[list[str]]) -> list[str]:
+    """The lines of a table, given as cells, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]

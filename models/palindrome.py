@@ -3,15 +3,13 @@
 Legend: B batch, T length of the palindrome, n digits of it to be named (1 or floor(T/2)), K different digits.
 """
 
-import math
-from statistics import NormalDist
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier, Share, cross_entropy
+from models.classifier import Classifier, Share, aligned, cross_entropy, percent, wilson_interval
 from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from models.networks.recurrent import Backward
@@ -47,7 +45,7 @@ class PalindromeClassifier(Classifier):
         ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
         ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            where nothing can be compiled; when training begins, the data is text.
+            where nothing can be compiled; when training begins, the data has no palindromes.
     """
 
     def __init__(
@@ -82,11 +80,7 @@ class PalindromeClassifier(Classifier):
         self.test_results: list[dict[str, Any]] = []
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
-        if hasattr(data, "vocabulary"):
-            raise ValueError(
-                f"PalindromeClassifier cannot read {type(data).__name__}, which is text; give it PalindromeDataModule"
-            )
+        self.check_data("test_lengths", "which has no palindromes; give it PalindromeDataModule")
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
@@ -164,8 +158,7 @@ class PalindromeClassifier(Classifier):
                     f"{result['loss']:.2g}",
                 ]
             )
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+        return aligned(lines)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the
@@ -189,21 +182,3 @@ class PalindromeClassifier(Classifier):
             words = ("".join(map(str, some.tolist())) for some in (digits, target, preds))
             lines.append(f"{' '.join(words)} {prob:.3f}{'' if torch.equal(preds, target) else '  wrong'}")
         return lines
-
-
-def wilson_interval(right: int, num: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval for the probability of what came out ``right`` times in ``num`` independent trials (Wilson 1927).
-
-    It holds near 0 and 1, too, where mean plus or minus two standard errors would be no interval at all.
-    """
-    share = right / num
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = (share + z * z / (2 * num)) / (1 + z * z / num)
-    margin = z / (1 + z * z / num) * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
-    # Whatever the rounding, it holds the share itself.
-    return max(0.0, min(share, centre - margin)), min(1.0, max(share, centre + margin))
-
-
-def percent(right: int, num: int) -> str:
-    """A share in per cent, two digits after the point; rounded down, so that only all is 100.00 %."""
-    return f"{right * 10_000 // num / 100:.2f} %"

@@ -100,11 +100,7 @@ class TextModel(Classifier):
         self.test_results: dict[str, float] = {}
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule
-        if not hasattr(data, "vocabulary"):
-            raise ValueError(
-                f"TextModel cannot read {type(data).__name__}, which has no vocabulary; give it BookDataModule"
-            )
+        self.check_data("vocabulary", "which has no vocabulary; give it BookDataModule")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the characters that follow: (B, T) int64 -> (B, T, V)."""

@@ -47,7 +47,11 @@ LINKS = {
 }
 """Values that are needed twice: what follows, and what it follows."""
 
-LINKS_TO_MADE = {"model.init_args.vocab_size": "data.vocab_size"}
+LINKS_TO_MADE = {
+    "model.init_args.vocab_size": "data.vocab_size",
+    "model.init_args.in_features": "data.num_features",
+    "model.init_args.out_features": "data.num_classes",
+}
 """The same, where the value is known only when the data is there."""
 
 TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
@@ -62,7 +66,7 @@ OF_TRAINING = tuple(
     f"model.init_args.{key}"
     for key in (
         *("optimizer", "lr_scheduler", "backward", "fused"),
-        *("dropout", "weight_dropout", "carry_state", "reset_probability"),
+        *("dropout", "weight_dropout", "weight_decay", "carry_state", "reset_probability"),
         *OF_THE_START,
     )
 )

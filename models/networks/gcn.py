@@ -4,6 +4,7 @@ Legend: N nodes, E edges, d features of a node in layer l, d' in layer l + 1, L 
 """
 
 import math
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -146,15 +147,19 @@ def product(sparse_or_dense: Tensor, matrix: Tensor) -> Tensor:
 
 
 class GCN(nn.Module):
-    """Graph convolutions one after another, ``H^(l+1) = sigma(A_hat H^(l) W^(l))`` (equation 14); sigma is ReLU, and the
-    last layer has none, as its outcome are logits.
+    """Graph convolutions one after another, ``H^(l+1) = sigma(A_hat H^(l) W^(l))`` (equation 14).
 
-    A node hears from nodes that are up to L edges away. With depth the nodes' features become alike (over-smoothing,
-    Li, Han and Wu 2018); two ways to connect the layers work against it. ``residual`` adds the layer's input, ``H^(l+1) =
-    sigma(A_hat H^(l) W^(l)) + H^(l)`` (Kipf and Welling 2017, appendix B). ``initial_residual`` goes back to the first
-    layer's outcome each time and lets the weights begin near the identity, ``H^(l+1) = sigma(((1 - a) A_hat H^(l) +
-    a H^(1)) ((1 - b_l) I + b_l W^(l)))`` with a = 0.1, b_l = log(0.5 / l + 1) (GCNII; Chen et al. 2020). Both are for the
-    layers between the first and the last, whose input is of the size of their outcome.
+    sigma is ReLU; the last layer has none, as its outcome are logits. A node hears from nodes that are up to L edges
+    away.
+
+    With depth the nodes' features become alike (over-smoothing; Li, Han and Wu 2018). Two ways to connect the layers
+    work against it, between the first and the last, where what comes in and what goes out have one size:
+
+    - ``residual`` adds the layer's input: ``H^(l+1) = sigma(A_hat H^(l) W^(l)) + H^(l)`` (Kipf and Welling 2017,
+      appendix B);
+    - ``initial_residual`` goes back to the first layer's outcome each time, and keeps the weights near the identity:
+      ``H^(l+1) = sigma(((1 - a) A_hat H^(l) + a H^(1)) ((1 - b_l) I + b_l W^(l)))`` with a = 0.1 and
+      b_l = log(0.5 / l + 1) (GCNII; Chen et al. 2020).
 
     Args:
         in_features: features of a node, d.
@@ -188,7 +193,7 @@ class GCN(nn.Module):
         self.dropout = dropout
         self.connection: Connection = connection
         sizes = [in_features, *[hidden_size] * (num_layers - 1), out_features]
-        self.layers = nn.ModuleList(GraphConvolution(d, d_next) for d, d_next in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(GraphConvolution(d, d_next) for d, d_next in pairwise(sizes))
 
     def forward(self, A_hat: Tensor, X: Tensor) -> Tensor:
         """Logits of each node.

@@ -154,7 +154,7 @@ def test_a_graph_without_edges_or_nodes(num_nodes: int, sparse: bool) -> None:
 def test_layers_follow_one_another_as_in_the_papers() -> None:
     """Four layers: the equations of Kipf and Welling, their appendix B, and GCNII, written out."""
     A_hat = dense_formula(dense_adjacency(random_edges(), dtype=torch.float64))
-    X, I = torch.randn(NUM_NODES, 4, dtype=torch.float64), torch.eye(8, dtype=torch.float64)
+    X, identity = torch.randn(NUM_NODES, 4, dtype=torch.float64), torch.eye(8, dtype=torch.float64)
     for connection in ("none", "residual", "initial_residual"):
         gcn = GCN(4, 8, 3, num_layers=4, connection=connection).double()
         W = [layer.W for layer in gcn.layers]
@@ -162,7 +162,7 @@ def test_layers_follow_one_another_as_in_the_papers() -> None:
         for layer in (1, 2):
             if connection == "initial_residual":
                 beta = math.log(0.5 / layer + 1)
-                H = ((0.9 * A_hat @ H + 0.1 * H_1) @ ((1 - beta) * I + beta * W[layer])).relu()
+                H = ((0.9 * A_hat @ H + 0.1 * H_1) @ ((1 - beta) * identity + beta * W[layer])).relu()
             else:
                 H = (A_hat @ H @ W[layer]).relu() + (H if connection == "residual" else 0)
         assert largest_difference(gcn(A_hat, X), A_hat @ H @ W[3]) < 1e-12
