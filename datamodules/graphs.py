@@ -138,7 +138,7 @@ def read_labelled_graph(graph: str, class_attribute: str = "class") -> LabelledG
 
 def karate_classes(graph: networkx.Graph) -> dict[str, str]:
     """The community of each member, ``0`` to ``3``, the largest first."""
-    # The method of Louvain ends in one of several partitions, every fifth time in the best, whose modularity, 0.4198, is
+    # The method of Louvain ends in one of several partitions, every fifth time in the best: its modularity, 0.4198, is
     # known to be the largest there is (Brandes et al. 2008).
     tried = [networkx.community.louvain_communities(graph, weight=None, seed=seed) for seed in range(50)]
     best = max(tried, key=lambda communities: networkx.community.modularity(graph, communities, weight=None))
@@ -149,7 +149,7 @@ def karate_classes(graph: networkx.Graph) -> dict[str, str]:
 def labelled_planetoid(name: str) -> LabelledGraph:
     data = read_planetoid(name)
     u, v = data.edge_index
-    edges = data.edge_index[:, u < v].unique(dim=1)  # each in one direction, no self-connections
+    edges = data.edge_index[:, u != v].sort(dim=0).values.unique(dim=1)
     masks = {"train": data.train_mask, "val": data.val_mask, "test": data.test_mask}
     return LabelledGraph(
         [str(node) for node in range(data.num_nodes)],

@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 import cli
 import datamodules
 import models
-from datamodules import library
+from datamodules import graphs, library
 from training.command_line import TRAINER_DEFAULTS, RunCLI
 from training.trainer import Trainer
 
@@ -26,10 +26,11 @@ GRADIENTS = sorted((ROOT / "configs" / "gradients").glob("*.yaml"))
 
 @pytest.fixture
 def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every known book is a short one that is there."""
+    """Every known book is a short one that is there, every citation network the karate club."""
     path = tmp_path / "book.txt"
     path.write_text("Once upon a time there was a king.\n" * 100)
     monkeypatch.setattr(library, "download", lambda name: path)
+    monkeypatch.setattr(graphs, "labelled_planetoid", lambda name: graphs.read_labelled_graph("karate"))
 
 
 @pytest.mark.usefixtures("no_download")
@@ -95,7 +96,11 @@ def test_it_repeats_no_default(path: Path) -> None:
 @pytest.mark.parametrize("model", models.__all__)
 @pytest.mark.parametrize("data", datamodules.__all__)
 def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None:
-    required = {"PalindromeDataModule": ["--data.length=5"], "BookDataModule": ["--data.book=python_reference"]}
+    required = {
+        "PalindromeDataModule": ["--data.length=5"],
+        "BookDataModule": ["--data.book=python_reference"],
+        "GraphDataModule": ["--data.graph=karate"],
+    }
     command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
     assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data
 
