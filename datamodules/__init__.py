@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datamodules.books import BookDataModule
     from datamodules.palindromes import PalindromeDataModule
+    from datamodules.spread import SpreadDataModule
 
-__all__ = ["BookDataModule", "PalindromeDataModule"]
+__all__ = ["BookDataModule", "PalindromeDataModule", "SpreadDataModule"]
 
-MODULES = {"BookDataModule": "datamodules.books", "PalindromeDataModule": "datamodules.palindromes"}
+MODULES = {
+    "BookDataModule": "datamodules.books",
+    "PalindromeDataModule": "datamodules.palindromes",
+    "SpreadDataModule": "datamodules.spread",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.palindrome import PalindromeClassifier
+    from models.spread import SpreadClassifier
     from models.text import TextModel
 
-__all__ = ["PalindromeClassifier", "TextModel"]
+__all__ = ["PalindromeClassifier", "SpreadClassifier", "TextModel"]
 
-MODULES = {"PalindromeClassifier": "models.palindrome", "TextModel": "models.text"}
+MODULES = {
+    "PalindromeClassifier": "models.palindrome",
+    "SpreadClassifier": "models.spread",
+    "TextModel": "models.text",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,7 @@ class PalindromeClassifier(Classifier):
         ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
         ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            where nothing can be compiled; when training begins, the data is text.
+            where nothing can be compiled; when training begins, the data is of another kind.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class PalindromeClassifier(Classifier):
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule
-        if hasattr(data, "vocabulary"):
+        if data is not None and not hasattr(data, "train_lengths"):
             raise ValueError(
-                f"PalindromeClassifier cannot read {type(data).__name__}, which is text; give it PalindromeDataModule"
+                f"PalindromeClassifier cannot read {type(data).__name__}, which has no palindromes; "
+                "give it PalindromeDataModule"
             )
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:

@@ -95,7 +95,11 @@ def test_it_repeats_no_default(path: Path) -> None:
 @pytest.mark.parametrize("model", models.__all__)
 @pytest.mark.parametrize("data", datamodules.__all__)
 def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None:
-    required = {"PalindromeDataModule": ["--data.length=5"], "BookDataModule": ["--data.book=python_reference"]}
+    required = {
+        "PalindromeDataModule": ["--data.length=5"],
+        "BookDataModule": ["--data.book=python_reference"],
+        "SpreadDataModule": [],
+    }
     command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
     assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data
 

@@ -216,5 +216,5 @@ def test_data_without_a_vocabulary_is_refused() -> None:
 
 
 def test_text_is_refused_by_what_reads_digits(book: str) -> None:
-    with pytest.raises(ValueError, match="PalindromeClassifier cannot read BookDataModule, which is text"):
+    with pytest.raises(ValueError, match="PalindromeClassifier cannot read BookDataModule, which has no palindromes"):
         trainer(1).fit(PalindromeClassifier(), BookDataModule(book, seq_len=12))
