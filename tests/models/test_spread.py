@@ -67,6 +67,7 @@ def test_space_and_time_together_learn_what_neither_can() -> None:
 def test_the_test_measures_loss_accuracy_recall_and_the_best_possible(network: Network) -> None:
     model = SpreadClassifier(network, hidden_size=8)
     torch.nn.init.normal_(next(p for name, p in model.named_parameters() if name[-3:] in ("b_p", "b_2")), std=3.0)
+    small_test(model, num_test=30)  # of which nothing is to be left
     result = small_test(model, num_test=130)  # a whole batch and another
     A, signals, target, probability = map(
         torch.cat, zip(*SpreadDataModule(**SMALL, num_test=130).test_dataloader(), strict=True)
@@ -87,8 +88,16 @@ def test_the_test_measures_loss_accuracy_recall_and_the_best_possible(network: N
     )
     heading, line = model.describe_test()
     assert len(heading) == len(line)
+    cells = (
+        "sequences",
+        "test/loss",
+        "best possible",
+        "test/accuracy",
+        "best possible accuracy",
+        "excitations foretold",
+    )
+    assert heading.split() == " ".join(cells).split()
     assert line.split()[:3] == ["130", f"{result['test/loss']:.4f}", f"{result['test/best_possible_loss']:.4f}"]
-    assert small_test(model, num_test=130) == result  # nothing is left from the test before
 
 
 def test_the_best_possible_is_the_entropy_of_what_comes_by_itself() -> None:
