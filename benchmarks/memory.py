@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.networks import contender, seconds_per_step
-from models.palindrome import percent
+from models.classifier import percent
 from training.command_line import RunCLI
 
 CONFIG = "configs/{network}_T1000.yaml"

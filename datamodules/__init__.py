@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from datamodules.books import BookDataModule
     from datamodules.graphs import GraphDataModule
     from datamodules.palindromes import PalindromeDataModule
+    from datamodules.spread import SpreadDataModule
 
-__all__ = ["BookDataModule", "GraphDataModule", "PalindromeDataModule"]
+__all__ = ["BookDataModule", "GraphDataModule", "PalindromeDataModule", "SpreadDataModule"]
 
 MODULES = {
     "BookDataModule": "datamodules.books",
     "GraphDataModule": "datamodules.graphs",
     "PalindromeDataModule": "datamodules.palindromes",
+    "SpreadDataModule": "datamodules.spread",
 }
 
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from models.graph import NodeClassifier, NodeSequenceClassifier
     from models.palindrome import PalindromeClassifier
+    from models.spread import SpreadClassifier
     from models.text import TextModel
 
-__all__ = ["NodeClassifier", "NodeSequenceClassifier", "PalindromeClassifier", "TextModel"]
+__all__ = ["NodeClassifier", "NodeSequenceClassifier", "PalindromeClassifier", "SpreadClassifier", "TextModel"]
 
 MODULES = {
     "NodeClassifier": "models.graph",
     "NodeSequenceClassifier": "models.graph",
     "PalindromeClassifier": "models.palindrome",
+    "SpreadClassifier": "models.spread",
     "TextModel": "models.text",
 }
 

@@ -57,13 +57,13 @@ class Classifier(LightningModule):
         self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of some last steps
 
     def check_data(self, needed: str, otherwise: str) -> None:
-        """Refuse a datamodule without the attribute ``needed``, and say why it cannot be read.
+        """Refuse a datamodule without the attribute ``needed``, and say why it cannot be read; loaders alone may pass.
 
         Raises:
             ValueError: it has none.
         """
         data = self.trainer.datamodule
-        if not hasattr(data, needed):
+        if data is not None and not hasattr(data, needed):
             raise ValueError(f"{type(self).__name__} cannot read {type(data).__name__}, {otherwise}")
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:

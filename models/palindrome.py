@@ -80,7 +80,7 @@ class PalindromeClassifier(Classifier):
         self.test_results: list[dict[str, Any]] = []
 
     def setup(self, stage: str) -> None:
-        self.check_data("test_lengths", "which has no palindromes; give it PalindromeDataModule")
+        self.check_data("train_lengths", "which has no palindromes; give it PalindromeDataModule")
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""

@@ -100,6 +100,7 @@ def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None
         "PalindromeDataModule": ["--data.length=5"],
         "BookDataModule": ["--data.book=python_reference"],
         "GraphDataModule": ["--data.graph=karate"],
+        "SpreadDataModule": [],
     }
     command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
     assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data

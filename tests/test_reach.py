@@ -11,7 +11,8 @@ import cli
 from tests.test_configs import CONFIGS, ROOT
 from training.command_line import RunCLI
 
-WITHOUT_CURRICULUM = [path for path in CONFIGS if "callbacks" not in yaml.safe_load(path.read_text())["trainer"]]
+PALINDROMES = [path for path in CONFIGS if "Palindrome" in yaml.safe_load(path.read_text())["data"]["class_path"]]
+WITHOUT_CURRICULUM = [path for path in PALINDROMES if "callbacks" not in yaml.safe_load(path.read_text())["trainer"]]
 
 
 def metrics_of(config: Path, root: Path, *args: str) -> dict[str, Any]:
@@ -55,3 +56,10 @@ def test_an_lstm_learns_from_the_curriculum(tmp_path: Path) -> None:
 def test_an_lstm_names_every_digit(tmp_path: Path) -> None:
     args = ("--data.length=10", "--trainer.max_steps=2000")
     assert metrics_of(ROOT / "configs" / "every_digit.yaml", tmp_path, *args)["test/exact_match"] >= 0.95
+
+
+@pytest.mark.slow
+def test_space_and_time_together_reach_the_best_possible(tmp_path: Path) -> None:
+    metrics = metrics_of(ROOT / "configs" / "gcn_lstm_spread.yaml", tmp_path)
+    assert metrics["test/loss"] <= metrics["test/best_possible_loss"] + 0.001
+    assert metrics["test/accuracy"] >= metrics["test/best_possible_accuracy"] - 0.001

@@ -277,6 +277,27 @@ def test_a_stopped_text_run_ends_like_one_that_never_was(
         assert rows_of(parts, names) == rows_of(whole, names)
 
 
+def test_a_stopped_run_on_graphs_ends_like_one_that_never_was(
+    config: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(
+        "model: {class_path: models.SpreadClassifier, init_args: {hidden_size: 8}}\n"
+        "data: {class_path: datamodules.SpreadDataModule,\n"
+        "       init_args: {num_nodes: 8, num_steps: 6, batch_size: 4, steps_per_epoch: 5, num_val: 9, num_test: 9}}\n"
+        "trainer: {max_steps: 12, log_every_n_steps: 2, val_check_interval: 4}\n"
+    )
+    assert command("fit", *a_run_of(tmp_path / "whole")) == 0
+    last: tuple[str, ...] = ()
+    for stop in (3, 7):
+        assert command("fit", *a_run_of(tmp_path / "parts", signal_at(stop), *last)) == 130
+        last = ("--ckpt_path=last",)
+    assert command("fit", *a_run_of(tmp_path / "parts", *last)) == 0
+    whole, parts = run_of(tmp_path / "whole"), run_of(tmp_path / "parts")
+    assert_same(state_of(parts), state_of(whole))
+    for names in ((*TRAIN_METRICS, "train/recall"), (*VAL_METRICS, "val/recall"), ("test/loss", "test/recall")):
+        assert rows_of(parts, names) == rows_of(whole, names) != []
+
+
 def test_a_text_run_ends_early_where_validation_no_longer_improves(
     text_command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ Legend: N nodes, E edges, d features of a node in layer l, d' in layer l + 1, L 
 
 import math
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -193,7 +193,8 @@ class GCN(nn.Module):
         self.dropout = dropout
         self.connection: Connection = connection
         sizes = [in_features, *[hidden_size] * (num_layers - 1), out_features]
-        self.layers = nn.ModuleList(GraphConvolution(d, d_next) for d, d_next in pairwise(sizes))
+        layers = nn.ModuleList(GraphConvolution(d, d_next) for d, d_next in pairwise(sizes))
+        self.layers = cast(list[GraphConvolution], layers)  # its type forgets what it holds
 
     def forward(self, A_hat: Tensor, X: Tensor) -> Tensor:
         """Logits of each node.

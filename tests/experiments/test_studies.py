@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import cli
-from experiments.studies import accuracy_vs_length, learning_rate_vs_length, optimizers
+from experiments.studies import accuracy_vs_length, learning_rate_vs_length, optimizers, spread
 from experiments.studies.results import read_results
 
 COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
@@ -108,9 +108,27 @@ def test_learning_rate_vs_length(losses: Path, tmp_path: Path) -> None:
     assert (tmp_path / "learning_rate_vs_length.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_spread(num_seeds: int, tmp_path: Path) -> None:
+    def run(network: str, seed: int) -> dict[str, Any]:
+        measured = {"loss": 0.1 * seed, "best_possible_loss": 0.04, "accuracy": 0.9, "best_possible_accuracy": 0.99}
+        values = {f"test/{name}": value for name, value in (measured | {"recall": 0.5}).items()}
+        return {"model.network": network, "seed_everything": seed, **values}
+
+    runs = [run(network, seed) for network in ("lstm", "gcn_lstm") for seed in range(1, num_seeds + 1)]
+    results = write_results(tmp_path / "results", runs)
+    rows = spread.rows_of(read_results(results))
+    assert len(rows) == 2 * num_seeds and tuple(rows[0].values()) == ("lstm", 1, 0.1, 0.04, 0.9, 0.99, 0.5)
+    assert cli.main(["figure", "--study=spread", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    with (tmp_path / "spread.csv").open(newline="") as file:
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row.values())) for row in rows]
+    assert (tmp_path / "spread.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (["--study=spread", "--results=[{lengths}]"], "for spread; is it of another study?"),
         (["--study=optimizers", "--results=[]"], "results is empty; give at least one sweep's output folder"),
         (["--study=optimizers", "--results=[{here}]"], "results.csv cannot be read: No such file or directory"),
         (["--study=optimizers", "--results=[{lengths}]"], "for optimizers; is it of another study?"),

@@ -1,0 +1,53 @@
+"""What neighbours and memory are each good for where signals spread over graphs (question 3.4b of the assignment)."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.figures import COLOURS, mean_and_interval, new_figure, save_figure
+from experiments.studies.results import same
+from experiments.tables import Rows
+
+NETWORKS = {"gcn_lstm": "GCN and LSTM", "gcn": "GCN alone", "lstm": "LSTM alone"}
+
+
+def rows_of(results: list[dict[str, Any]]) -> Rows:
+    """A row for each run: what it reached on the test split, and what could have been reached there."""
+    measured = ("loss", "best_possible_loss", "accuracy", "best_possible_accuracy", "recall")
+    return [
+        {"network": result["model.network"], "seed": int(result["seed_everything"])}
+        | {f"test_{name}": float(result[f"test/{name}"]) for name in measured}
+        for result in results
+    ]
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """Loss and accuracy of each network, every seed and the mean with its 95 % interval, beside the best possible."""
+    figure, panels = new_figure(1, 2, 10, 2.6, sharey=True)
+    networks = [name for name in NETWORKS if same(rows, network=name)]
+    for axes, metric, label, side in zip(
+        panels, ("loss", "accuracy"), ("test loss (nats)", "test accuracy"), (1, -1), strict=True
+    ):
+        best = mean_and_interval([row[f"test_best_possible_{metric}"] for row in rows])[0]
+        axes.axvline(best, color="#888888", linewidth=0.8, linestyle=":")
+        for y, network in enumerate(networks):
+            values = [row[f"test_{metric}"] for row in same(rows, network=network)]
+            mean, low, high = mean_and_interval(values)
+            colour = COLOURS[list(NETWORKS).index(network)]
+            axes.plot(values, [y + 0.3] * len(values), "|", color=colour, markersize=6)
+            axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, markersize=4, capsize=3)
+            # An interval may be narrower than its dot.
+            axes.annotate(
+                f"{mean:.4f} ({low:.4f} to {high:.4f})" if len(values) > 1 else f"{mean:.4f}",
+                (mean, y),
+                xytext=(8 * side, 0),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="center",
+            )
+        axes.set_xlabel(f"{label}; dotted: the best possible, {best:.4f}")
+        low_x, high_x = axes.get_xlim()
+        room = 0.75 * (high_x - low_x)
+        axes.set_xlim(*((0, high_x + room) if side > 0 else (low_x - room, high_x)))
+    panels[0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
+    panels[0].set_ylim(len(networks) - 0.4, -0.5)
+    save_figure(figure, path)
