@@ -26,6 +26,7 @@ commands:
   gradients  show how far back in time the gradient of the loss reaches
   memory     show how a checkpoint keeps the first digit: its states as attractors
   longest    show the longest palindromes that runs with a curriculum have mastered
+  hops       show how many updates a message needs from one node of a graph to another
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
@@ -35,6 +36,7 @@ start here:
   python cli.py memory --ckpt_path runs/lstm_T20                      look inside
   python cli.py fit --config configs/text_grimm.yaml                  learn a book
   python cli.py generate --ckpt_path runs/text_grimm --tau 1          write
+  python cli.py fit --config configs/gcn_cora.yaml                    tell the nodes of a graph apart
 
 python cli.py COMMAND --help lists all keys of a command."""
 
@@ -46,6 +48,7 @@ STUDIES = {
     "gradients": "grads_over_time",
     "memory": "memory",
     "longest": "longest",
+    "hops": "hops",
 }
 """Functions, and the modules of ``experiments`` in which they are, each with an example of what to type."""
 
@@ -72,8 +75,9 @@ def main(args: list[str]) -> int:
 
 def study(name: str, *args: str) -> int:
     from experiments.command import run_command
-    from training.messages import set_up_messages
+    from training.messages import hush_libraries, set_up_messages
 
+    hush_libraries()
     set_up_messages()
     module = import_module(f"experiments.{STUDIES[name]}")
     return run_command(getattr(module, name), module.EXAMPLE, list(args))

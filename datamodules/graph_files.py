@@ -1,4 +1,4 @@
-"""Graphs out of files: edge lists and GraphML, read by networkx or as networkx would."""
+"""Graphs that have a name here, and graphs out of files: edge lists and GraphML."""
 
 import logging
 from pathlib import Path
@@ -6,9 +6,47 @@ from xml.etree.ElementTree import ParseError
 
 import networkx
 
+from datamodules.planetoid import NAMES as PLANETOID
+from datamodules.planetoid import read_planetoid
 from datamodules.text_file import read_string
 
 log = logging.getLogger(__name__)
+
+FIGURE_2 = ("A-B", "A-E", "A-F", "B-C", "B-D", "C-D", "D-F", "E-F")
+"""The edges of the graph in Figure 2 of the assignment."""
+
+NAMED = ("figure2", "karate", *PLANETOID)
+"""Graphs that have a name here."""
+
+
+def read_graph(graph: str) -> networkx.Graph:
+    """A graph with a name here, or one of a file, without what is to be learned from it; its nodes are strings.
+
+    Args:
+        graph: ``figure2``, ``karate``, ``cora``, ``citeseer``, or the path of an edge list or a GraphML file.
+    Raises:
+        ValueError: there is no such graph; see ``read_graph_file`` and ``read_planetoid``.
+    """
+    if graph == "figure2":
+        figure_2 = networkx.Graph()
+        figure_2.add_nodes_from("ABCDEF")
+        figure_2.add_edges_from(edge.split("-") for edge in FIGURE_2)
+        return figure_2
+    if graph == "karate":
+        return networkx.relabel_nodes(networkx.karate_club_graph(), str)
+    if graph in PLANETOID:
+        data = read_planetoid(graph)
+        known = networkx.Graph()
+        known.add_nodes_from(map(str, range(data.num_nodes)))
+        known.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
+        return known
+    path = Path(graph).expanduser()
+    if not path.exists():
+        raise ValueError(
+            f"graph is {graph!r}: there is no such file; give an edge list or a GraphML file, or one of "
+            f"{', '.join(NAMED)}"
+        )
+    return read_graph_file(path)
 
 
 def read_graph_file(path: Path) -> networkx.Graph:

@@ -7,7 +7,6 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import networkx
@@ -16,7 +15,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from datamodules.endless import EndlessLoader, make_generator
-from datamodules.graph_files import read_graph_file
+from datamodules.graph_files import read_graph
 from datamodules.planetoid import NAMES as PLANETOID
 from datamodules.planetoid import read_planetoid
 
@@ -24,12 +23,6 @@ Split = Literal["train", "val", "test"]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 log = logging.getLogger(__name__)
-
-FIGURE_2 = ("A-B", "A-E", "A-F", "B-C", "B-D", "C-D", "D-F", "E-F")
-"""The edges of the graph in Figure 2 of the assignment."""
-
-NAMED = ("figure2", "karate", *PLANETOID)
-"""Graphs that have a name here."""
 
 STEPS_PER_EPOCH = 1000
 """Every batch is the whole graph; after so many an epoch is said to end, and nothing else depends on it."""
@@ -63,33 +56,6 @@ class LabelledGraph:
         for tensor in (self.edges, self.features.values(), self.features.col_indices(), self.classes):
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def read_graph(graph: str) -> networkx.Graph:
-    """A graph with a name here, or one of a file, without what is to be learned from it; its nodes are strings.
-
-    Args:
-        graph: ``figure2``, ``karate``, ``cora``, ``citeseer``, or the path of an edge list or a GraphML file.
-    Raises:
-        ValueError: there is no such graph; see ``read_graph_file`` and ``read_planetoid``.
-    """
-    if graph == "figure2":
-        return networkx.Graph(tuple(edge.split("-")) for edge in FIGURE_2)
-    if graph == "karate":
-        return networkx.relabel_nodes(networkx.karate_club_graph(), str)
-    if graph in PLANETOID:
-        data = read_planetoid(graph)
-        known = networkx.Graph()
-        known.add_nodes_from(map(str, range(data.num_nodes)))
-        known.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
-        return known
-    path = Path(graph).expanduser()
-    if not path.exists():
-        raise ValueError(
-            f"graph is {graph!r}: there is no such file; give an edge list or a GraphML file, or one of "
-            f"{', '.join(NAMED)}"
-        )
-    return read_graph_file(path)
 
 
 def read_labelled_graph(graph: str, class_attribute: str = "class") -> LabelledGraph:

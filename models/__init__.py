@@ -5,16 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.graph import NodeClassifier, NodeSequenceClassifier
-    from models.palindrome import PalindromeClassifier
+    from models.palindrome import PalindromeClassifier, PathGraphClassifier
     from models.spread import SpreadClassifier
     from models.text import TextModel
 
-__all__ = ["NodeClassifier", "NodeSequenceClassifier", "PalindromeClassifier", "SpreadClassifier", "TextModel"]
+__all__ = [
+    "NodeClassifier",
+    "NodeSequenceClassifier",
+    "PalindromeClassifier",
+    "PathGraphClassifier",
+    "SpreadClassifier",
+    "TextModel",
+]
 
 MODULES = {
     "NodeClassifier": "models.graph",
     "NodeSequenceClassifier": "models.graph",
     "PalindromeClassifier": "models.palindrome",
+    "PathGraphClassifier": "models.palindrome",
     "SpreadClassifier": "models.spread",
     "TextModel": "models.text",
 }

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from models.classifier import Classifier, Share, aligned, cross_entropy, percent, wilson_interval
 from models.networks import LSTM, VanillaRNN
+from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
+from models.networks.path_gcn import PathGCN
 from models.networks.recurrent import Backward
 
 Batch = tuple[Tensor, Tensor]
@@ -22,61 +24,22 @@ def rmsprop(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(parameters, lr=1e-3)
 
 
-class PalindromeClassifier(Classifier):
-    """Names the last digit of a palindrome from the digits before it, or one digit of its second half at each step.
+class PalindromeModel(Classifier):
+    """What models of palindromes have in common; a subclass gives ``network``.
 
     The loss is the cross-entropy of equation 3, the mean over the digits to be named. Where these are several for each
     palindrome, ``exact_match`` is the share of palindromes in which all of them were named.
 
     Args:
-        network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
-        hidden_size: hidden units, H.
-        num_classes: different digits, K; the CLI links it to the data's.
-        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``,
-            which is torch's default; see ``models.networks.initialization``.
-        input_scale: standard deviation of the input weights at the start; ``uniform`` has its own.
-        recurrent_scale: what the recurrent weights are multiplied by at the start; not for ``uniform``.
-        longest_memory: time steps that should be remembered, for ``chrono``; the CLI links it to the data's length.
-        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own, which is slower.
-        fused: take the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
-        optimizer: makes the optimizer from the parameters.
-        lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
+        optimizer, lr_scheduler: see ``Classifier``.
     Batch:
         ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
-        ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            where nothing can be compiled; when training begins, the data has no palindromes.
+        ValueError: when training begins, the data has no palindromes.
     """
 
-    def __init__(
-        self,
-        network: Literal["rnn", "lstm"] = "lstm",
-        hidden_size: int = 128,
-        num_classes: int = 10,
-        initialization: Initialization = "orthogonal",
-        input_scale: float = 0.01,
-        recurrent_scale: float = 1.0,
-        longest_memory: int = 100,
-        backward: Backward = "bptt",
-        fused: bool = False,
-        optimizer: OptimizerCallable = rmsprop,
-        lr_scheduler: LRSchedulerCallable | None = None,
-    ) -> None:
+    def __init__(self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
         super().__init__(optimizer, lr_scheduler, judged=("accuracy", "exact_match"))
-        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        sizes = (num_classes, hidden_size, num_classes)
-        options: dict[str, Any] = {
-            "initialization": initialization,
-            "input_scale": input_scale,
-            "recurrent_scale": recurrent_scale,
-            "backward": backward,
-            "fused": fused,
-        }
-        self.network: LSTM | VanillaRNN
-        if network == "lstm":
-            self.network = LSTM(*sizes, longest_memory=longest_memory, **options)
-        else:
-            self.network = VanillaRNN(*sizes, **options)
         self.test_results: list[dict[str, Any]] = []
 
     def setup(self, stage: str) -> None:
@@ -84,8 +47,7 @@ class PalindromeClassifier(Classifier):
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
-        logits, _ = self.network(digits, num_last_steps=num_last_steps)
-        return logits
+        raise NotImplementedError
 
     def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         digits, target = batch
@@ -101,20 +63,6 @@ class PalindromeClassifier(Classifier):
         """Which palindromes of the latest training step were completed without a mistake, (B,) bool."""
         judged = self.judge(*self.last_step)
         return judged.get("exact_match", judged["accuracy"])
-
-    def hidden_state_gradients(self, batch: Batch) -> Tensor:
-        """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).
-
-        The gradients of the parameters are left alone.
-        """
-        digits, target = batch
-        target = target.view(len(digits), -1)
-        B, n = target.shape
-
-        def loss(logits: Tensor) -> Tensor:
-            return B * cross_entropy(logits, target)  # the sum over palindromes of the mean over their digits
-
-        return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
 
     def on_test_epoch_start(self) -> None:
         self.test_results = []
@@ -182,3 +130,115 @@ class PalindromeClassifier(Classifier):
             words = ("".join(map(str, some.tolist())) for some in (digits, target, preds))
             lines.append(f"{' '.join(words)} {prob:.3f}{'' if torch.equal(preds, target) else '  wrong'}")
         return lines
+
+
+class PalindromeClassifier(PalindromeModel):
+    """Names the last digit of a palindrome from the digits before it, or one digit of its second half at each step.
+
+    The loss is the cross-entropy of equation 3, the mean over the digits to be named. Where these are several for each
+    palindrome, ``exact_match`` is the share of palindromes in which all of them were named.
+
+    Args:
+        network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
+        hidden_size: hidden units, H.
+        num_classes: different digits, K; the CLI links it to the data's.
+        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``,
+            which is torch's default; see ``models.networks.initialization``.
+        input_scale: standard deviation of the input weights at the start; ``uniform`` has its own.
+        recurrent_scale: what the recurrent weights are multiplied by at the start; not for ``uniform``.
+        longest_memory: time steps that should be remembered, for ``chrono``; the CLI links it to the data's length.
+        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own, which is slower.
+        fused: take the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
+    Batch:
+        ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
+    Raises:
+        ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
+            where nothing can be compiled; when training begins, the data has no palindromes.
+    """
+
+    def __init__(
+        self,
+        network: Literal["rnn", "lstm"] = "lstm",
+        hidden_size: int = 128,
+        num_classes: int = 10,
+        initialization: Initialization = "orthogonal",
+        input_scale: float = 0.01,
+        recurrent_scale: float = 1.0,
+        longest_memory: int = 100,
+        backward: Backward = "bptt",
+        fused: bool = False,
+        optimizer: OptimizerCallable = rmsprop,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        sizes = (num_classes, hidden_size, num_classes)
+        options: dict[str, Any] = {
+            "initialization": initialization,
+            "input_scale": input_scale,
+            "recurrent_scale": recurrent_scale,
+            "backward": backward,
+            "fused": fused,
+        }
+        self.network: LSTM | VanillaRNN
+        if network == "lstm":
+            self.network = LSTM(*sizes, longest_memory=longest_memory, **options)
+        else:
+            self.network = VanillaRNN(*sizes, **options)
+
+    def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
+        logits, _ = self.network(digits, num_last_steps=num_last_steps)
+        return logits
+
+    def hidden_state_gradients(self, batch: Batch) -> Tensor:
+        """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).
+
+        The gradients of the parameters are left alone.
+        """
+        digits, target = batch
+        target = target.view(len(digits), -1)
+        B, n = target.shape
+
+        def loss(logits: Tensor) -> Tensor:
+            return B * cross_entropy(logits, target)  # the sum over palindromes of the mean over their digits
+
+        return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
+
+
+class PathGraphClassifier(PalindromeModel):
+    """A GCN in the place of ``PalindromeClassifier``'s network: the digits are the nodes of a path graph.
+
+    What is asked for after a digit is read at its node, so the last digit of a palindrome at the last of T-1 nodes;
+    the first digit's node is T-2 edges away, which a GCN of fewer layers cannot hear from.
+
+    Args:
+        hidden_size: features of a node between two layers.
+        num_layers: graph convolutions, L.
+        num_classes: different digits, K; the CLI links it to the data's.
+        connection: ``none``, ``residual`` or ``initial_residual``, from layer to layer; see ``GCN``.
+        optimizer: makes the optimizer from the parameters.
+        lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
+    Batch:
+        as for ``PalindromeClassifier``.
+    Raises:
+        ValueError: an argument is out of its range; when training begins, the data has no palindromes.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 128,
+        num_layers: int = 2,
+        num_classes: int = 10,
+        connection: Connection = "none",
+        optimizer: OptimizerCallable = rmsprop,
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler)
+        self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        self.network = PathGCN(num_classes, hidden_size, num_layers, connection)
+
+    def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
+        logits: Tensor = self.network(digits, num_last_steps)
+        return logits

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
+HOPS = sorted((ROOT / "configs" / "hops").glob("*.yaml"))
 GRADIENTS = sorted((ROOT / "configs" / "gradients").glob("*.yaml"))
 
 
@@ -71,7 +72,15 @@ def test_gradients_are_shown(path: Path, tmp_path: Path) -> None:
     assert yaml.safe_load(path.read_text())["output_dir"] == f"runs/gradients/{path.stem}"
 
 
-@pytest.mark.parametrize("path", CONFIGS + SWEEPS + GRADIENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", HOPS, ids=lambda path: path.stem)
+def test_hops_are_shown(path: Path, tmp_path: Path) -> None:
+    assert cli.main(["hops", "--config", str(path), f"--output_dir={tmp_path}"]) == 0
+    assert yaml.safe_load(path.read_text())["output_dir"] == f"runs/hops/{path.stem}"
+
+
+@pytest.mark.parametrize(
+    "path", CONFIGS + SWEEPS + GRADIENTS + HOPS, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_it_is_short_and_asks_a_question(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= 25

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datamodules import GraphDataModule
-from datamodules.graphs import read_graph
+from datamodules.graph_files import read_graph
 
 NUM_NODES = 24
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.networks import GCN
-from models.networks.gcn import Connection, GraphConvolution, adjacency_matrix, normalize_adjacency
+from models.networks.gcn import Connection, GraphConvolution, adjacency_matrix, normalize_adjacency, product
 
 NUM_NODES = 30
 
@@ -110,6 +110,19 @@ def test_gradients_are_those_of_finite_differences(sparse: bool, connection: Con
         return torch.func.functional_call(gcn, dict(zip(names, weights, strict=True)), (A_hat, X))
 
     assert torch.autograd.gradcheck(logits, (X, *weights))
+
+
+def test_the_backward_pass_of_a_sparse_product_takes_the_transpose() -> None:
+    """Of a matrix that is neither symmetric nor square, also after its values were changed, and twice."""
+    dense = torch.randn(6, 9, dtype=torch.float64) * (torch.rand(6, 9) < 0.3)
+    sparse = dense.to_sparse_csr()
+    for factor in (1.0, 2.0):
+        sparse.values().mul_(factor)
+        dense *= factor
+        right = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+        assert torch.allclose(product(sparse, right), dense @ right)
+        assert torch.autograd.gradcheck(lambda right: product(sparse, right), right)
+        assert torch.autograd.gradgradcheck(lambda right: product(sparse, right.square()), right)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -1,0 +1,122 @@
+"""How many updates a message needs: against networkx, and against the assignment's own figure."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import networkx
+import pytest
+import torch
+
+import cli
+from experiments import hops
+from models.networks.gcn import adjacency_matrix
+
+CONFIG = "configs/hops/figure2.yaml"
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def say(tmp_path: Path) -> Callable[..., int]:
+    """``say("--graph=figure2", ...)`` runs the command, which writes to ``tmp_path/out``."""
+    return lambda *args: cli.main(["hops", *args, f"--output_dir={tmp_path / 'out'}"])
+
+
+def graph_file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "edges.txt"
+    path.write_text(text)
+    return f"--graph={path}"
+
+
+def test_figure_2(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    assert say(f"--config={CONFIG}") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "A-tilde  A  B  C  D  E  F",
+        "      A  1  1  0  0  1  1",
+        "      B  1  1  1  1  0  0",
+        "      C  0  1  1  1  0  0",
+        "      D  0  1  1  1  0  1",
+        "      E  1  0  0  0  1  1",
+        "      F  1  0  0  1  1  1",
+    ]
+    assert lines[7].startswith("Updates until E has heard from C: 3 by powers") and lines[8].startswith("3 by the grad")
+    way = lines[9].removeprefix("A way of the message: ").split(" - ")
+    assert way in (["C", "B", "A", "E"], ["C", "D", "F", "E"])
+    with (tmp_path / "out" / "hops.csv").open() as file:
+        updates = {row["node"]: row["updates"] for row in csv.DictReader(file)}
+    assert updates == {"C": "0", "B": "1", "D": "1", "A": "2", "F": "2", "E": "3"}
+    assert (tmp_path / "out" / "hops.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_ways_count_the_edges_of_a_shortest_path(seed: int) -> None:
+    graph = networkx.gnm_random_graph(29, 32, seed=seed)
+    graph.add_edges_from([(0, 1), (1, 2), (2, 3), (3, 4)])
+    graph.add_node(29)
+    A = adjacency_matrix(torch.tensor([list(edge) for edge in graph.edges]).t(), 30)
+    lengths = networkx.single_source_shortest_path_length(graph, 0)
+    expected = [lengths.get(node, hops.NEVER) for node in range(30)]
+    assert hops.updates_by_powers(A, 0).tolist() == expected
+    assert [hops.updates_by_gradient(A, 0, target) for target in range(30)] == expected
+    assert hops.NEVER in expected and max(expected) >= 2
+
+
+def test_a_way_of_a_thousand_edges(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    text = "".join(f"{k} {k + 1}\n" for k in range(1000))
+    assert say(graph_file(tmp_path, text), "--source=0", "--target=1000") == 0
+    out = capsys.readouterr().out
+    assert "has heard from 0: 1000 by powers" in out and "\n1000 by the gradient" in out
+    assert "A-tilde has 1,001 x 1,001 entries, 3,001 of them 1." in out
+
+
+@pytest.mark.parametrize(("target", "told"), [("y", "never"), ("a", "0"), ("c", "2")])
+def test_never_and_not_at_all(target: str, told: str, say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    text = "# who knows whom\na, b\nb, c\nb, a\nx, y\na, a\n"
+    assert say(graph_file(tmp_path, text), "--source=a", f"--target={target}") == 0
+    shown = capsys.readouterr()
+    assert f"Updates until {target} has heard from a: {told} by powers" in shown.out
+    assert f"\n{told} by the gradient" in shown.out
+    assert ("A way" in shown.out) is (told == "2")
+    with (tmp_path / "out" / "hops.csv").open() as file:
+        assert {row["node"]: row["updates"] for row in csv.DictReader(file)}["x"] == "never"
+
+
+def test_names_that_are_numbers(say: Callable[..., int], capsys: Capture) -> None:
+    assert say("--graph=karate", "--source=16", "--target=26") == 0
+    assert "has heard from 16: 5 by powers" in capsys.readouterr().out
+
+
+def test_the_two_ways_are_held_against_each_other(say: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hops, "updates_by_gradient", lambda *args: 2)
+    with pytest.raises(AssertionError, match="by powers of A-tilde 3 updates, by the gradient 2"):
+        say(f"--config={CONFIG}")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--graph=figure2", "--source=Z", "--target=A"],
+            "source is 'Z', and figure2 has no such node; it has A, B, C",
+        ),
+        (["--graph=figure2", "--source=A", "--target=a"], "target is 'a'"),
+        (["--graph=nowhere", "--source=A", "--target=B"], "graph is 'nowhere': there is no such file"),
+        (["--graph=figure2", "--source=A"], "target"),
+    ],
+)
+def test_wrong_input_is_one_line(args: list[str], message: str, say: Callable[..., int], capsys: Capture) -> None:
+    assert say(*args) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1 and message in shown.err
+    assert shown.out == ""
+
+
+def test_a_large_graph_is_drawn_in_part() -> None:
+    graph = networkx.grid_2d_graph(30, 30)
+    way: list[Any] = networkx.shortest_path(graph, (0, 0), (5, 5))
+    shown = hops.nearest(graph, way)
+    assert len(shown) == hops.DRAWN_MAX and set(way) <= set(shown)
+    far = [min(abs(x - u) + abs(y - v) for u, v in way) for x, y in graph]
+    assert max(min(abs(x - u) + abs(y - v) for u, v in way) for x, y in shown) <= sorted(far)[hops.DRAWN_MAX - 1]
