@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 import cli
-from experiments.studies import accuracy_vs_length, learning_rate_vs_length, optimizers, spread
+from experiments.studies import (
+    accuracy_vs_length,
+    learning_rate_vs_length,
+    optimizers,
+    oversmoothing,
+    path_graph,
+    spread,
+)
 from experiments.studies.results import read_results
 
 COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
@@ -153,3 +160,43 @@ def test_wrong_input_ends_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def test_oversmoothing(tmp_path: Path) -> None:
+    runs = [
+        {
+            "model.connection": connection,
+            "model.num_layers": depth,
+            "seed_everything": seed,
+            "test/accuracy": 0.8 / depth,
+            "test/distance": 1 / depth,
+        }
+        for connection in ("none", "residual")
+        for depth in (2, 32)
+        for seed in (1, 2)
+    ]
+    folder = write_results(tmp_path / "depths", runs)
+    rows = oversmoothing.rows_of(read_results(folder))
+    assert [tuple(row.values()) for row in rows[:3]] == [
+        ("none", 2, 1, 0.4, 0.5),
+        ("none", 2, 2, 0.4, 0.5),
+        ("none", 32, 1, 0.025, 0.03125),
+    ]
+    assert cli.main(["figure", "--study=oversmoothing", f"--results=[{folder}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "oversmoothing.png").exists() and (tmp_path / "oversmoothing.csv").exists()
+
+
+def test_path_graph(tmp_path: Path) -> None:
+    gcn = write_results(
+        tmp_path / "gcn",
+        [{"model.num_layers": depth, "data.length": 5, "test/accuracy": depth / 4} for depth in (2, 3)],
+    )
+    rnn = write_results(tmp_path / "rnn", [{"model.network": "rnn", "data.length": 5, "test/accuracy": 1.0}])
+    rows = path_graph.rows_of([*read_results(gcn), *read_results(rnn)])
+    assert [tuple(row.values()) for row in rows] == [
+        ("gcn", 2, 5, 1, 0.5),
+        ("gcn", 3, 5, 1, 0.75),
+        ("rnn", 0, 5, 1, 1.0),
+    ]
+    assert cli.main(["figure", "--study=path_graph", f"--results=[{gcn},{rnn}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "path_graph.png").exists()

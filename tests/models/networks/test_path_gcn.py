@@ -1,0 +1,31 @@
+"""A sequence as a path graph: what a position hears from, and that it is the GCN of that graph."""
+
+import networkx
+import pytest
+import torch
+from torch.nn import functional
+
+from models.networks.gcn import adjacency_matrix, normalize_adjacency
+from models.networks.path_gcn import PathGCN
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_it_is_the_gcn_of_the_path(length: int) -> None:
+    network = PathGCN(10, 8, 3)
+    digits = torch.randint(10, (4, length))
+    edges = torch.tensor(list(networkx.path_graph(length).edges), dtype=torch.int64).view(-1, 2).t()
+    A_hat = normalize_adjacency(adjacency_matrix(edges, length))
+    for row, logits in zip(digits, network(digits), strict=True):
+        assert torch.allclose(network.gcn(A_hat, functional.one_hot(row, 10).float()), logits, atol=1e-6)
+    assert torch.equal(network(digits, 1), network(digits)[:, -1:])
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 5])
+def test_it_hears_from_as_far_as_it_has_layers(num_layers: int) -> None:
+    network = PathGCN(10, 32, num_layers)
+    digits = torch.zeros(1, 9, dtype=torch.int64)
+    for position in range(9):
+        changed = digits.clone()
+        changed[0, position] = 5
+        hears = not torch.equal(network(changed, 1), network(digits, 1))
+        assert hears is (8 - position <= num_layers)
