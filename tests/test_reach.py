@@ -11,7 +11,8 @@ import cli
 from tests.test_configs import CONFIGS, ROOT
 from training.command_line import RunCLI
 
-PALINDROMES = [path for path in CONFIGS if "Palindrome" in yaml.safe_load(path.read_text())["data"]["class_path"]]
+RECURRENT = "models.PalindromeClassifier"
+PALINDROMES = [path for path in CONFIGS if yaml.safe_load(path.read_text())["model"]["class_path"] == RECURRENT]
 WITHOUT_CURRICULUM = [path for path in PALINDROMES if "callbacks" not in yaml.safe_load(path.read_text())["trainer"]]
 
 

@@ -125,6 +125,19 @@ def test_the_backward_pass_of_a_sparse_product_takes_the_transpose() -> None:
         assert torch.autograd.gradgradcheck(lambda right: product(sparse, right.square()), right)
 
 
+def test_gradients_with_dropout_on_sparse_features() -> None:
+    X = (torch.randn(10, 6, dtype=torch.float64) * (torch.rand(10, 6) < 0.4)).to_sparse_csr()
+    A_hat = normalize_adjacency(dense_adjacency(random_edges(10, 20), 10, torch.float64))
+    gcn = GCN(6, 4, 3, dropout=0.5).double()
+    W = gcn.layers[0].W
+
+    def logits(weights: Tensor) -> Any:
+        torch.manual_seed(3)  # the same entries are dropped each time
+        return torch.func.functional_call(gcn, {"layers.0.W": weights}, (A_hat, X))
+
+    assert torch.autograd.gradcheck(logits, (W.detach().requires_grad_(),))
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("connection", ["none", "residual", "initial_residual"])
 def test_relabelling_nodes_permutes_the_output(sparse: bool, connection: Connection) -> None:
