@@ -44,8 +44,8 @@ def draw(rows: Rows, path: Path) -> None:
                 x, mean, low, high = zip(*points, strict=True)
                 axes.plot(x, mean, color=COLOURS[k], linestyle=STYLES[k], marker="o", markersize=3)
                 limit = 1.0 if name == "test_accuracy" else 2.0  # neither can be outside of 0 and that
-                low, high = ([min(max(end, 0), limit) for end in ends_of] for ends_of in (low, high))
-                axes.fill_between(x, low, high, color=COLOURS[k], alpha=0.15, linewidth=0)
+                lower, upper = ([min(max(end, 0), limit) for end in side] for side in (low, high))
+                axes.fill_between(x, lower, upper, color=COLOURS[k], alpha=0.15, linewidth=0)
                 ends.append((title, x[-1], mean[-1], COLOURS[k]))
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.xaxis.minorticks_off()
