@@ -70,3 +70,31 @@ def label_lines(axes: Any, ends: list[tuple[str, float, float, str]], gap: float
             color=colour,
             annotation_clip=False,
         )
+
+
+def mark_values(axes: Any, y: float, values: Sequence[float], colour: str, text_side: int, form: str) -> None:
+    """Values as strokes above a line at height y; on it their mean, its 95 % interval, and both in words beside it.
+
+    Args:
+        axes: where to draw.
+        y: the height of the line.
+        values: what was measured, at least one.
+        colour: of all of it.
+        text_side: 1 for words to the right, -1 for the left.
+        form: of a number in the words, as for ``format``.
+    """
+    mean, low, high = mean_and_interval(values)
+    axes.plot(values, [y + 0.3] * len(values), "|", color=colour, markersize=6)
+    axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, markersize=4, capsize=3)
+    words = format(mean, form)
+    if len(values) > 1:  # the interval may be narrower than its dot
+        words += f" ({low:{form}} to {high:{form}})"
+    reach = low if text_side < 0 else high
+    axes.annotate(
+        words,
+        (reach, y),
+        xytext=(8 * text_side, 0),
+        textcoords="offset points",
+        ha="left" if text_side > 0 else "right",
+        va="center",
+    )

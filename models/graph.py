@@ -197,7 +197,7 @@ class NodeSequenceClassifier(NodeModel):
         out_features: int = 2,
         hidden_size: int = 64,
         order: Order = "bfs",
-        dropout: float = 0.5,
+        dropout: float = 0.8,
         weight_decay: float = 5e-4,
         optimizer: OptimizerCallable = adam,
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -208,7 +208,11 @@ class NodeSequenceClassifier(NodeModel):
             raise ValueError(f"dropout is {dropout}; it must be from 0 up to, not including, 1")
         self.order: Order = order
         self.dropout = dropout
-        self.network = LSTM(in_features, hidden_size, out_features)
+        # It begins by looking at each node by itself. From the LSTM's own start, whose memory reaches over twenty
+        # nodes, it learns the few labels by heart.
+        self.network = LSTM(
+            in_features, hidden_size, out_features, input_scale=0.1, recurrent_scale=0.1, forget_bias=-2.0
+        )
         self._order: tuple[Tensor, Tensor] | None = None  # the edges that it is of, and itself
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import COLOURS, mean_and_interval, new_figure, save_figure
+from experiments.figures import COLOURS, mark_values, mean_and_interval, new_figure, save_figure
 from experiments.studies.results import same
 from experiments.tables import Rows
 
@@ -31,19 +31,7 @@ def draw(rows: Rows, path: Path) -> None:
         axes.axvline(best, color="#888888", linewidth=0.8, linestyle=":")
         for y, network in enumerate(networks):
             values = [row[f"test_{metric}"] for row in same(rows, network=network)]
-            mean, low, high = mean_and_interval(values)
-            colour = COLOURS[list(NETWORKS).index(network)]
-            axes.plot(values, [y + 0.3] * len(values), "|", color=colour, markersize=6)
-            axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, markersize=4, capsize=3)
-            # An interval may be narrower than its dot.
-            axes.annotate(
-                f"{mean:.4f} ({low:.4f} to {high:.4f})" if len(values) > 1 else f"{mean:.4f}",
-                (mean, y),
-                xytext=(8 * side, 0),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="center",
-            )
+            mark_values(axes, y, values, COLOURS[list(NETWORKS).index(network)], side, ".4f")
         axes.set_xlabel(f"{label}; dotted: the best possible, {best:.4f}")
         low_x, high_x = axes.get_xlim()
         room = 0.75 * (high_x - low_x)

@@ -11,6 +11,7 @@ import cli
 from experiments.studies import (
     accuracy_vs_length,
     learning_rate_vs_length,
+    node_order,
     optimizers,
     oversmoothing,
     path_graph,
@@ -200,3 +201,26 @@ def test_path_graph(tmp_path: Path) -> None:
     ]
     assert cli.main(["figure", "--study=path_graph", f"--results=[{gcn},{rnn}]", f"--output_dir={tmp_path}"]) == 0
     assert (tmp_path / "path_graph.png").exists()
+
+
+def test_node_order(tmp_path: Path) -> None:
+    lstm = write_results(
+        tmp_path / "lstm",
+        [
+            {"model.order": order, "seed_everything": seed, "test/accuracy": 0.3 + 0.1 * seed}
+            for order in ("bfs", "dfs", "random")
+            for seed in (1, 2)
+        ],
+    )
+    gcn = write_results(tmp_path / "gcn", [{"model.num_layers": depth, "test/accuracy": 0.8} for depth in (1, 3)])
+    rows = node_order.rows_of([*read_results(lstm), *read_results(gcn)])
+    assert [tuple(row.values()) for row in rows[1::2]] == [
+        ("lstm_bfs", 2, 0.5),
+        ("lstm_dfs", 2, 0.5),
+        ("lstm_random", 2, 0.5),
+        ("gcn_3", 1, 0.8),
+    ]
+    args = ["figure", "--study=node_order", f"--results=[{lstm},{gcn}]", f"--output_dir={tmp_path}"]
+    assert cli.main(args) == 0
+    assert (tmp_path / "node_order.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "node_order.csv").read_text().splitlines()) == 9
