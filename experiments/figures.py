@@ -73,7 +73,7 @@ def label_lines(axes: Any, ends: list[tuple[str, float, float, str]], gap: float
 
 
 def mark_values(axes: Any, y: float, values: Sequence[float], colour: str, text_side: int, form: str) -> None:
-    """Values as strokes above a line at height y; on it their mean, its 95 % interval, and both in words beside it.
+    """The mean of values and its 95 % interval on a line at height y, in words, too; the values as strokes beside it.
 
     Args:
         axes: where to draw.
