@@ -35,7 +35,8 @@ def draw(rows: Rows, path: Path) -> None:
     figure, axes = new_figure(1, 1, 7.5, 0.6 + 0.45 * len(networks))
     for y, network in enumerate(networks):
         values = [row["test_accuracy"] for row in same(rows, network=network)]
-        mark_values(axes, y, values, COLOURS[0 if network.startswith("gcn") else 1], -1, ".3f")
+        side = 1 if sum(values) < len(values) / 2 else -1  # where there is room
+        mark_values(axes, y, values, COLOURS[0 if network.startswith("gcn") else 1], side, ".3f")
     axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))
     axes.set_yticks(range(len(networks)), [NETWORKS.get(name, name) for name in networks])
     save_figure(figure, path)
