@@ -85,20 +85,19 @@ def study(name: str, *args: str) -> int:
 
 def run(args: list[str]) -> int:
     from training.messages import hush_libraries, set_up_messages
+    from training.signals import AbortedRun, InterruptedRun, SignalListener, what_now
 
     hush_libraries()
-    from training.command_line import RunCLI
-    from training.interruption import AbortedRun, InterruptedRun
-
-    set_up_messages()
+    listener = SignalListener()
     try:
-        RunCLI(args).run()
-    except InterruptedRun as interrupted:
-        print(f"{interrupted}; {interrupted.how_to_go_on}", file=sys.stderr)
-        return 128 + interrupted.signum
-    except AbortedRun as aborted:
-        print(aborted, file=sys.stderr)
-        return 128 + aborted.signum
+        with listener.listening():
+            from training.command_line import RunCLI
+
+            set_up_messages()
+            RunCLI(args, listener).run()
+    except (InterruptedRun, AbortedRun) as stopped:
+        print(what_now(stopped), file=sys.stderr)
+        return 128 + stopped.signum
     return 0
 
 
@@ -113,6 +112,8 @@ def leave_stdout() -> None:
 
 
 if __name__ == "__main__":
+    # A Slurm job gets it when its time is nearly up; commands that have nothing to save, or have saved all, go on.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:  # it is where it was closed from the beginning

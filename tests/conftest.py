@@ -19,14 +19,14 @@ import cli
 def restored_globals() -> Iterator[None]:
     """Seed, dtype, threads, gradient mode, signal handlers and log levels are as before after every test."""
     state, dtype, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     torch.manual_seed(0)
     yield
     assert torch.is_grad_enabled()
     torch.set_rng_state(state)
     torch.set_default_dtype(dtype)
     torch.set_num_threads(threads)
-    assert handlers == {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    assert handlers == {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     logging.disable(logging.NOTSET)
 
 

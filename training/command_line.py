@@ -20,11 +20,19 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
-from training.interruption import InterruptedRun, StopOnSignal
+from training.interruption import StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
-from training.run_folder import RunFolder, experiment_name, find_checkpoint, requeued_run, run_folder_of
+from training.run_folder import (
+    REQUEUED_WAIT_SECONDS,
+    RunFolder,
+    experiment_name,
+    find_checkpoint,
+    requeued_run,
+    run_folder_of,
+)
 from training.seeds import check_seed
+from training.signals import InterruptedRun, SignalListener
 from training.trainer import SealedCheckpointIO, Trainer
 
 log = logging.getLogger(__name__)
@@ -112,13 +120,14 @@ class RunCLI(LightningCLI):
 
     Args:
         args: the words after ``python cli.py``.
+        listener: notes signals that ask for the end of it; a new one, that listens as long as ``run``, by default.
     Raises:
         UserError: the command, its config or its checkpoint is wrong.
     """
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], listener: SignalListener | None = None) -> None:
         self.args = args
-        self.stop_on_signal = StopOnSignal()
+        self.listener = listener or SignalListener()
         self.checkpoint_path: Path | None = None
         self.checkpoint: dict[str, Any] = {}
         self.folder: RunFolder | None = None
@@ -194,13 +203,15 @@ class RunCLI(LightningCLI):
         fitting = self.config["subcommand"] == "fit"
         requeued = requeued_run(self.experiment_dir, self.args) if fitting else None
         if requeued is not None:
+            self.folder = requeued
+            self.folder.lock(REQUEUED_WAIT_SECONDS)
             wanted: str | None = str(requeued.path) if requeued.has_checkpoint() else None
         else:
             wanted = config.ckpt_path or (None if fitting else "best")
         if wanted is not None:
             self.checkpoint_path = find_checkpoint(wanted, self.experiment_dir, "last" if fitting else "best")
         if self.checkpoint_path is not None:
-            if fitting:
+            if fitting and self.folder is None:
                 self.folder = run_folder_of(self.checkpoint_path)
                 if self.folder is not None:
                     self.folder.lock()  # before it is read: what is read then stays true
@@ -258,7 +269,7 @@ class RunCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         given = as_list(config.callbacks)
         self.checkpoint_config = CheckpointConfig(of_a_run(self.config_dump))
-        callbacks: list[Callback] = [self.checkpoint_config, self.stop_on_signal]
+        callbacks: list[Callback] = [self.checkpoint_config, StopOnSignal(self.listener)]
         if not config.fast_dev_run:
             callbacks += [TrainingMetrics(), RunSummary(self.config_dump)]
             if config.enable_checkpointing is not False and not any(isinstance(c, RunCheckpoints) for c in given):
@@ -282,8 +293,9 @@ class RunCLI(LightningCLI):
             UserError: the run folder cannot be made or written to.
             InterruptedRun: training was stopped by a signal.
         """
+        self.listener.waits_for_the_step = self.subcommand == "fit"
         try:
-            with self.stop_on_signal.listening(wait_for_the_step=self.subcommand == "fit"), self._blaming_the_config():
+            with self.listener.listening(), self._blaming_the_config():
                 getattr(self, str(self.subcommand))()
         finally:
             self._unlock()
@@ -307,7 +319,7 @@ class RunCLI(LightningCLI):
             raise UserError(
                 f"cannot write to {folder.path}: {error.strerror}; what was saved before is intact"
             ) from error
-        self.stop_on_signal.waits_for_the_step = False
+        self.listener.waits_for_the_step = False
         for callback in self.trainer.early_stopping_callbacks:
             if self.trainer.should_stop and callback.stopping_reason_message:
                 reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
@@ -386,7 +398,7 @@ class RunCLI(LightningCLI):
 
     def _open_run_folder(self, step: int) -> RunFolder:
         """This run's folder, locked, its config in it: a new one, or that of the checkpoint to go on from."""
-        name = "config.yaml" if self.folder is None else f"config.resume_{step}.yaml"
+        name = "config.yaml" if self.folder is None or step == 0 else f"config.resume_{step}.yaml"
         if self.folder is None:
             self.folder = RunFolder.create(self.experiment_dir)
             self.folder_is_new = True

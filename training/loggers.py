@@ -23,7 +23,7 @@ class RunTensorBoard(TensorBoardLogger):
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
         root, experiment, version = run_dir.parent.parent, run_dir.parent.name, run_dir.name
-        purge_step = first_step if first_step > 0 else None
+        purge_step = first_step if any(run_dir.glob("events.*")) else None
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge_step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

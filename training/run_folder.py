@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import filelock
 
+from training import slurm
 from training.checkpoint_file import checked_content
 from training.errors import UserError
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 CheckpointName = Literal["best", "last", "previous"]
 NAMES: tuple[CheckpointName, ...] = get_args(CheckpointName)
+
+REQUEUED_WAIT_SECONDS = 120
+"""How long a job that was queued again waits for what it started before, on a node that Slurm no longer hears from."""
 
 
 def experiment_name(config_paths: Sequence[str]) -> str:
@@ -40,7 +44,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self._lock = filelock.FileLock(path / ".lock")
 
     def checkpoint(self, name: CheckpointName) -> Path:
         return self.checkpoints / f"{name}.ckpt"
@@ -69,14 +73,16 @@ class RunFolder:
             folder.lock()
             return folder
 
-    def lock(self) -> None:
+    def lock(self, wait_seconds: float = 0) -> None:
         """Keep other processes from writing here until this one ends.
 
+        Args:
+            wait_seconds: for a process that is about to end.
         Raises:
             UserError: another process is writing here.
         """
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=wait_seconds)
         except filelock.Timeout:
             job = self.job()
             who = f"process {job['pid']} on {job['host']}" if {"pid", "host"} <= job.keys() else "another process"
@@ -202,13 +208,13 @@ def requeued_run(experiment_dir: Path, command: Sequence[str]) -> RunFolder | No
 
 
 def this_job() -> dict[str, object]:
-    """Who is writing: host, process, and under Slurm the job (array id and task) and how often it was requeued."""
-    environment = os.environ
-    job = environment.get("SLURM_JOB_ID")
-    if "SLURM_ARRAY_JOB_ID" in environment:
-        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
-    restarts = environment.get("SLURM_RESTART_COUNT", "0")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job": job, "slurm_restarts": restarts}
+    """Who is writing: host, process, and under Slurm the job and how often it was requeued."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "slurm_job": slurm.job_id(),
+        "slurm_restarts": slurm.restart_count(),
+    }
 
 
 def cannot_make(path: Path, reason: str) -> UserError:

@@ -60,7 +60,7 @@ def do_run(words: list[str], folder: Path) -> None:
 def fit(words: list[str], folder: Path) -> None:
     from experiments.sweep.values import flat_config
     from training.command_line import RunCLI
-    from training.interruption import AbortedRun, InterruptedRun
+    from training.signals import AbortedRun, InterruptedRun
 
     hush_libraries()
     try:

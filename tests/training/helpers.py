@@ -1,6 +1,7 @@
 """Callbacks that disturb a run; named in configs by their class path."""
 
 import signal
+import time
 from typing import Any
 
 from pytorch_lightning import Callback
@@ -55,3 +56,13 @@ class EnoughAt(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         trainer.should_stop = trainer.global_step >= self.step
+
+
+class Pace(Callback):
+    """Makes each step take so many seconds at least, so that there is time to disturb the run."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        time.sleep(self.seconds)

@@ -1,6 +1,9 @@
 """A signal ends training between two steps, with everything saved and a way to go on."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ def disturbed_by(callback: str, **init_args: object) -> str:
     return f'--trainer.callbacks={{"class_path": "tests.training.helpers.{callback}", "init_args": {{{arguments}}}}}'
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
 def test_the_step_under_way_is_finished_and_saved(
     name: str, status: int, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,6 +53,73 @@ def test_a_signal_during_the_test(
 ) -> None:
     assert command(command_name, disturbed_by("SignalAt", step=-1, name=name)) == status
     assert f"stopped by {name} at once; what was saved before is intact" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The words that Slurm's scontrol was given, a line each time; this process is job 17 of a cluster."""
+    told = tmp_path / "told"
+    program = tmp_path / "bin" / "scontrol"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {told}\n[ -z "$REFUSED" ] || {{ echo "$REFUSED" >&2; exit 1; }}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    return told
+
+
+@pytest.mark.parametrize("where", [{"step": 5}, {"step": -1}], ids=["training", "test"])
+def test_under_slurm_sigusr1_queues_the_job_again_once(
+    where: dict[str, int], scontrol: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("fit", disturbed_by("SignalAt", name="SIGUSR1", times=2, **where)) == 138
+    assert "; job 17 is queued again, and goes on by itself\n" in capsys.readouterr().err
+    assert scontrol.read_text() == "requeue 17\n"
+    last = tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(last)["global_step"] == (5 if where["step"] == 5 else 7)
+
+
+def test_only_the_first_of_a_jobs_processes_queues_it_again(
+    scontrol: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert command("fit", disturbed_by("SignalAt", step=5, name="SIGUSR1")) == 138
+    assert not scontrol.exists()
+
+
+@pytest.mark.parametrize("names", [("SIGTERM",), ("SIGUSR1", "SIGTERM"), ("SIGTERM", "SIGUSR1")], ids="+".join)
+def test_under_slurm_sigterm_never_does(
+    names: tuple[str, ...], scontrol: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signals = [disturbed_by("SignalAt", step=5, name=name) for name in names]
+    both = [word.replace("callbacks=", "callbacks+=") for word in signals]
+    assert command("fit", *both) == 143
+    assert not scontrol.exists()
+    assert "stopped by SIGTERM after step 5; go on with" in capsys.readouterr().err
+
+
+def test_slurm_may_refuse_to_queue_a_job_again(
+    scontrol: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFUSED", "Requested operation is presently disabled for job 17")
+    assert command("fit", disturbed_by("SignalAt", step=5, name="SIGUSR1")) == 138
+    error = capsys.readouterr().err
+    assert "Slurm does not queue the job again (Requested operation is presently disabled for job 17); go on" in error
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_while_libraries_are_imported(name: str, config: Path) -> None:
+    code = (
+        "import os, signal, sys, threading, time\n"
+        "def disturb():\n"
+        "    while 'training.signals' not in sys.modules: time.sleep(0.001)\n"
+        f"    time.sleep(0.2); os.kill(os.getpid(), signal.{name})\n"
+        "threading.Thread(target=disturb).start()\n"
+        f"import cli; sys.exit(cli.main(['fit', '--config', {str(config)!r}]))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.Signals[name]
+    assert ended.stderr == f"stopped by {name} at once; what was saved before is intact\n"
 
 
 def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: Path) -> None:

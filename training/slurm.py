@@ -1,0 +1,38 @@
+"""The Slurm job that this process is part of, and how it is queued again.
+
+Importing this module imports neither torch nor Lightning.
+"""
+
+import os
+import subprocess
+
+
+def job_id() -> str | None:
+    """The job's id, of a task of an array the array's and its own; ``None`` where there is no Slurm."""
+    environment = os.environ
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment.get("SLURM_JOB_ID")
+
+
+def restart_count() -> str:
+    """How often the job was queued again so far."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0")
+
+
+def requeue() -> str:
+    """Queue this job again; Slurm ends it first, by SIGTERM.
+
+    Of a job's processes the first one does it, once; the others only say so.
+
+    Returns:
+        what became of it, in words.
+    Raises:
+        OSError: Slurm refuses.
+    """
+    job = str(job_id())
+    if os.environ.get("SLURM_PROCID", "0") == "0":
+        result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise OSError(" ".join(result.stderr.split()) or f"scontrol ended with exit status {result.returncode}")
+    return f"job {job} is queued again, and goes on by itself"
