@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
+from matplotlib import colormaps
+from matplotlib.patches import Rectangle
+
+from experiments.figures import COLOURS, new_figure, save_figure
 from experiments.studies.results import same
 from experiments.tables import Rows
 
@@ -23,26 +26,34 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """The accuracy against the length, a line for each depth; hollow where the first digit is out of reach."""
-    figure, axes = new_figure(1, 1, 7.5, 4.4)
-    axes.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
-    axes.set(xlabel="length of the palindromes, T", ylabel="test accuracy", ylim=(0, 1.03))
-    ends = []
-    for k, (network, num_layers) in enumerate(sorted({(row["network"], row["num_layers"]) for row in rows})):
-        own = same(rows, network=network, num_layers=num_layers)
-        points = [
-            (length, *mean_and_interval([row["test_accuracy"] for row in same(own, length=length)]))
-            for length in sorted({row["length"] for row in own})
-        ]
-        x, mean, low, high = zip(*points, strict=True)
-        colour = COLOURS[k % len(COLOURS)]
-        axes.plot(x, mean, color=colour, linestyle=STYLES[k % len(STYLES)])
-        axes.fill_between(x, [max(v, 0) for v in low], [min(v, 1) for v in high], color=colour, alpha=0.15, linewidth=0)
-        for length, height in zip(x, mean, strict=True):
-            is_heard = network != "gcn" or num_layers >= length - 2
-            axes.plot(length, height, "o", color=colour, markersize=5, markerfacecolor=colour if is_heard else "white")
-        name = f"GCN, {num_layers} layers" if network == "gcn" else network.upper()
-        ends.append((name, x[-1], mean[-1], colour))
-    axes.set_title("Hollow: fewer than T - 2 layers. Dotted: chance", loc="left", fontsize=10)
-    label_lines(axes, ends)
+    """A table of mean accuracies in colour: a row for each network, a column for each length.
+
+    A line parts the lengths whose first digit a GCN of so many layers can hear from those where it is out of reach.
+    """
+    networks = sorted({(row["network"], row["num_layers"]) for row in rows}, reverse=True)
+    lengths = sorted({row["length"] for row in rows})
+    figure, axes = new_figure(1, 1, 1.6 + 0.75 * len(lengths), 1.0 + 0.45 * len(networks))
+    for y, (network, num_layers) in enumerate(networks):
+        for x, length in enumerate(lengths):
+            values = [row["test_accuracy"] for row in same(rows, network=network, num_layers=num_layers, length=length)]
+            if values:
+                mean = sum(values) / len(values)
+                axes.add_patch(Rectangle((x, y), 1, 1, color=colormaps["cividis"](mean), linewidth=0))
+                text_colour = "black" if mean > 0.5 else "white"
+                axes.text(x + 0.5, y + 0.5, f"{mean:.1%}", ha="center", va="center", color=text_colour)
+        if network == "gcn":
+            out_of_reach = sum(num_layers >= length - 2 for length in lengths)
+            axes.plot([out_of_reach] * 2, [y, y + 1], color=COLOURS[1], linewidth=3, clip_on=False)
+    axes.set(xlabel="length of the palindromes, T", xlim=(0, len(lengths)), ylim=(0, len(networks)))
+    axes.set_xticks([x + 0.5 for x in range(len(lengths))], lengths)
+    axes.set_yticks([y + 0.5 for y in range(len(networks))], [name_of(*network) for network in networks])
+    axes.tick_params(length=0)
+    axes.set_title("Mean test accuracy. Right of the line: fewer than T - 2 layers", loc="left", fontsize=9)
     save_figure(figure, path)
+
+
+def name_of(network: str, num_layers: int) -> str:
+    """How a row of the figure is called."""
+    if network != "gcn":
+        return network.upper()
+    return f"GCN, {num_layers} layer{'s' if num_layers > 1 else ''}"
