@@ -85,6 +85,7 @@ def study(name: str, *args: str) -> int:
 
 def run(args: list[str]) -> int:
     from training.messages import hush_libraries, set_up_messages
+    from training.processes import is_first
     from training.signals import AbortedRun, InterruptedRun, SignalListener, what_now
 
     hush_libraries()
@@ -96,13 +97,17 @@ def run(args: list[str]) -> int:
             set_up_messages()
             RunCLI(args, listener).run()
     except (InterruptedRun, AbortedRun) as stopped:
-        print(what_now(stopped), file=sys.stderr)
+        if is_first():
+            print(what_now(stopped), file=sys.stderr)
         return 128 + stopped.signum
     return 0
 
 
 def complain(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    from training.processes import is_first
+
+    if is_first():  # of several processes, each finds the same
+        print(f"error: {message}", file=sys.stderr)
     return 2
 
 

@@ -59,6 +59,8 @@ class RunCheckpoints(Checkpoint):
         self.last_saved_step = trainer.global_step
         if self.random_state is not None:
             set_random_state(self.random_state)
+        elif trainer.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)  # else all processes draw the same dropout
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = random_state()

@@ -38,7 +38,7 @@ class GradientFlow(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
-        if step % self.every_n_steps != 0:
+        if step % self.every_n_steps != 0 or not trainer.is_global_zero:
             return
         with torch.random.fork_rng():  # a model with dropout draws
             norms = pl_module.hidden_state_gradients(batch).norm(dim=2).double().cpu()

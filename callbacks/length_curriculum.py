@@ -101,7 +101,10 @@ class LengthCurriculum(Callback):
         digits, _ = batch
         if digits.shape[1] + 1 != self.length:
             return
-        self._completed.append(pl_module.completed())
+        completed = pl_module.completed()
+        if trainer.world_size > 1:  # each process has a part of the batch
+            completed = trainer.strategy.all_gather(completed).flatten()
+        self._completed.append(completed)
         if len(self._completed) == self.window:
             completed = torch.cat(self._completed)
             self.accuracy = int(completed.sum()) / len(completed)  # in float32, 9 of 10 would be less than 0.9

@@ -34,7 +34,7 @@ class StepProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         console = Console()
-        if console.is_terminal:
+        if console.is_terminal and trainer.is_global_zero:
             columns = (
                 TextColumn("training"),
                 BarColumn(bar_width=None),
@@ -60,7 +60,7 @@ class StepProgress(ProgressBar):
             return
         if self.bar is not None:
             self._update(trainer)
-        else:
+        elif trainer.is_global_zero:
             total = total_steps(trainer)
             of_all = "" if total is None else f"/{total}"
             print(f"step {trainer.global_step}{of_all}  {self._metrics(trainer)}", file=sys.stdout, flush=True)

@@ -55,7 +55,7 @@ class TextSamples(Callback):
     def capture(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the model write now; without a run folder (fast_dev_run) there is nowhere to."""
         step = trainer.global_step
-        if trainer.run_dir is None:
+        if trainer.run_dir is None or not trainer.is_global_zero:
             return
         texts = self.texts(pl_module, trainer.datamodule.vocabulary, step)
         folder = trainer.run_dir / "samples"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from datamodules.endless import EndlessLoader, derived_seed, make_generator
+from datamodules.endless import WHOLE, EndlessLoader, Part, derived_seed, make_generator
 from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
 
@@ -46,13 +46,16 @@ class BookDataModule(LightningDataModule):
 
     The text is split into three parts that follow each other: most of it trains, then comes validation, then test.
     Training batches are endless, and batch k is a function of the arguments and k alone; an epoch is said to end after
-    as many as make a pass over the text, at least 250. Validation and test are read from beginning to end.
+    as many as make a pass over the text, at least 250. Validation and test are read from beginning to end. Several
+    processes share out every batch: the n-th has the n-th ``batch_size`` rows of a training batch of ``batch_size``
+    times as many as there are processes, and the held-out stretches are dealt out to them, of which there is at least
+    one for each.
 
     Args:
         book: a known book's name, such as grimm or tinyshakespeare (downloaded on first use) or python_reference
             (always there), or the path of any text file.
         seq_len: characters of a sample, T.
-        batch_size: samples of a training batch, B; fewer where the text is too short for so many.
+        batch_size: samples of a training batch of a process, B; fewer where the text is too short for so many.
         carry_state: each row of a batch goes on in the text where that row of the batch before ended, so that the
             model can carry its state along (truncated backpropagation through time); otherwise the samples are drawn
             at random.
@@ -111,7 +114,7 @@ class BookDataModule(LightningDataModule):
                 )
         self.seq_len = seq_len
         self.num_windows = (len(self.splits["train"]) - 1) // seq_len
-        self.batch_size = min(batch_size, self.num_windows) if carry_state else batch_size
+        self.wanted_batch_size = batch_size
         self.carry_state = carry_state
         self.eval_batch_size = eval_batch_size
         self.seed = seed
@@ -128,10 +131,26 @@ class BookDataModule(LightningDataModule):
             log.info("%s", self._to_tell)
             self._to_tell = ""
 
+    @property
+    def part(self) -> Part:
+        """Which of several processes is served."""
+        return Part.of(self)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a training batch of this process."""
+        if not self.carry_state:
+            return self.wanted_batch_size
+        return min(self.wanted_batch_size, self.num_windows // self.part.num)
+
     def train_dataloader(self) -> "BookLoader":
-        if self.carry_state:
-            return StreamLoader(self.splits["train"], self.batch_size, self.seq_len, self.seed)
-        return WindowLoader(self.splits["train"], self.batch_size, self.seq_len, self.seed)
+        if self.batch_size == 0:
+            raise ValueError(
+                f"book is {self.book!r}: its train split has {self.num_windows} samples of {self.seq_len} characters, "
+                f"too few for {self.part.num} processes; take fewer processes, or lower seq_len"
+            )
+        loader = StreamLoader if self.carry_state else WindowLoader
+        return loader(self.splits["train"], self.batch_size, self.seq_len, self.seed, self.part)
 
     def val_dataloader(self) -> "ReadingLoader":
         return self._reading_loader("val")
@@ -145,7 +164,7 @@ class BookDataModule(LightningDataModule):
     def _reading_loader(self, name: str) -> "ReadingLoader":
         ids = self.splits[name]
         num_streams = self.eval_batch_size or min(STREAMS_MAX, math.ceil(len(ids) / CHARACTERS_PER_STREAM))
-        return ReadingLoader(ids, num_streams)
+        return ReadingLoader(ids, max(num_streams, self.part.num), self.part)
 
     def state_dict(self) -> dict[str, Any]:
         return {"characters": self.vocabulary.characters, "sha256": self.sha256}
@@ -191,15 +210,17 @@ class BookLoader(EndlessLoader[Batch]):
         batch_size: B.
         seq_len: T, below N.
         seed: with k, all that batch k depends on.
+        part: which of several processes is served; they share out batches of ``part.num`` times B rows.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, seq_len: int, seed: int) -> None:
+    def __init__(self, ids: Ids, batch_size: int, seq_len: int, seed: int, part: Part = WHOLE) -> None:
         self.num_windows = (len(ids) - 1) // seq_len
-        super().__init__(max(STEPS_PER_EPOCH_MIN, self.num_windows // batch_size))
+        super().__init__(max(STEPS_PER_EPOCH_MIN, self.num_windows // (batch_size * part.num)))
         self.ids = ids
         self.batch_size = batch_size
         self.seq_len = seq_len
         self.seed = seed
+        self.part = part
         self._steps = np.arange(seq_len + 1)
         self._num_together = max(1, MADE_AT_ONCE // (batch_size * (seq_len + 1)))
         self._first = -1  # of the batches made last
@@ -210,13 +231,14 @@ class BookLoader(EndlessLoader[Batch]):
         place = k % self._num_together
         if self._first != k - place:
             self._first = k - place
-            starts = np.stack([self.starts(self._first + i) for i in range(self._num_together)])
+            own = self.part.block(self.batch_size)
+            starts = np.stack([self.starts(self._first + i)[own] for i in range(self._num_together)])
             x, y = as_batch(self.ids[starts[..., None] + self._steps])
             self._batches_from_first = list(zip(x, y, strict=True))
         return self._batches_from_first[place]
 
     def starts(self, k: int) -> NDArray[np.int64]:
-        """Where in the text the samples of batch k begin, (B,)."""
+        """Where in the text the samples of batch k begin, those of all processes."""
         raise NotImplementedError
 
 
@@ -229,7 +251,8 @@ class StreamLoader(BookLoader):
 
     def starts(self, k: int) -> NDArray[np.int64]:
         first = derived_seed(self.seed, "first") % self.num_windows
-        rows = np.arange(self.batch_size, dtype=np.int64) * self.num_windows // self.batch_size
+        num_rows = self.batch_size * self.part.num
+        rows = np.arange(num_rows, dtype=np.int64) * self.num_windows // num_rows
         passes, windows = np.divmod(first + rows + k, self.num_windows)
         earlier, later = int(passes[0]), int(passes[-1])  # the same, or one after the other
         return windows * self.seq_len + np.where(passes == earlier, self._shift(earlier), self._shift(later))
@@ -245,7 +268,8 @@ class WindowLoader(BookLoader):
 
     def starts(self, k: int) -> NDArray[np.int64]:
         generator = make_generator(self.seed, "windows", k)
-        return torch.randint(len(self.ids) - self.seq_len, (self.batch_size,), generator=generator).numpy()
+        num_rows = self.batch_size * self.part.num
+        return torch.randint(len(self.ids) - self.seq_len, (num_rows,), generator=generator).numpy()
 
 
 class ReadingLoader:
@@ -257,26 +281,29 @@ class ReadingLoader:
     Args:
         ids: the characters, (N,), at least 2.
         num_streams: stretches; fewer where the text is too short for so many.
+        part: which of several processes is served; the stretches are dealt out to them one by one.
     """
 
-    def __init__(self, ids: Ids, num_streams: int) -> None:
+    def __init__(self, ids: Ids, num_streams: int, part: Part = WHOLE) -> None:
         self.ids = ids
+        self.part = part
         self.num_streams = min(num_streams, len(ids) - 1)
         self.seq_len = max(1, CHARACTERS_AT_ONCE // self.num_streams)
 
     def __len__(self) -> int:
         length, longer = divmod(len(self.ids) - 1, self.num_streams)
-        return math.ceil(length / self.seq_len) + (longer > 0)
+        return math.ceil(length / self.seq_len) + (self.part.share(longer) > 0)
 
     def __iter__(self) -> Iterator[Batch]:
         length, longer = divmod(len(self.ids) - 1, self.num_streams)
-        rows = np.arange(self.num_streams)
+        rows = np.arange(self.part.rank, self.num_streams, self.part.num)
         starts = rows * length + np.minimum(rows, longer)
+        num_longer = self.part.share(longer)
         for begin in range(0, length, self.seq_len):
             steps = np.arange(begin, min(begin + self.seq_len, length) + 1)
             yield as_batch(self.ids[starts[:, None] + steps])
-        if longer > 0:
-            yield as_batch(self.ids[starts[:longer, None] + np.array([length, length + 1])])
+        if num_longer > 0:
+            yield as_batch(self.ids[starts[:num_longer, None] + np.array([length, length + 1])])
 
 
 def as_batch(ids: Ids) -> Batch:

@@ -3,11 +3,40 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
+from pytorch_lightning import LightningDataModule
 
 Batch = TypeVar("Batch")
+
+
+class Part(NamedTuple):
+    """Which of several processes is served.
+
+    Args:
+        rank: from 0.
+        num: how many there are.
+    """
+
+    rank: int = 0
+    num: int = 1
+
+    @classmethod
+    def of(cls, data: LightningDataModule) -> "Part":
+        """That in which a datamodule serves its trainer."""
+        return cls() if data.trainer is None else cls(data.trainer.global_rank, data.trainer.world_size)
+
+    def block(self, size: int) -> slice:
+        """Its rows of a training batch that has ``size`` for each process."""
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def share(self, num_rows: int) -> int:
+        """How many it has of ``num_rows`` that are dealt out one by one."""
+        return len(range(self.rank, num_rows, self.num))
+
+
+WHOLE = Part()
 
 
 class EndlessLoader(ABC, Generic[Batch]):

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from datamodules.endless import EndlessLoader, make_generator
+from datamodules.endless import WHOLE, EndlessLoader, Part, make_generator
 
 Split = Literal["train", "val", "test"]
 Task = Literal["last_digit", "every_digit"]
@@ -89,11 +89,13 @@ class PalindromeDataModule(LightningDataModule):
 
     Training batches are endless and generated as needed: batch k is a function of the arguments, ``train_lengths`` and
     k alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` says how long the next
-    training batches are: as long as those of validation, unless a curriculum changes it.
+    training batches are: as long as those of validation, unless a curriculum changes it. Several processes share out
+    every batch: the n-th has the n-th ``batch_size`` rows of a training batch of ``batch_size`` times as many as there
+    are processes, and each of them the same number of held-out palindromes, or one less.
 
     Args:
         length: digits of the whole palindrome, T, at least 2.
-        batch_size: palindromes per training batch, B.
+        batch_size: palindromes per training batch of a process, B.
         num_classes: different digits, K, at least 2; a palindrome may begin with 0.
         steps_per_epoch: batches after which an epoch is said to end; nothing else depends on it.
         num_val: held-out palindromes for validation.
@@ -159,9 +161,14 @@ class PalindromeDataModule(LightningDataModule):
                     length,
                 )
 
+    @property
+    def part(self) -> Part:
+        """Which of several processes is served."""
+        return Part.of(self)
+
     def train_dataloader(self) -> "PalindromeLoader":
         return PalindromeLoader(
-            self.train_lengths, self.num_classes, self.batch_size, self.steps_per_epoch, self.seed, self.task
+            self.train_lengths, self.num_classes, self.batch_size, self.steps_per_epoch, self.seed, self.task, self.part
         )
 
     def val_dataloader(self) -> "HeldOutLoader":
@@ -184,7 +191,12 @@ class PalindromeDataModule(LightningDataModule):
                 length,
                 wanted,
             )
-        return HeldOutLoader(halves, self.eval_batch_size, self.task)
+        if len(halves) < self.part.num:
+            raise ValueError(
+                f"the {split} split has {len(halves)} palindromes of length {length}, too few for {self.part.num} "
+                "processes; take fewer processes"
+            )
+        return HeldOutLoader(halves, self.eval_batch_size, self.task, self.part)
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.
@@ -216,6 +228,7 @@ class PalindromeLoader(EndlessLoader[Batch]):
         steps_per_epoch: int,
         seed: int,
         task: Task = "last_digit",
+        part: Part = WHOLE,
     ) -> None:
         super().__init__(steps_per_epoch)
         self.lengths = lengths
@@ -223,6 +236,7 @@ class PalindromeLoader(EndlessLoader[Batch]):
         self.batch_size = batch_size
         self.seed = seed
         self.task = task
+        self.part = part
         self._chunk: tuple[tuple[int, int, int], list[Batch]] = ((-1, -1, -1), [])
 
     def batch(self, k: int) -> Batch:
@@ -230,7 +244,8 @@ class PalindromeLoader(EndlessLoader[Batch]):
         length = self.lengths.of_batch(self.seed, k)
         # Where lengths are mixed, the batches after this one are of other lengths.
         mixed = self.lengths.shorter_fraction > 0
-        batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (self.batch_size * half_length(length)))
+        size_of_all = self.batch_size * self.part.num
+        batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (size_of_all * half_length(length)))
         index, place = divmod(k, batches_per_chunk)
         key = (length, batches_per_chunk, index)
         if self._chunk[0] != key:
@@ -239,25 +254,33 @@ class PalindromeLoader(EndlessLoader[Batch]):
 
     def _make_chunk(self, length: int, num_batches: int, index: int) -> list[Batch]:
         generator = make_generator(self.seed, "train", length, self.num_classes, index)
-        halves = draw_halves(length, self.num_classes, "train", num_batches * self.batch_size, generator)
-        digits, target = complete(halves, length, self.task)
+        # What all processes train on depends on their number times the batch size only.
+        size_of_all = self.batch_size * self.part.num
+        halves = draw_halves(length, self.num_classes, "train", num_batches * size_of_all, generator)
+        own = halves.view(num_batches, size_of_all, -1)[:, self.part.block(self.batch_size)].flatten(0, 1)
+        digits, target = complete(own, length, self.task)
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
 
 
 class HeldOutLoader:
-    """Every palindrome of a held-out split once, in batches of ``batch_size``; the last may be smaller."""
+    """Every palindrome of a held-out split once, in batches of ``batch_size``; the last may be smaller.
 
-    def __init__(self, halves: "HeldOutHalves", batch_size: int, task: Task) -> None:
+    Several processes are dealt the palindromes one by one.
+    """
+
+    def __init__(self, halves: "HeldOutHalves", batch_size: int, task: Task, part: Part = WHOLE) -> None:
         self.halves = halves
         self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // halves.length))
         self.task = task
+        self.part = part
 
     def __len__(self) -> int:
-        return -(-len(self.halves) // self.batch_size)
+        return -(-self.part.share(len(self.halves)) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for part in self.halves.batches(self.batch_size):
-            yield complete(part, self.halves.length, self.task)
+        for halves in self.halves.batches(self.batch_size * self.part.num):
+            if self.part.share(len(halves)) > 0:
+                yield complete(halves[self.part.rank :: self.part.num], self.halves.length, self.task)
 
 
 class HeldOutHalves:

@@ -195,13 +195,18 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 class Share(Metric):
-    """The share of what was right, counted in whole numbers: exact in any precision, and however many there are."""
+    """The share of what was right, counted in whole numbers: exact in any precision, and however many there are.
+
+    Attributes:
+        counted: how many were right, of how many, when the share was last worked out.
+    """
 
     right: Tensor
     total: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        self.counted = 0, 0
         for name in ("right", "total"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
@@ -211,6 +216,8 @@ class Share(Metric):
         self.total += right.numel()
 
     def compute(self) -> Tensor:
+        # Of all processes, while it is worked out.
+        self.counted = int(self.right), int(self.total)
         return self.right / self.total
 
 

@@ -69,16 +69,12 @@ class PalindromeModel(Classifier):
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         super().test_step(batch, batch_idx, dataloader_idx)
-        digits, _ = batch
-        last = self.test_results[-1] if self.test_results else {}
-        if batch_idx == 0:
-            last = {"length": digits.shape[1] + 1, "palindromes": 0}
-            self.test_results.append(last)
-        last["palindromes"] += len(digits)
         if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
-            counts = {name: m for name, m in self.held_out_metrics.items() if isinstance(m, Share) and m.update_called}
-            last |= {f"num_{name}": (int(m.right), int(m.total)) for name, m in counts.items()}
-            last |= {name: value.item() for name, value in self.take_held_out().items()}
+            digits, _ = batch
+            means = {name: value.item() for name, value in self.take_held_out().items()}
+            shares = {name: m.counted for name, m in self.held_out_metrics.items() if isinstance(m, Share)}
+            counts = {f"num_{name}": shares[name] for name in shares.keys() & means.keys()}
+            self.test_results.append({"length": digits.shape[1] + 1} | means | counts)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/accuracy`` and so on, or, where several lengths were tested, ``test/accuracy_T20`` and so on."""
@@ -96,11 +92,12 @@ class PalindromeModel(Classifier):
         headings = ["T", "palindromes", *(f"test/{name}" for name in shares), "95 % interval", "test/loss"]
         lines = [headings]
         for result in self.test_results:
-            low, high = wilson_interval(*result[f"num_{shares[-1]}"])
+            num_right, num_palindromes = result[f"num_{shares[-1]}"]
+            low, high = wilson_interval(num_right, num_palindromes)
             lines.append(
                 [
                     f"{result['length']:,}",
-                    f"{result['palindromes']:,}",
+                    f"{num_palindromes:,}",
                     *(percent(*result[f"num_{name}"]) for name in shares),
                     f"{100 * low:.2f} % to {100 * high:.2f} %",
                     f"{result['loss']:.2g}",

@@ -89,7 +89,8 @@ def measure_of(trainer: Trainer) -> Callable[[], float]:
             elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
             if remaining is not None:
                 spent = max(spent, elapsed / max(elapsed + remaining, MIN_SECONDS))
-        return spent
+        # Each of several processes has a clock of its own, but all must take the same step.
+        return trainer.strategy.broadcast(spent) if timers and trainer.world_size > 1 else spent
 
     return share_spent
 

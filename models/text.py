@@ -176,14 +176,15 @@ class TextModel(Classifier):
         return means
 
     def on_test_epoch_end(self) -> None:
-        accuracy = self.held_out_metrics["accuracy"]
-        assert isinstance(accuracy, Share)
-        num_characters = int(accuracy.total)
         means = self.take_held_out()
         for name, value in means.items():
             self.log(f"test/{name}", value)
         if means:
-            self.test_results = {"characters": num_characters} | {name: value.item() for name, value in means.items()}
+            accuracy = self.held_out_metrics["accuracy"]
+            assert isinstance(accuracy, Share)
+            self.test_results = {"characters": accuracy.counted[1]} | {
+                name: value.item() for name, value in means.items()
+            }
 
     def describe_test(self) -> list[str]:
         """A heading and a line with what the test has measured."""

@@ -6,6 +6,7 @@ import shlex
 import shutil
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from training.errors import UserError
 from training.interruption import StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
+from training.processes import is_first
 from training.run_folder import (
     REQUEUED_WAIT_SECONDS,
     RunFolder,
@@ -33,7 +35,7 @@ from training.run_folder import (
 )
 from training.seeds import check_seed
 from training.signals import InterruptedRun, SignalListener
-from training.trainer import SealedCheckpointIO, Trainer
+from training.trainer import SealedCheckpointIO, Trainer, num_processes
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +206,8 @@ class RunCLI(LightningCLI):
         requeued = requeued_run(self.experiment_dir, self.args) if fitting else None
         if requeued is not None:
             self.folder = requeued
-            self.folder.lock(REQUEUED_WAIT_SECONDS)
+            if is_first():
+                self.folder.lock(REQUEUED_WAIT_SECONDS)
             wanted: str | None = str(requeued.path) if requeued.has_checkpoint() else None
         else:
             wanted = config.ckpt_path or (None if fitting else "best")
@@ -213,7 +216,7 @@ class RunCLI(LightningCLI):
         if self.checkpoint_path is not None:
             if fitting and self.folder is None:
                 self.folder = run_folder_of(self.checkpoint_path)
-                if self.folder is not None:
+                if self.folder is not None and is_first():
                     self.folder.lock()  # before it is read: what is read then stays true
             self.checkpoint = read_checkpoint(self.checkpoint_path)
             # The data first: some arguments of the model follow it.
@@ -250,9 +253,22 @@ class RunCLI(LightningCLI):
                 self.datamodule.load_state_dict(state_of_data)
             if self.subcommand == "fit":
                 self.model.configure_optimizers()  # a learning rate of -1 is found here, not in the middle of fit
-        if self.trainer.world_size > 1:
+        self._check_processes()
+
+    def _check_processes(self) -> None:
+        """Refuse several processes where what is to be done cannot be shared out among them."""
+        num = self.trainer.world_size
+        if num > 1 and self.subcommand == "predict":
+            raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
+        if num > 1 and not hasattr(self.datamodule, "part"):
             raise UserError(
-                f"trainer.devices and num_nodes ask for {self.trainer.world_size} processes; only one is supported"
+                f"trainer.devices and num_nodes ask for {num} processes, but {type(self.datamodule).__name__} can only "
+                "serve one; leave them out"
+            )
+        if self.subcommand == "fit" and self.checkpoint and (theirs := num_processes(self.checkpoint)) != num:
+            raise UserError(
+                f"the checkpoint {self.checkpoint_path} was made by {theirs} process{'es' if theirs > 1 else ''}, "
+                f"trainer.devices and num_nodes ask for {num}; take as many, or start anew"
             )
 
     def _note_made_values(self) -> None:
@@ -307,23 +323,27 @@ class RunCLI(LightningCLI):
         step, max_steps = self.checkpoint.get("global_step", 0), self.trainer.max_steps
         if 0 <= max_steps <= step:
             log.info("This run has done %d of %d steps; to go on, give more with --trainer.max_steps.", step, max_steps)
-        folder = self._open_run_folder(step)
+        self.trainer.open_run = partial(self._open_run, step)
         self._count_seconds_before()
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
         except InterruptedRun as interrupted:
-            if folder.has_checkpoint():
-                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {folder.path}"
+            if self.folder is not None and self.folder.has_checkpoint():
+                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {self.folder.path}"
             raise
         except OSError as error:
+            if self.folder is None:
+                raise
             raise UserError(
-                f"cannot write to {folder.path}: {error.strerror}; what was saved before is intact"
+                f"cannot write to {self.folder.path}: {error.strerror}; what was saved before is intact"
             ) from error
+        folder = self.folder
+        assert folder is not None
         self.listener.waits_for_the_step = False
         for callback in self.trainer.early_stopping_callbacks:
             if self.trainer.should_stop and callback.stopping_reason_message:
                 reason = callback.stopping_reason_message.removesuffix(" Signaling Trainer to stop.")
-                print(f"Training ended after step {self.trainer.global_step}: {reason}")
+                say(f"Training ended after step {self.trainer.global_step}: {reason}")
         over = [timer for timer in self._timers() if (left := timer.time_remaining()) is not None and left <= 0]
         spent = f"had its {over[0].time_elapsed() + over[0].time_remaining():.0f} seconds" if over else ""
         if self.trainer.global_step == step and step != max_steps:
@@ -332,12 +352,12 @@ class RunCLI(LightningCLI):
             )
             log.warning("No step was taken: %s.", reason)
         elif over:
-            print(f"Training ended after step {self.trainer.global_step}: it has {spent}.")
+            say(f"Training ended after step {self.trainer.global_step}: it has {spent}.")
         if self.trainer.limit_test_batches == 0:
-            print(NOTHING_TESTED)
+            say(NOTHING_TESTED)
         else:
             self._test_after_fit(folder)
-        print(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+        say(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
 
     def _timers(self) -> list[Timer]:
         """What ``trainer.max_time`` has become."""
@@ -352,6 +372,7 @@ class RunCLI(LightningCLI):
                 timer.load_state_dict({"time_elapsed": {"train": seconds}})
 
     def _test_after_fit(self, folder: RunFolder) -> None:
+        self.trainer.strategy.barrier("checkpoints are kept")  # of several processes, the first keeps them
         # Without validation there is no best, without checkpoints there is neither: then what is there is tested.
         kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
         if kept and kept[0].name != "best.ckpt":
@@ -367,7 +388,7 @@ class RunCLI(LightningCLI):
     def _test(self, checkpoint_path: Path | None) -> None:
         self.trainer.test(self.model, self.datamodule, ckpt_path=checkpoint_path, verbose=False)
         for line in self.model.describe_test() or [NOTHING_TESTED]:
-            print(line)
+            say(line)
 
     def predict(self) -> None:
         predictions = self.trainer.predict(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
@@ -384,7 +405,7 @@ class RunCLI(LightningCLI):
             with blaming_the_config(lambda: not self.checkpoint_config.has_begun):
                 yield
         except UserError:
-            if self.folder is not None and self.folder_is_new and not self.checkpoint_config.has_begun:
+            if is_first() and self.folder is not None and self.folder_is_new and not self.checkpoint_config.has_begun:
                 for logger in self.trainer.loggers:
                     logger.finalize("failed")
                 shutil.rmtree(self.folder.path)
@@ -395,6 +416,26 @@ class RunCLI(LightningCLI):
         except InterruptedRun as interrupted:
             interrupted.how_to_go_on = interrupted.how_to_go_on or f"nothing was saved; start with: {self._command()}"
             raise
+
+    def _open_run(self, step: int) -> None:
+        """Let the first process open the run's folder, and all know it, or that it cannot be opened.
+
+        Raises:
+            UserError: it cannot be made or written to, or the processes do not go on from the same checkpoint.
+        """
+        told: list[Any] = [None]
+        if is_first():
+            try:
+                told = [(self._open_run_folder(step).path, self.checkpoint_path, None)]
+            except UserError as error:
+                told = [(None, None, str(error))]
+        path, checkpoint_path, refused = self.trainer.strategy.broadcast(told)[0]
+        if refused is None and checkpoint_path != self.checkpoint_path:
+            refused = f"the processes would go on from {checkpoint_path} and {self.checkpoint_path}; give --ckpt_path"
+        if refused is not None:
+            raise UserError(refused)
+        self.folder = self.folder or RunFolder(path)
+        self.trainer.run_dir = path
 
     def _open_run_folder(self, step: int) -> RunFolder:
         """This run's folder, locked, its config in it: a new one, or that of the checkpoint to go on from."""
@@ -408,7 +449,6 @@ class RunCLI(LightningCLI):
             config = self.config[str(self.subcommand)].clone()
             config.ckpt_path = None
             self._parser(self.subcommand).save(config, folder.path / name, skip_unset=False, overwrite=True)
-            self.trainer.run_dir = folder.path
             self.trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
         except OSError as error:
             raise UserError(f"cannot write to {folder.path}: {error.strerror}; make it writable, or copy it") from error
@@ -450,6 +490,12 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
             raise
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
+
+
+def say(line: str) -> None:
+    """Print a line, once for all processes."""
+    if is_first():
+        print(line)
 
 
 NO_LIMIT_LEAVES_ONE = "the trainer's limits leave none"

@@ -1,5 +1,6 @@
 """The end of a training run that a signal asks for."""
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.checkpoints import RunCheckpoints
@@ -20,13 +21,23 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.listener.listen()  # again: Lightning has put in a handler of its own, which would end it without saving
-        if self.listener.received is not None:
-            raise InterruptedRun(self.listener.received, trainer.global_step)
+        signum = self._received_by_any(trainer)
+        if signum is not None:
+            raise InterruptedRun(signum, trainer.global_step)
 
     def between_steps(self, trainer: Trainer, ending: bool) -> None:
         """Stop if a signal has come; called by the loop after every step."""
-        if self.listener.received is not None:
+        signum = self._received_by_any(trainer)
+        if signum is not None:
             for callback in trainer.callbacks:
                 if isinstance(callback, RunCheckpoints):
                     callback.save_last(trainer)
-            raise InterruptedRun(self.listener.received, trainer.global_step)
+            raise InterruptedRun(signum, trainer.global_step)
+
+    def _received_by_any(self, trainer: Trainer) -> int | None:
+        """The signal that has come to any of the run's processes, so that all stop after the same step."""
+        if trainer.world_size == 1:
+            return self.listener.received
+        signum = torch.tensor(self.listener.received or 0, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(signum, torch.distributed.ReduceOp.MAX)  # SIGTERM outdoes SIGUSR1 and SIGINT
+        return int(signum) or None

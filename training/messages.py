@@ -5,10 +5,13 @@ import re
 import warnings
 from typing import IO
 
+from training.processes import is_first
+
 HUSHED = (
     ".*LeafSpec.*",  # Lightning 2.6 asks torch in a way that torch 2.13 calls outdated
     ".*Total length of `.*` across ranks is zero.*",  # a split may be empty
     ".*Sparse CSR tensor support is in beta state.*",  # it is what sparse graphs are held in
+    ".*recommended to use `self.log.*sync_dist=True.*",  # the metrics have been reduced over all processes
     ".*The `srun` command is available on your system but is not used.*",  # one process needs none
 )
 
@@ -75,13 +78,13 @@ def hush_libraries() -> None:
 
 
 def set_up_messages(stream: IO[str] | None = None) -> None:
-    """Show what this project has to say, and of its libraries only their warnings.
+    """Show what this project has to say, once for all processes of a run, and of its libraries only their warnings.
 
     Args:
         stream: where, from now on; stderr by default, unless something else was set up before.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=stream, force=stream is not None)
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(logging.INFO)
+        logging.getLogger(package).setLevel(logging.INFO if is_first() else logging.ERROR)
     for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
         logging.getLogger(package).setLevel(logging.WARNING)

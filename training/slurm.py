@@ -23,16 +23,13 @@ def restart_count() -> str:
 def requeue() -> str:
     """Queue this job again; Slurm ends it first, by SIGTERM.
 
-    Of a job's processes the first one does it, once; the others only say so.
-
     Returns:
         what became of it, in words.
     Raises:
         OSError: Slurm refuses.
     """
     job = str(job_id())
-    if os.environ.get("SLURM_PROCID", "0") == "0":
-        result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            raise OSError(" ".join(result.stderr.split()) or f"scontrol ended with exit status {result.returncode}")
+    result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise OSError(" ".join(result.stderr.split()) or f"scontrol ended with exit status {result.returncode}")
     return f"job {job} is queued again, and goes on by itself"

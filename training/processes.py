@@ -1,0 +1,14 @@
+"""Which of a run's processes this one is, if there are several.
+
+Importing this module imports neither torch nor Lightning.
+"""
+
+import os
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Where torchrun, Lightning and Slurm say it; Lightning asks them in the same order."""
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and speaks: the first, or the only one."""
+    return next((int(os.environ[name]) for name in RANKS if name in os.environ), 0) == 0
