@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from datamodules import BookDataModule
 from datamodules.books import BookLoader, ReadingLoader, StreamLoader, WindowLoader, split
+from datamodules.endless import Part
 
 WORDS = "once upon a time there was a king who had a daughter so fair that the sun itself wondered\n"
 
@@ -209,3 +210,23 @@ def test_batches_made_together_are_those_made_alone(loader_class: type[BookLoade
         x, y = loader.batch(k)
         rows = np.stack([ids[start : start + 31] for start in loader.starts(k)]).astype(np.int64)
         assert torch.equal(x, torch.from_numpy(rows[:, :-1])) and torch.equal(y, torch.from_numpy(rows[:, 1:]))
+
+
+@pytest.mark.parametrize("loader", [StreamLoader, WindowLoader])
+@pytest.mark.parametrize("num", [2, 3])
+def test_processes_share_out_batches(num: int, loader: type[StreamLoader] | type[WindowLoader]) -> None:
+    ids = np.arange(1009, dtype=np.uint16)
+    whole = loader(ids, 4 * num, 7, 1)
+    parts = [loader(ids, 4, 7, 1, Part(rank, num)) for rank in range(num)]
+    assert {part.steps_per_epoch for part in parts} == {whole.steps_per_epoch}
+    for k in (0, 3, 400):
+        assert torch.equal(torch.cat([part.batch(k)[0] for part in parts]), whole.batch(k)[0])
+
+
+@pytest.mark.parametrize("num_streams", [3, 4, 7])
+def test_processes_share_out_what_is_held_out(num_streams: int) -> None:
+    ids = np.arange(1009, dtype=np.uint16)
+    loaders = [ReadingLoader(ids, num_streams, Part(rank, 3)) for rank in range(3)]
+    read = [y.flatten() for loader in loaders for _, y in loader]
+    assert torch.equal(torch.cat(read).sort().values, torch.arange(1, 1009))
+    assert [len(list(loader)) for loader in loaders] == [len(loader) for loader in loaders]

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules import PalindromeDataModule, palindromes
+from datamodules.endless import Part
 from datamodules.palindromes import (
     HeldOutHalves,
+    HeldOutLoader,
     PalindromeLoader,
     Split,
     TrainingLengths,
@@ -308,3 +310,22 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
 def test_the_datamodule_can_be_printed_without_touching_its_loaders() -> None:
     data = PalindromeDataModule(20)
     assert str(data) == "PalindromeDataModule(length=20, num_classes=10, batch_size=128)"
+
+
+@pytest.mark.parametrize("num", [2, 3])
+def test_processes_share_out_batches(num: int) -> None:
+    lengths = TrainingLengths(longest=9, shortest=9)
+    whole = PalindromeLoader(lengths, 10, 6 * num, 10, seed=1)
+    parts = [PalindromeLoader(lengths, 10, 6, 10, seed=1, part=Part(rank, num)) for rank in range(num)]
+    for k in (0, 5, 1000):
+        for ours, theirs in zip(zip(*(part.batch(k) for part in parts), strict=True), whole.batch(k), strict=True):
+            assert torch.equal(torch.cat(ours), theirs)
+    halves = HeldOutHalves(9, 10, "test", 101, seed=1)
+    held_out = [HeldOutLoader(halves, 10, "last_digit", Part(rank, num)) for rank in range(num)]
+    seen = []
+    for loader in held_out:
+        batches = list(loader)
+        assert len(batches) == len(loader) and all(0 < len(digits) <= 10 for digits, _ in batches)
+        seen += [tuple(row) for digits, _ in batches for row in digits.tolist()]
+    every = [tuple(row) for digits, _ in HeldOutLoader(halves, 1000, "last_digit") for row in digits.tolist()]
+    assert len(seen) == 101 and set(seen) == set(every)

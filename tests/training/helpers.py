@@ -8,16 +8,17 @@ from pytorch_lightning import Callback
 
 
 class SignalAt(Callback):
-    """Sends this process a signal in the middle of a step."""
+    """Sends this process, or one of several, a signal in the middle of a step."""
 
-    def __init__(self, step: int = 0, name: str = "SIGINT", times: int = 1, batch: int = -1) -> None:
+    def __init__(self, step: int = 0, name: str = "SIGINT", times: int = 1, batch: int = -1, rank: int = 0) -> None:
+        self.rank = rank
         self.step = step
         self.signum = signal.Signals[name]
         self.times = times
         self.batch = batch
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        if trainer.global_step == self.step - 1:
+        if trainer.global_step == self.step - 1 and trainer.global_rank == self.rank:
             for _ in range(self.times):
                 signal.raise_signal(self.signum)
 
