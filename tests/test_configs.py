@@ -20,7 +20,7 @@ from training.trainer import Trainer
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
+SWEEPS = [*sorted((ROOT / "configs" / "sweep").glob("*.yaml")), ROOT / "configs" / "cluster" / "sweep.yaml"]
 HOPS = sorted((ROOT / "configs" / "hops").glob("*.yaml"))
 GRADIENTS = sorted((ROOT / "configs" / "gradients").glob("*.yaml"))
 
@@ -60,7 +60,7 @@ def test_a_sweeps_grid_fits_its_base(
     args = ["sweep", "--config", str(path), f"--output_dir={tmp_path / 'out'}", "--dry_run=true"]
     assert cli.main(args) == 0
     config = yaml.safe_load(path.read_text())
-    assert config["output_dir"] == f"runs/sweep/{path.stem}"
+    assert config["output_dir"] == f"runs/{path.parent.name}/{path.stem}"
     num_runs = math.prod(map(len, config["grid"].values())) * len(config["seeds"])
     assert f"{num_runs} runs, {num_runs} of them to do" in capsys.readouterr().out
 

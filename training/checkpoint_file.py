@@ -63,6 +63,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"the checkpoint {path} holds more than tensors and plain values and is refused: loading it could run code"
         ) from error
+    except Exception as error:  # whatever torch and zipfile make of an archive that somebody has written by hand
+        raise UserError(f"the checkpoint {path} cannot be read: {type(error).__name__}; give another file") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no checkpoint of this project (it has no state_dict); give another file")
     return checkpoint

@@ -27,8 +27,9 @@ REQUEUED_WAIT_SECONDS = 120
 
 
 def experiment_name(config_paths: Sequence[str]) -> str:
-    """The stem of the last config, ``unnamed`` without one."""
-    return Path(config_paths[-1]).stem if config_paths else "unnamed"
+    """The stem of the last config; ``unnamed`` without one, or where the stem would lead out of the folder of runs."""
+    stem = Path(config_paths[-1]).stem if config_paths else ""
+    return "unnamed" if stem in ("", ".", "..") else stem
 
 
 class RunFolder:

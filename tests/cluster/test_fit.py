@@ -8,6 +8,7 @@ import pytest
 
 import cli
 from tests.cluster.slurm import Cluster, wait_for
+from tests.test_processes import fit
 from tests.test_resume import VAL_METRICS, assert_same, rows_of, scalars_of, state_of
 from training.checkpoint_file import read_checkpoint
 
@@ -150,6 +151,18 @@ def test_each_task_of_an_array_is_a_run_with_a_seed_of_its_own(jobs: Jobs, whole
     runs = {state_of(jobs.run(k))["config"]["data"]["init_args"]["seed"]: jobs.run(k) for k in (0, 1)}
     for seed in (0, 1):
         assert_same_run(runs[seed], whole / f"version_{seed}")
+
+
+def test_two_tasks_train_one_network(jobs: Jobs, config: Path, tmp_path: Path) -> None:
+    undisturbed = fit("lightning", config, tmp_path / "whole", "--seed_everything=0")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    job = jobs.submit("--seed_everything=0", options=("--ntasks-per-node=2", "--cpus-per-task=1"))
+    jobs.wait_for_training()
+    jobs.slurm.run("scancel", "--signal=USR1", job)
+    known = jobs.wait_for_end(job)
+    assert known["Restarts"] == "1" and known["NumTasks"] == "2"
+    assert jobs.output().count("is queued again") == jobs.output().count("The run is in") == 1
+    assert_same_run(jobs.run(), tmp_path / "whole" / "small" / "version_0")
 
 
 @pytest.mark.parametrize("kill", [Cluster.kill_node, Cluster.kill_slurmd])

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.checkpoint_file import checksum, read_checkpoint, seal, write_checkpoint
+from training.checkpoint_file import COMMENT_SIZE, checksum, read_checkpoint, seal, write_checkpoint
 from training.errors import UserError
 
 CHECKPOINT = {"state_dict": {"weight": torch.arange(12.0).view(3, 4)}, "global_step": 7, "lr": 0.5}
@@ -115,3 +115,19 @@ def test_sealing_covers_all_but_the_checksum() -> None:
     assert sealed[:-73] == archive[:-2]
     assert sealed[-71:] == checksum(sealed[:-71])
     assert int.from_bytes(sealed[-73:-71], "little") == 71
+
+
+@given(place=st.integers(0, 10**9), noise=st.binary(min_size=1, max_size=600))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_somebody_has_written_by_hand_ends_in_one_line(place: int, noise: bytes, tmp_path: Path) -> None:
+    """Its checksum is right, so it may hold anything."""
+    path = tmp_path / "forged.ckpt"
+    write_checkpoint({"state_dict": {"w": torch.arange(4.0)}, "global_step": 3}, path)
+    archive = bytearray(path.read_bytes()[:-COMMENT_SIZE])
+    place %= len(archive) - len(noise)
+    archive[place : place + len(noise)] = noise
+    path.write_bytes(seal(bytes(archive)))
+    try:
+        assert "state_dict" in read_checkpoint(path)
+    except UserError as error:
+        assert "\n" not in str(error)

@@ -39,7 +39,7 @@ def experiment(tmp_path: Path) -> Path:
 
 def test_the_experiment_is_the_stem_of_the_last_config() -> None:
     assert experiment_name(["configs/base.yaml", "configs/lstm_T20.yaml"]) == "lstm_T20"
-    assert experiment_name([]) == "unnamed"
+    assert experiment_name([]) == experiment_name(["configs/...yaml"]) == "unnamed"
 
 
 def test_runs_are_ordered_by_number(experiment: Path) -> None:

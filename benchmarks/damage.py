@@ -1,0 +1,311 @@
+"""Damaged checkpoints and damaged configs, and what the command line makes of them.
+
+A small network is trained; then its checkpoint is tested and its config trained again, damaged each time in a way drawn
+at random. A checkpoint must be refused; a config must be refused, or the run's ``config.yaml`` must say what it says. A
+refusal is one line, exit status 2, and leaves nothing behind. Whatever else happens is reported, and ends this with an
+error. What a file could have done that carries code is looked for: each would make a file.
+
+    python -m benchmarks.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
+"""
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+import cli
+from training.checkpoint_file import seal
+
+CONFIG = """\
+model:
+  class_path: models.PalindromeClassifier
+  init_args:
+    network: rnn
+    hidden_size: 8
+    initialization: orthogonal
+    input_scale: 0.01
+    optimizer:
+      class_path: torch.optim.RMSprop
+      init_args:
+        lr: 0.001
+data:
+  class_path: datamodules.PalindromeDataModule
+  init_args:
+    length: 6
+    batch_size: 16
+    num_val: 20
+    num_test: 20
+trainer:
+  max_steps: 2
+  val_check_interval: 1
+  gradient_clip_val: 10.0
+  log_every_n_steps: 1
+  callbacks:
+  - class_path: callbacks.GradientFlow
+    init_args:
+      every_n_steps: 1
+"""
+
+VALUES = (
+    *("-1", "0", "1", "7", "2.5", "-0.5", "1e400", ".nan", "-.inf", "1_000", "0x10", "1e3", "99999999999999999999"),
+    *(
+        "null",
+        "true",
+        "'no'",
+        "''",
+        "[]",
+        "[1, 2]",
+        "{}",
+        "{a: 1}",
+        "abc",
+        "~",
+        "2026-11-23",
+        "é",
+        "../../x",
+        "/",
+        "!!int 3",
+    ),
+    *("!!python/object/apply:os.system ['touch {mark}']", "!!python/name:os.system", "!!binary aGk=", "&a [*a]", "*b"),
+    *("os.system", "torch.load", "models.TextModel", "{class_path: os.system, init_args: {command: 'touch {mark}'}}"),
+)
+
+SECONDS_MAX = 60
+"""A damaged config may be a sound one of a long run; then that is as it reads, and it is ended."""
+
+MEMORY_MAX = 12 << 30
+
+
+class TooLong(BaseException):
+    """Nothing in between is to catch it."""
+
+
+class Carrier:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def damaged_checkpoint(content: bytes, mark: Path, rng: random.Random) -> tuple[str, bytes]:
+    """What was done to a checkpoint, and what came of it."""
+    place = rng.randrange(len(content))
+    size = rng.choice((1, 2, 16, 512, 4096))
+    kind = rng.choice(KINDS)
+    other = bytearray(content)
+    if kind == "cut off":
+        return kind, content[: rng.choice((0, 1, 100, place, len(content) - 1))]
+    if kind == "a bit turned":
+        other[place] ^= 1 << rng.randrange(8)
+    elif kind == "zeros":
+        other[place : place + size] = bytes(len(other[place : place + size]))
+    elif kind == "a piece missing":
+        del other[place : place + size]
+    elif kind == "a piece twice":
+        other[place:place] = other[place : place + size]
+    elif kind == "noise":
+        other[place : place + size] = rng.randbytes(size)
+    elif kind == "something appended":
+        other += rng.randbytes(size)
+    elif kind == "another archive's end":
+        other[-71:] = rng.randbytes(71)
+    elif kind == "code, sealed":
+        return kind, seal(with_code(content, mark))
+    return kind, bytes(other)
+
+
+KINDS = (
+    *("cut off", "a bit turned", "zeros", "a piece missing", "a piece twice", "noise", "something appended"),
+    *("another archive's end", "code, sealed"),
+)
+
+
+def with_code(content: bytes, mark: Path) -> bytes:
+    """The archive with a pickle that would run a command in the place of its own."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as theirs, zipfile.ZipFile(made, "w") as ours:
+        for name in theirs.namelist():
+            is_pickle = name.endswith("data.pkl")
+            ours.writestr(name, pickle.dumps({"state_dict": Carrier(mark)}, 2) if is_pickle else theirs.read(name))
+    return made.getvalue()
+
+
+def damaged_config(text: str, mark: Path, rng: random.Random) -> tuple[str, str]:
+    """What was done to a config, and what came of it."""
+    lines = text.splitlines()
+    k = rng.randrange(len(lines))
+    kind = rng.choice(
+        ("value", "value", "value", "key", "line missing", "line twice", "indentation", "character", "cut")
+    )
+    if kind == "value":
+        key, _, _ = lines[k].partition(": ")
+        lines[k] = f"{key}: {rng.choice(VALUES).replace('{mark}', str(mark))}"
+    elif kind == "key":
+        lines[k] = lines[k].replace(
+            lines[k].strip().split(":")[0], rng.choice(("lenght", "seed", "<<", "?", "a.b", "1"))
+        )
+    elif kind == "line missing":
+        del lines[k]
+    elif kind == "line twice":
+        lines.insert(rng.randrange(len(lines)), lines[k])
+    elif kind == "indentation":
+        lines[k] = rng.choice(("", " ", "   ", "\t")) + lines[k].strip()
+    elif kind == "character":
+        place = rng.randrange(len(text))
+        new = rng.choice(
+            ("\0", "\t", "{", "}", "[", "'", '"', "%", "@", "`", "|", ">", "&", "*", "!", "\ufffe", "9", "-", ":")
+        )
+        return kind, text[:place] + new + text[place + 1 :]
+    else:
+        return kind, text[: rng.randrange(len(text))]
+    return kind, "\n".join(lines) + "\n"
+
+
+def outcome(words: list[str]) -> tuple[int | None, str, str]:
+    """Exit status, what was said on stderr, and a traceback; the status is ``None`` where there is one."""
+    error = io.StringIO()
+    signal.alarm(SECONDS_MAX)
+    try:
+        with (
+            contextlib.redirect_stderr(error),
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            return cli.main(words), error.getvalue(), ""
+    except TooLong:
+        return 0, error.getvalue(), ""
+    except BaseException:
+        return None, error.getvalue(), traceback.format_exc()
+    finally:
+        signal.alarm(0)
+
+
+def refused(status: int | None, error: str) -> bool:
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    return status == 2 and len(lines) == 1 and error.endswith(f"{lines[0]}\n")
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value of a config that is no dictionary, and where it stands."""
+    if isinstance(value, dict) and value:
+        for key, part in value.items():
+            yield from leaves(part, (*path, str(key)))
+    else:
+        yield path, value
+
+
+def reads_alike(given: Any, ran: Any) -> bool:
+    """Whether a run was of this value: 3 may have become 3.0, and the text '7' a number."""
+    if isinstance(given, list) and isinstance(ran, list):
+        return len(given) == len(ran) and all(reads_alike(a, b) for a, b in zip(given, ran, strict=True))
+    if isinstance(given, dict) and isinstance(ran, dict):
+        return all(key in ran and reads_alike(given[key], ran[key]) for key in given)
+    if isinstance(given, str) and isinstance(ran, str):  # models.X is models.palindrome.X
+        return given == ran or ran.split(".")[-1] == given.split(".")[-1]
+    try:
+        return given == ran or float(given) == float(ran) or (math.isnan(float(given)) and math.isnan(float(ran)))
+    except (TypeError, ValueError):
+        return str(given) == str(ran)
+
+
+def ran_otherwise(text: str, run: Path) -> str | None:
+    """The first key of a config that the run did not follow."""
+    ran = yaml.safe_load((run / "config.yaml").read_text())
+    for path, given in leaves(yaml.safe_load(text)):
+        value = ran
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not reads_alike(given, value):
+            return f"{'.'.join(path)} is {given!r} in the config and {value!r} in the run"
+    return None
+
+
+def damage_checkpoints(num: int, rng: random.Random, folder: Path) -> Counter[str]:
+    """How often a damaged checkpoint was refused, and what else happened."""
+    config = folder / "small.yaml"
+    config.write_text(CONFIG)
+    root = f"--trainer.default_root_dir={folder / 'runs'}"
+    if outcome(["fit", f"--config={config}", root])[0] != 0:
+        raise RuntimeError("the undamaged config does not train")
+    content = (folder / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt").read_bytes()
+    counts: Counter[str] = Counter()
+    damaged, mark = folder / "damaged.ckpt", folder / "mark"
+    for k in range(num):
+        kind, bad = damaged_checkpoint(content, mark, rng)
+        if bad == content:
+            continue
+        damaged.write_bytes(bad)
+        status, error, trace = outcome(["test", f"--config={config}", root, f"--ckpt_path={damaged}"])
+        if refused(status, error) and not mark.exists():
+            counts["refused"] += 1
+        else:
+            counts["otherwise"] += 1
+            print(f"checkpoint {k}, {kind}: exit status {status}, code run: {mark.exists()}\n{error}{trace}")
+    return counts
+
+
+def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
+    """How often a damaged config was refused, trained as it reads, and what else happened."""
+    counts: Counter[str] = Counter()
+    config, mark, runs = folder / "damaged.yaml", folder / "mark", folder / "damaged_runs"
+    for k in range(num):
+        kind, text = damaged_config(CONFIG, mark, rng)
+        config.write_text(text, encoding="utf-8")
+        status, error, trace = outcome(["fit", f"--config={config}", f"--trainer.default_root_dir={runs}"])
+        made = list(runs.glob("damaged/version_*"))
+        problem = "code was run" if mark.exists() else None
+        if problem is None and status == 0:
+            problem = ran_otherwise(text, made[0])
+        elif problem is None:
+            problem = None if refused(status, error) and not made else f"exit status {status}, {len(made)} runs left"
+        counts["otherwise" if problem else "trained" if status == 0 else "refused"] += 1
+        if problem:
+            print(f"config {k}, {kind}: {problem}\n{error}{trace}{text}")
+        shutil.rmtree(runs, ignore_errors=True)
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Damage checkpoints and configs, and see what is made of them.")
+    parser.add_argument("--checkpoints", type=int, default=1000, help="how many (default: %(default)s)")
+    parser.add_argument("--configs", type=int, default=1000, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn (default: %(default)s)")
+    args = parser.parse_args()
+
+    def too_long(signum: int, frame: FrameType | None) -> None:
+        raise TooLong
+
+    signal.signal(signal.SIGALRM, too_long)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        of_checkpoints = damage_checkpoints(args.checkpoints, rng, Path(folder))
+        of_configs = damage_configs(args.configs, rng, Path(folder))
+    print(f"{'':12} {'damaged':>8} {'refused':>8} {'trained as it reads':>20} {'otherwise':>10}")
+    for name, counts in (("checkpoints", of_checkpoints), ("configs", of_configs)):
+        print(f"{name:12} {counts.total():8} {counts['refused']:8} {counts['trained']:20} {counts['otherwise']:10}")
+    sys.exit(1 if of_checkpoints["otherwise"] + of_configs["otherwise"] else 0)
+
+
+if __name__ == "__main__":
+    main()
