@@ -117,8 +117,9 @@ def leave_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # A Slurm job gets it when its time is nearly up; commands that have nothing to save, or have saved all, go on.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # A Slurm job gets it when its time is nearly up. It waits until somebody listens; where nobody does, there is nothing
+    # to save, or all is saved.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:  # it is where it was closed from the beginning

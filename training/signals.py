@@ -60,12 +60,14 @@ class SignalListener:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen; what was done about the signals before is done again afterwards."""
+        """Listen, also to what has been waiting; what was done about the signals before is done again afterwards."""
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self.listen()
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
             yield
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 

@@ -9,11 +9,16 @@ import pytest
 
 from tests.cluster.slurm import MISSING, Cluster, cluster
 
+NODES = ("node1", "node2", "node3")
+
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
-    """A Slurm of one node with two cores."""
+    """A Slurm of three nodes; of two, tests may do with them what they like."""
     if MISSING and not os.environ.get("REQUIRE_SLURM"):
         pytest.skip(f"no Slurm here: {', '.join(MISSING)} not found")
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder, cluster(Path(folder)) as one:  # short: it holds a socket
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,
+        cluster(Path(folder), NODES) as one,
+    ):  # short: it holds a socket
         yield one

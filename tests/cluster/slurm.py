@@ -47,6 +47,7 @@ JobRequeue=1
 ReturnToService=2
 KillWait=5
 SlurmdTimeout=10
+SlurmdParameters=config_overrides
 InactiveLimit=0
 MaxArraySize=100
 {nodes}
@@ -54,6 +55,9 @@ PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP OverSubsc
 """
 """A credential that expires in 5 s lets a job that is queued again start soon; with proctrack/linuxproc, killing the
 batch shell would leave what it started alive."""
+
+CPUS = 16
+"""Of each node, whatever this machine has: most of the time jobs wait."""
 
 RUNNING = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
 
@@ -63,7 +67,7 @@ class Cluster:
 
     Args:
         folder: where all its files are.
-        nodes: their names, each with two cores of this machine.
+        nodes: their names.
     """
 
     def __init__(self, folder: Path, nodes: tuple[str, ...] = ("node1",)) -> None:
@@ -76,7 +80,7 @@ class Cluster:
         host = socket.gethostname().split(".")[0]
         ports = free_ports(1 + len(self.nodes))
         nodes = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 State=UNKNOWN"
+            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} State=UNKNOWN"
             for name, port in zip(self.nodes, ports[1:], strict=True)
         ]
         munge = self.folder / "munge"
@@ -103,7 +107,7 @@ class Cluster:
         self.run("slurmctld", "-c", "-f", self.environment["SLURM_CONF"])
         for node in self.nodes:
             self.start_node(node)
-        wait_for(lambda: self.run("sinfo", "-h", "-o", "%T").split() == ["idle"], 30)
+        wait_for(lambda: self.run("sinfo", "-h", "-o", "%T").split() == ["idle"], 60)
 
     def start_node(self, node: str) -> None:
         self.run("slurmd", "-N", node, "-f", self.environment["SLURM_CONF"])
@@ -150,7 +154,7 @@ class Cluster:
         """What Slurm knows of a job, or of a task of an array (``<id>_<task>``)."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "-o", "show", "job", job)))
 
-    def wait_for_end(self, job: str, seconds: float = 120) -> dict[str, str]:
+    def wait_for_end(self, job: str, seconds: float = 300) -> dict[str, str]:
         """Wait until a job has ended; what Slurm knows of it then."""
         wait_for(lambda: self.job(job)["JobState"] not in RUNNING, seconds)
         return self.job(job)

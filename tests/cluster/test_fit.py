@@ -1,7 +1,12 @@
-"""Training as a job of a real Slurm: it ends with the bits of an undisturbed run, whatever the cluster does to it."""
+"""Training as a job of a real Slurm: it ends with the bits of an undisturbed run, whatever the cluster does to it.
 
+The jobs of all cases run at the same time, as most of them wait for Slurm most of the time.
+"""
+
+import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,37 +40,44 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(slurm: Cluster, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The experiment's folder with two undisturbed runs, of seeds 0 and 1."""
+def wholes(slurm: Cluster, config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Undisturbed runs of seeds 0 and 1, and one of two processes."""
     root = tmp_path_factory.mktemp("whole")
     for seed in (0, 1):
         words = ["fit", f"--config={config}", f"--trainer.default_root_dir={root}", f"--seed_everything={seed}"]
         assert cli.main(words) == 0
-    return root / "small"
+    two = fit("lightning", config, root / "two", "--seed_everything=0")
+    assert two.returncode == 0, two.stderr
+    runs = {str(k): root / "small" / f"version_{k}" for k in (0, 1)}
+    return {**runs, "two": root / "two" / "small" / "version_0"}
 
 
 class Jobs:
     """Submits training jobs whose runs are in ``folder / "runs" / "small"``."""
 
-    def __init__(self, slurm: Cluster, config: Path, folder: Path) -> None:
+    def __init__(self, slurm: Cluster, config: Path, folder: Path, wholes: dict[str, Path]) -> None:
         self.slurm = slurm
         self.folder = folder
+        self.wholes = wholes
         self.experiment = folder / "runs" / "small"
         self.words = [f"--config={config}", f"--trainer.default_root_dir={folder / 'runs'}", pace(0.15)]
 
-    def submit(self, *args: str, options: tuple[str, ...] = ("--cpus-per-task=1",)) -> str:
+    def submit(self, *args: str, options: tuple[str, ...] = (), node: str = "node1") -> str:
         """Submit a job like a person does, from the project's folder; its id."""
         places = (f"--chdir={ROOT}", f"--output={self.folder}/%A_%a.out", f"--export=ALL,PYTHON={sys.executable}")
+        options = (f"--nodelist={node}", "--cpus-per-task=1", *options)
         return self.slurm.submit(*places, *options, str(SBATCH), *self.words, *args)
 
     def run(self, k: int = 0) -> Path:
         return self.experiment / f"version_{k}"
 
     def wait_for_training(self, k: int = 0) -> None:
-        """Wait until a step has been logged since now."""
+        """Wait until some steps have been logged."""
         metrics = self.run(k) / "metrics.csv"
-        before = metrics.read_text() if metrics.exists() else ""
-        wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > len(before.splitlines()) + 1, 60)
+        wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3, 300)
+
+    def signal(self, *jobs: str) -> None:
+        self.slurm.run("scancel", "--signal=USR1", *jobs)
 
     def wait_for_end(self, job: str, state: str = "COMPLETED") -> dict[str, str]:
         known = self.slurm.wait_for_end(job)
@@ -75,111 +87,148 @@ class Jobs:
     def output(self) -> str:
         return "".join(path.read_text() for path in sorted(self.folder.glob("*.out")))
 
-
-@pytest.fixture
-def jobs(slurm: Cluster, config: Path, tmp_path: Path) -> Jobs:
-    return Jobs(slurm, config, tmp_path)
-
-
-def assert_same_run(ours: Path, theirs: Path) -> None:
-    """The same bits, and one curve without a step missing or twice."""
-    assert_same(state_of(ours), state_of(theirs))
-    for names in (("train/loss",), VAL_METRICS, ("test/loss",)):
-        assert rows_of(ours, names) == rows_of(theirs, names)
-    assert scalars_of(ours, "train/loss") == scalars_of(theirs, "train/loss")
-    assert len(list(ours.parent.glob("*/hpc_ckpt*"))) == 0
+    def expect_same(self, ours: Path, whole: str) -> None:
+        """The same bits as an undisturbed run, and one curve without a step missing or twice."""
+        theirs = self.wholes[whole]
+        assert_same(state_of(ours), state_of(theirs))
+        for names in (("train/loss",), VAL_METRICS, ("test/loss",)):
+            assert rows_of(ours, names) == rows_of(theirs, names)
+        assert scalars_of(ours, "train/loss") == scalars_of(theirs, "train/loss")
+        assert not list(ours.parent.glob("*/hpc_ckpt*"))
 
 
-def test_a_job_whose_time_is_up_is_queued_again_and_goes_on(jobs: Jobs, whole: Path) -> None:
-    limit = ("--time=1", "--signal=SIGUSR1@45", "--cpus-per-task=1")
-    job = jobs.submit("--seed_everything=0", pace(0.6), options=limit)
+def its_time_is_up(jobs: Jobs) -> None:
+    job = jobs.submit("--seed_everything=0", pace(1.5), options=("--time=2", "--signal=SIGUSR1@30"))
     known = jobs.wait_for_end(job)
     assert int(known["Restarts"]) >= 1 and "stopped by SIGUSR1" in jobs.output()
-    assert_same_run(jobs.run(), whole / "version_0")
+    jobs.expect_same(jobs.run(), "0")
 
 
-def test_a_signal_by_hand_does_the_same(jobs: Jobs, whole: Path) -> None:
+def it_gets_the_signal_by_hand(jobs: Jobs) -> None:
     job = jobs.submit("--seed_everything=0")
     jobs.wait_for_training()
-    jobs.slurm.run("scancel", "--signal=USR1", job)
+    jobs.signal(job)
     known = jobs.wait_for_end(job)
     assert known["Restarts"] == "1" and known["ExitCode"] == "0:0"
     assert f"; job {job} is queued again, and goes on by itself" in jobs.output()
-    assert_same_run(jobs.run(), whole / "version_0")
+    jobs.expect_same(jobs.run(), "0")
 
 
-def test_a_cancelled_job_stays_ended_and_loses_no_step(jobs: Jobs, whole: Path, config: Path) -> None:
+def it_is_cancelled(jobs: Jobs) -> None:
+    """It stays ended, has lost no step, and can be gone on with by hand."""
     job = jobs.submit("--seed_everything=0")
     jobs.wait_for_training()
     jobs.slurm.run("scancel", job)
     known = jobs.wait_for_end(job, "CANCELLED")
-    wait_for(lambda: "stopped by SIGTERM after step" in jobs.output(), 10)
-    assert "go on with: python cli.py fit" in jobs.output()
-    assert known["Restarts"] == "0"
+    wait_for(lambda: "stopped by SIGTERM after step" in jobs.output(), 30)
+    assert "go on with: python cli.py fit" in jobs.output() and known["Restarts"] == "0"
     saved = read_checkpoint(jobs.run() / "checkpoints" / "last.ckpt")["global_step"]
     assert saved >= int(rows_of(jobs.run(), ("train/loss",))[-1]["step"]) + 1
-    assert cli.main(["fit", *jobs.words[:2], "--seed_everything=0", "--ckpt_path=last"]) == 0
-    assert_same_run(jobs.run(), whole / "version_0")
+    words = [sys.executable, str(ROOT / "cli.py"), "fit", *jobs.words, "--seed_everything=0", "--ckpt_path=last"]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    jobs.expect_same(jobs.run(), "0")
 
 
-def test_a_job_that_the_cluster_queues_again_goes_on(jobs: Jobs, whole: Path) -> None:
+def slurm_queues_it_again(jobs: Jobs) -> None:
     job = jobs.submit("--seed_everything=0")
     jobs.wait_for_training()
     jobs.slurm.run("scontrol", "requeue", job)
     known = jobs.wait_for_end(job)
     assert known["Restarts"] == "1" and "stopped by SIGTERM after step" in jobs.output()
-    assert_same_run(jobs.run(), whole / "version_0")
+    jobs.expect_same(jobs.run(), "0")
 
 
-def test_two_jobs_of_one_experiment_keep_to_their_own_runs(jobs: Jobs, whole: Path) -> None:
+def another_is_of_the_same_experiment(jobs: Jobs) -> None:
+    """Each keeps to its own run."""
     first = jobs.submit("--seed_everything=0")
     jobs.wait_for_training()
-    second = jobs.submit("--seed_everything=1")
+    second = jobs.submit("--seed_everything=1", pace(0.3))
     jobs.wait_for_training(1)
-    jobs.slurm.run("scancel", "--signal=USR1", first, second)
-    assert [jobs.wait_for_end(job)["Restarts"] for job in (first, second)] == ["1", "1"]
+    jobs.signal(second)
+    assert [jobs.wait_for_end(job)["Restarts"] for job in (first, second)] == ["0", "1"]
     assert sorted(path.name for path in jobs.experiment.iterdir()) == ["version_0", "version_1"]
     for k in (0, 1):
-        assert_same_run(jobs.run(k), whole / f"version_{k}")
+        jobs.expect_same(jobs.run(k), str(k))
 
 
-def test_each_task_of_an_array_is_a_run_with_a_seed_of_its_own(jobs: Jobs, whole: Path) -> None:
-    array = jobs.submit(options=("--array=0-1", "--cpus-per-task=1"))
+def it_is_an_array(jobs: Jobs) -> None:
+    """Each task is a run with a seed of its own."""
+    array = jobs.submit(pace(0.3), options=("--array=0-1",))
     jobs.wait_for_training(1)
-    jobs.slurm.run("scancel", "--signal=USR1", f"{array}_1")
+    jobs.signal(f"{array}_1")
     assert [jobs.wait_for_end(f"{array}_{task}")["Restarts"] for task in (0, 1)] == ["0", "1"]
     runs = {state_of(jobs.run(k))["config"]["data"]["init_args"]["seed"]: jobs.run(k) for k in (0, 1)}
     for seed in (0, 1):
-        assert_same_run(runs[seed], whole / f"version_{seed}")
+        jobs.expect_same(runs[seed], str(seed))
 
 
-def test_two_tasks_train_one_network(jobs: Jobs, config: Path, tmp_path: Path) -> None:
-    undisturbed = fit("lightning", config, tmp_path / "whole", "--seed_everything=0")
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    job = jobs.submit("--seed_everything=0", options=("--ntasks-per-node=2", "--cpus-per-task=1"))
+def two_tasks_train_one_network(jobs: Jobs) -> None:
+    job = jobs.submit("--seed_everything=0", options=("--ntasks-per-node=2",))
     jobs.wait_for_training()
-    jobs.slurm.run("scancel", "--signal=USR1", job)
+    jobs.signal(job)
     known = jobs.wait_for_end(job)
     assert known["Restarts"] == "1" and known["NumTasks"] == "2"
     assert jobs.output().count("is queued again") == jobs.output().count("The run is in") == 1
-    assert_same_run(jobs.run(), tmp_path / "whole" / "small" / "version_0")
+    jobs.expect_same(jobs.run(), "two")
 
 
-@pytest.mark.parametrize("kill", [Cluster.kill_node, Cluster.kill_slurmd])
-def test_a_job_outlasts_its_node(kill: Callable[[Cluster, str], None], jobs: Jobs, whole: Path) -> None:
-    """Slurm gives a node up after half a minute; where only its slurmd has ended, the job is then still at work."""
-    job = jobs.submit("--seed_everything=0", pace(0.8))
+def its_node_is_gone(jobs: Jobs) -> None:
+    outlast(jobs, "node2", jobs.slurm.kill_node)
+
+
+def slurm_no_longer_hears_from_its_node(jobs: Jobs) -> None:
+    """The job is still at work there when it is queued again."""
+    outlast(jobs, "node3", jobs.slurm.kill_slurmd)
+
+
+def outlast(jobs: Jobs, node: str, kill: Callable[[str], None]) -> None:
+    """Slurm gives a node up after half a minute."""
+    job = jobs.submit("--seed_everything=0", pace(1.2), node=node)
     jobs.wait_for_training()
-    kill(jobs.slurm, "node1")
+    kill(node)
     try:
-        wait_for(lambda: jobs.slurm.job(job)["Restarts"] == "1", 60)
+        wait_for(lambda: jobs.slurm.job(job)["Restarts"] == "1", 120)
     finally:
-        jobs.slurm.start_node("node1")
+        jobs.slurm.start_node(node)
     assert jobs.wait_for_end(job)["Restarts"] == "1"
-    assert_same_run(jobs.run(), whole / "version_0")
+    jobs.expect_same(jobs.run(), "0")
 
 
-def test_a_wrong_config_is_the_jobs_failure(jobs: Jobs) -> None:
+def its_config_is_wrong(jobs: Jobs) -> None:
+    """That is the job's failure."""
     job = jobs.submit("--model.hidden_size=0")
     assert jobs.wait_for_end(job, "FAILED")["ExitCode"] == "2:0"
     assert "error: hidden_size is 0; it must be at least 1" in jobs.output()
+
+
+CASES = (
+    its_time_is_up,
+    it_gets_the_signal_by_hand,
+    it_is_cancelled,
+    slurm_queues_it_again,
+    another_is_of_the_same_experiment,
+    it_is_an_array,
+    two_tasks_train_one_network,
+    its_node_is_gone,
+    slurm_no_longer_hears_from_its_node,
+    its_config_is_wrong,
+)
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    slurm: Cluster, config: Path, wholes: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Future[None]]:
+    """Of each case: nothing, or what it raised."""
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        folders = [tmp_path_factory.mktemp(case.__name__) for case in CASES]
+        started = [
+            pool.submit(case, Jobs(slurm, config, folder, wholes)) for case, folder in zip(CASES, folders, strict=True)
+        ]
+    return {case.__name__: future for case, future in zip(CASES, started, strict=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_a_job_outlasts_what_the_cluster_does(case: Callable[[Jobs], None], outcomes: dict[str, Future[None]]) -> None:
+    outcomes[case.__name__].result()

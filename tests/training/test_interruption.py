@@ -129,3 +129,18 @@ def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: P
         (folder / name).touch()
     assert command("fit", "--ckpt_path=last", "--trainer.max_steps=8") == 0
     assert {path.name for path in folder.iterdir()} == before | {"previous.ckpt"}
+
+
+def test_a_signal_before_anything_can_listen_is_kept(config: Path) -> None:
+    program = Path(__file__).parent.parent.parent / "cli.py"
+    code = (
+        "import os, runpy, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        f"sys.argv = ['cli.py', 'fit', '--config', {str(config)!r}]\n"
+        f"sys.path.insert(0, {str(program.parent)!r})\n"
+        f"runpy.run_path({str(program)!r}, run_name='__main__')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 138
+    assert ended.stderr == "stopped by SIGUSR1 at once; what was saved before is intact\n"
