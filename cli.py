@@ -117,8 +117,8 @@ def leave_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # A Slurm job gets it when its time is nearly up. It waits until somebody listens; where nobody does, there is nothing
-    # to save, or all is saved.
+    # A Slurm job gets it when its time is nearly up. It waits until somebody listens; where nobody does, there is
+    # nothing to save, or all is saved.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         status = main(sys.argv[1:])

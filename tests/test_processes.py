@@ -108,6 +108,16 @@ def test_what_several_processes_cannot_do(
     assert message in line
 
 
+@pytest.mark.parametrize("started", [{"RANK": "0", "WORLD_SIZE": "2"}, {"SLURM_STEP_NUM_TASKS": "2"}], ids=list)
+def test_processes_that_would_all_train_the_same_are_refused(
+    started: dict[str, str], command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert command("fit") == 2
+    assert "2 processes were started, but trainer.devices and num_nodes ask for 1" in capsys.readouterr().err
+
+
 def test_a_graph_is_not_shared_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import cli
 

@@ -24,7 +24,7 @@ from training.errors import UserError
 from training.interruption import StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.messages import one_line
-from training.processes import is_first
+from training.processes import is_first, num_started
 from training.run_folder import (
     REQUEUED_WAIT_SECONDS,
     RunFolder,
@@ -258,6 +258,11 @@ class RunCLI(LightningCLI):
     def _check_processes(self) -> None:
         """Refuse several processes where what is to be done cannot be shared out among them."""
         num = self.trainer.world_size
+        if num < (started := num_started()):
+            raise UserError(
+                f"{started} processes were started, but trainer.devices and num_nodes ask for {num}; set them to what was "
+                "started, or start one"
+            )
         if num > 1 and self.subcommand == "predict":
             raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
         if num > 1 and not hasattr(self.datamodule, "part"):

@@ -12,3 +12,10 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 def is_first() -> bool:
     """Whether this process is the one that writes and speaks: the first, or the only one."""
     return next((int(os.environ[name]) for name in RANKS if name in os.environ), 0) == 0
+
+
+def num_started() -> int:
+    """How many processes of this command torchrun or srun has started."""
+    if "RANK" in os.environ:
+        return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))

@@ -79,14 +79,6 @@ def test_under_slurm_sigusr1_queues_the_job_again_once(
     assert read_checkpoint(last)["global_step"] == (5 if where["step"] == 5 else 7)
 
 
-def test_only_the_first_of_a_jobs_processes_queues_it_again(
-    scontrol: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLURM_PROCID", "1")
-    assert command("fit", disturbed_by("SignalAt", step=5, name="SIGUSR1")) == 138
-    assert not scontrol.exists()
-
-
 @pytest.mark.parametrize("names", [("SIGTERM",), ("SIGUSR1", "SIGTERM"), ("SIGTERM", "SIGUSR1")], ids="+".join)
 def test_under_slurm_sigterm_never_does(
     names: tuple[str, ...], scontrol: Path, command: Command, capsys: pytest.CaptureFixture[str]
