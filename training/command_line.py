@@ -260,8 +260,8 @@ class RunCLI(LightningCLI):
         num = self.trainer.world_size
         if num < (started := num_started()):
             raise UserError(
-                f"{started} processes were started, but trainer.devices and num_nodes ask for {num}; set them to what was "
-                "started, or start one"
+                f"{started} processes were started, but trainer.devices and num_nodes ask for {num}; set them to what "
+                "was started, or start one"
             )
         if num > 1 and self.subcommand == "predict":
             raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
