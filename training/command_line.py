@@ -22,7 +22,7 @@ from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.interruption import StopOnSignal
-from training.loggers import RunMetricsFile, RunTensorBoard
+from training.loggers import RunMetricsFile, RunTensorBoard, quiet_writing_thread
 from training.messages import one_line
 from training.processes import is_first, num_started
 from training.run_folder import (
@@ -316,7 +316,7 @@ class RunCLI(LightningCLI):
         """
         self.listener.waits_for_the_step = self.subcommand == "fit"
         try:
-            with self.listener.listening(), self._blaming_the_config():
+            with self.listener.listening(), quiet_writing_thread(), self._blaming_the_config():
                 getattr(self, str(self.subcommand))()
         finally:
             self._unlock()

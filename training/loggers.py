@@ -1,7 +1,9 @@
 """What a run writes as it goes: TensorBoard's events and ``metrics.csv``, one curve however often it is resumed."""
 
+import contextlib
 import csv
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -11,6 +13,22 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
     """Lightning adds an epoch to what validation and test measure; as a metric it says less than the step does."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
+
+
+@contextlib.contextmanager
+def quiet_writing_thread() -> Iterator[None]:
+    """Say nothing of an error in TensorBoard's writing thread: it is raised again where something is logged next."""
+    before = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not (issubclass(args.exc_type, OSError) and type(args.thread).__name__ == "_AsyncWriterThread"):
+            before(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class RunTensorBoard(TensorBoardLogger):

@@ -1,7 +1,10 @@
 """Callbacks that disturb a run; named in configs by their class path."""
 
+import contextlib
 import signal
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback
@@ -67,3 +70,23 @@ class Pace(Callback):
 
     def on_train_batch_start(self, *args: Any) -> None:
         time.sleep(self.seconds)
+
+
+class SpoilDiskAt(Callback):
+    """Leaves no space in a folder after some step, or lets nobody write to the run's checkpoints any more."""
+
+    def __init__(self, step: int, folder: str, how: str) -> None:
+        self.step = step
+        self.folder = Path(folder)
+        self.how = how
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.global_step != self.step:
+            return
+        if self.how == "read-only":
+            mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", f"{trainer.log_dir}/checkpoints"]
+            subprocess.run(mount, check=True)
+            return
+        with (self.folder / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while True:
+                ballast.write(bytes(4096))
