@@ -184,6 +184,7 @@ def damaged_config(text: str, mark: Path, rng: random.Random) -> tuple[str, str]
 def outcome(words: list[str]) -> tuple[int | None, str, str]:
     """Exit status, what was said on stderr, and a traceback; the status is ``None`` where there is one."""
     error = io.StringIO()
+    before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS_MAX)
     try:
         with (
@@ -198,6 +199,11 @@ def outcome(words: list[str]) -> tuple[int | None, str, str]:
         return None, error.getvalue(), traceback.format_exc()
     finally:
         signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def too_long(signum: int, frame: FrameType | None) -> None:
+    raise TooLong
 
 
 def refused(status: int | None, error: str) -> bool:
@@ -291,11 +297,6 @@ def main() -> None:
     parser.add_argument("--configs", type=int, default=1000, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what is drawn (default: %(default)s)")
     args = parser.parse_args()
-
-    def too_long(signum: int, frame: FrameType | None) -> None:
-        raise TooLong
-
-    signal.signal(signal.SIGALRM, too_long)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
