@@ -192,6 +192,7 @@ def outcome(words: list[str]) -> tuple[int | None, str, str]:
             contextlib.redirect_stdout(io.StringIO()),
             warnings.catch_warnings(),
         ):
+            warnings.simplefilter("ignore")
             return cli.main(words), error.getvalue(), ""
     except TooLong:
         return 0, error.getvalue(), ""

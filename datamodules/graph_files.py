@@ -19,6 +19,10 @@ NAMED = ("figure2", "karate", *PLANETOID)
 """Graphs that have a name here."""
 
 
+NAME_MAX = 200
+"""Characters of a name that is shown."""
+
+
 def read_graph(graph: str) -> networkx.Graph:
     """A graph with a name here, or one of a file, without what is to be learned from it; its nodes are strings.
 
@@ -40,8 +44,13 @@ def read_graph(graph: str) -> networkx.Graph:
         known.add_nodes_from(map(str, range(data.num_nodes)))
         known.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
         return known
-    path = Path(graph).expanduser()
-    if not path.exists():
+    try:
+        path = Path(graph).expanduser()
+        is_there = path.exists()
+    except (RuntimeError, OSError):  # there is no such user, or the name is too long for one
+        is_there = False
+    if not is_there:
+        graph = graph if len(graph) <= NAME_MAX else f"{graph[:NAME_MAX]}..."
         raise ValueError(
             f"graph is {graph!r}: there is no such file; give an edge list or a GraphML file, or one of "
             f"{', '.join(NAMED)}"

@@ -188,6 +188,7 @@ class GraphDataModule(LightningDataModule):
         self.name = graph
         features = self.graph.features
         self.num_features = features.shape[1]
+        self.normalize_features = normalize_features
         self.features = row_normalized(features) if normalize_features else features
         self._moved: tuple[Tensor, Tensor] | None = None  # features and edges where they are needed
         self.nodes: dict[Split, Tensor]
@@ -230,18 +231,30 @@ class GraphDataModule(LightningDataModule):
         return self.features, self.graph.edges, nodes, self.graph.classes[nodes]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        _, _, nodes, target = batch
-        if self._moved is None or self._moved[0].device != device:  # the graph itself need not travel each time
-            self._moved = (self.features.to(device), self.graph.edges.to(device))
-        return *self._moved, nodes.to(device), target.to(device)
+        features, _, nodes, target = batch  # the features in the trainer's precision
+        moved = self._moved
+        if moved is None or (moved[0].device, moved[0].dtype) != (device, features.dtype):
+            self._moved = moved = (features.to(device), self.graph.edges.to(device))  # they need not travel each time
+        return *moved, nodes.to(device), target.to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sha256": self.graph.sha256()}
+        return {"sha256": self.graph.sha256(), "nodes": self.nodes, "normalize_features": self.normalize_features}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["sha256"] != self.graph.sha256():
             raise ValueError(
                 f"graph is {self.name!r}, which is not the graph that the checkpoint was trained on; give that"
+            )
+        theirs = state_dict.get("nodes", self.nodes)  # older checkpoints do not say
+        if any(not torch.equal(nodes, theirs[split]) for split, nodes in self.nodes.items()):
+            raise ValueError(
+                "the nodes are not split as they were for the checkpoint, so that some would be scored that were "
+                "trained on; give the same seed_everything, train_per_class and num_val"
+            )
+        if state_dict.get("normalize_features", self.normalize_features) != self.normalize_features:
+            raise ValueError(
+                f"normalize_features is {self.normalize_features}, which it was not for the checkpoint; leave it as it "
+                "was"
             )
 
     def __str__(self) -> str:

@@ -40,13 +40,17 @@ class NodeModel(Classifier):
         self, weight_decay: float, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay is {weight_decay}; it must be at least 0")
+        if not 0 <= weight_decay < float("inf"):
+            raise ValueError(f"weight_decay is {weight_decay}; it must be at least 0 and finite")
         self.weight_decay = weight_decay
         self.test_results: dict[str, Any] = {}
 
     def setup(self, stage: str) -> None:
         self.check_data("graph", "which is no graph; give it GraphDataModule")
+        if (precision := self.trainer.precision) in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"trainer.precision is {precision}, in which torch has no sparse products; take bf16-mixed"
+            )
 
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         """Logits of all nodes, (N, K)."""

@@ -17,7 +17,13 @@ NETWORKS = {
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
-    """A row for each run: an LSTM's where it has an order, otherwise a GCN's."""
+    """A row for each run: an LSTM's where it has an order, otherwise a GCN's.
+
+    Raises:
+        LookupError: the runs are of another study, on paths or on connections.
+    """
+    if any(result.get("data.length") or result.get("model.connection") for result in results):
+        raise LookupError("runs of another study")
     return [
         {
             "network": f"lstm_{order}" if (order := result.get("model.order")) else f"gcn_{result['model.num_layers']}",

@@ -10,7 +10,10 @@ from benchmarks import damage
 
 
 @pytest.mark.slow
-def test_damaged_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_end_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(damage, "SECONDS_MAX", 15)
     rng = random.Random(0)
     of_checkpoints = damage.damage_checkpoints(25, rng, tmp_path)
     of_configs = damage.damage_configs(40, rng, tmp_path)

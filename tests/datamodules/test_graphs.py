@@ -127,9 +127,28 @@ def test_one_class_is_none(graphml: Path) -> None:
 
 def test_a_checkpoint_is_of_its_graph(graphml: Path) -> None:
     state = GraphDataModule(str(graphml), train_per_class=2).state_dict()
-    GraphDataModule(str(graphml), train_per_class=3).load_state_dict(state)
+    GraphDataModule(str(graphml), train_per_class=2).load_state_dict(state)
     graph = networkx.read_graphml(graphml)
     graph.remove_edge("n0", "n12")
     networkx.write_graphml(graph, graphml)
     with pytest.raises(ValueError, match="not the graph that the checkpoint was trained on"):
         GraphDataModule(str(graphml), train_per_class=2).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 2}, "the nodes are not split as they were for the checkpoint"),
+        ({"train_per_class": 3}, "the nodes are not split as they were for the checkpoint"),
+        ({"normalize_features": False}, "normalize_features is False, which it was not for the checkpoint"),
+    ],
+)
+def test_nodes_that_were_trained_on_are_not_tested(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    graph = networkx.gnp_random_graph(40, 0.2, seed=1)
+    networkx.set_node_attributes(graph, {node: str(node % 2) for node in graph}, "class")
+    networkx.write_graphml(graph, tmp_path / "own.graphml")
+    arguments = {"graph": str(tmp_path / "own.graphml"), "train_per_class": 5, "num_val": 4, "seed": 1}
+    trained = GraphDataModule(**arguments).state_dict()
+    GraphDataModule(**arguments).load_state_dict(trained)
+    with pytest.raises(ValueError, match=message):
+        GraphDataModule(**{**arguments, **changed}).load_state_dict(trained)

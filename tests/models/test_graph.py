@@ -197,7 +197,7 @@ def test_data_of_another_kind_is_refused(model: Any, data: Any, message: str) ->
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: NodeClassifier(weight_decay=-1.0), "weight_decay is -1.0; it must be at least 0"),
+        (lambda: NodeClassifier(weight_decay=-1.0), "weight_decay is -1.0; it must be at least 0 and finite"),
         (lambda: NodeClassifier(weight_decay=float("nan")), "weight_decay is nan"),
         (lambda: NodeClassifier(num_layers=0), "num_layers is 0"),
         (lambda: NodeSequenceClassifier(dropout=1.0), "dropout is 1.0"),

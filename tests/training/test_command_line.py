@@ -38,7 +38,6 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
         (["--trainer.max_steps=abc"], ["trainer.max_steps", "expected int, got abc"]),
         (["--trainer.max_steps=-5"], ["max_steps", "-5"]),
         (["--trainer.accelerator=tpu"], ["ModuleNotFoundError"]),
-        (["--trainer.devices=2"], ["ask for 2 processes; only one is supported"]),
         (["--trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val is -1", "at least 0"]),
         (["--trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps is 0; it must be at least 1"]),
         (["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches is 0"]),
