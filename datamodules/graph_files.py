@@ -18,9 +18,11 @@ FIGURE_2 = ("A-B", "A-E", "A-F", "B-C", "B-D", "C-D", "D-F", "E-F")
 NAMED = ("figure2", "karate", *PLANETOID)
 """Graphs that have a name here."""
 
-
 NAME_MAX = 200
 """Characters of a name that is shown."""
+
+HEADERS = ({"source", "target"}, {"from", "to"})
+"""What tables of edges have as the names of their columns."""
 
 
 def read_graph(graph: str) -> networkx.Graph:
@@ -62,13 +64,15 @@ def read_graph_file(path: Path) -> networkx.Graph:
     """An undirected graph from a GraphML file (``.graphml``), or from a text file with an edge a line.
 
     An edge's line has the names of its two ends, with a comma or blanks between them; what follows ``#`` is left out.
-    An edge given twice is one edge. Self-connections are left out, which is said: equation 16 gives every node one.
+    An edge given twice is one edge, and one of weight 1 as good as one without. Self-connections are left out, which is
+    said: equation 16 gives every node one.
 
     Raises:
         ValueError: there is no such file, it cannot be read, its edges have directions or weights, or it has no edge.
     """
     if not path.is_file():
-        raise ValueError(f"graph is {str(path)!r}: there is no such file; give an edge list or a GraphML file")
+        lacking = "it is no file" if path.exists() else "there is no such file"
+        raise ValueError(f"graph is {str(path)!r}: {lacking}; give an edge list or a GraphML file")
     graph = read_graphml(path) if path.suffix.lower() == ".graphml" else read_edge_list(path)
     loops = list(networkx.selfloop_edges(graph))
     if loops:
@@ -92,40 +96,61 @@ def read_edge_list(path: Path) -> networkx.Graph:
         names = [name.strip() for name in content.split(",")] if "," in content else content.split()
         if not names:
             continue
-        if len(names) == 3 and is_number(names[2]):
+        weight = number_of(names[2]) if len(names) == 3 else None
+        if weight not in (None, 1):
             raise ValueError(
                 f"{path}, line {number}: the edge has a weight, {names[2]}; weights are not used here: leave them out"
             )
-        if len(names) == 3 and names[2] == "{}":  # networkx writes it so where there is nothing to say
+        if weight == 1 or names[2:] == ["{}"]:  # networkx writes this where there is nothing to say
             names.pop()
         if len(names) != 2 or not all(names):
             raise ValueError(
                 f"{path}, line {number} is {line.strip()[:60]!r}; expected the names of an edge's two ends, "
                 "a comma or blanks between them"
             )
+        if graph.number_of_edges() == 0:
+            first = number, names
         graph.add_edge(*names)
+    if graph.number_of_edges() > 1:
+        number, names = first
+        if {name.lower() for name in names} in HEADERS and all(graph.degree(name) == 1 for name in names):
+            raise ValueError(f"{path}, line {number} names columns, {' and '.join(names)}; leave it out")
     return graph
 
 
 def read_graphml(path: Path) -> networkx.Graph:
     try:
-        graph = networkx.read_graphml(path)
+        reader = networkx.readwrite.graphml.GraphMLReader(node_type=node_name)
+        graphs = list(reader(path=path))
     except (ParseError, networkx.NetworkXError, LookupError, ValueError, UnicodeError) as error:
         raise ValueError(f"{path} is no GraphML: {error or type(error).__name__}; give another file") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give another file") from error
+    if len(graphs) != 1:
+        raise ValueError(f"{path} is no GraphML of one graph: it has {len(graphs)}; give another file")
+    (graph,) = graphs
     if graph.is_directed():
         raise ValueError(f'{path} is a directed graph; give an undirected one (edgedefault="undirected")')
-    weighted = [(u, v, weight) for u, v, weight in graph.edges(data="weight") if weight not in (None, 1)]
+    default = graph.graph.get("edge_default", {}).get("weight")
+    weighted = [(u, v, w) for u, v, w in graph.edges(data="weight", default=default) if w not in (None, 1)]
     if weighted:
         u, v, weight = weighted[0]
         raise ValueError(f"{path}: the edge {u} {v} has weight {weight}; weights are not used here: leave them out")
-    return networkx.Graph(graph)
+    undirected = networkx.Graph(graph)
+    for attributes in undirected.nodes.values():
+        for key, value in graph.graph.get("node_default", {}).items():
+            attributes.setdefault(key, value)
+    return undirected
 
 
-def is_number(word: str) -> bool:
+def node_name(name: str | None) -> str:
+    if name is None:
+        raise ValueError("a node has no id, or an edge no source or target")
+    return name
+
+
+def number_of(word: str) -> float | None:
     try:
-        float(word)
+        return float(word)
     except ValueError:
-        return False
-    return True
+        return None

@@ -204,6 +204,8 @@ class GraphDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             sizes = ", ".join(f"{len(nodes):,} for {split}" for split, nodes in self.nodes.items())
+            without = int((self.graph.classes < 0).sum())
+            sizes += f", {without:,} without a class" if without else ""
             log.info(
                 "Graph %s: %s nodes (%s), %s edges, %d classes.",
                 self.name,

@@ -4,6 +4,7 @@ Legend: N nodes, E edges, l updates (layers of equation 14).
 """
 
 import difflib
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ PRINTED_MAX = 20
 DRAWN_MAX = 60
 """Nodes of a graph that are drawn: of a larger one those nearest to the message's way."""
 
+NODE_NAME_MAX = 12
+"""Characters of a node's name in the figure."""
+
 NEVER = -1
 
 
-def hops(graph: str, source: str, target: str, output_dir: str) -> None:
+def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> None:
     """Show how many updates (equation 14) a message needs from one node of a graph to another.
 
     It is found twice, and both must agree: by powers of A-tilde (equation 16), whose entry for target and source is
@@ -43,6 +47,7 @@ def hops(graph: str, source: str, target: str, output_dir: str) -> None:
         target: name of the node that it is for.
         output_dir: where to write.
     """
+    source, target = str(source), str(target)
     read = read_graph(graph)
     names = [str(node) for node in read]
     read = networkx.relabel_nodes(read, str)
@@ -144,7 +149,7 @@ def updates_by_gradient(A: Tensor, source: int, target: int) -> int:
 def draw(graph: networkx.Graph, updates: dict[str, int], way: list[str], source: str, target: str, path: Path) -> None:
     """The nodes in the colour of the update with which they hear from the source, the message's way drawn bold."""
     shown = graph.subgraph(nearest(graph, way or [source, target]))
-    positions: Any = networkx.kamada_kawai_layout(shown)
+    positions: Any = side_by_side(shown)
     figure, axes = new_figure(1, 1, 7, 5.5)
     last = max(1, *(updates[node] for node in shown))
     networkx.draw_networkx_edges(shown, positions, ax=axes, edge_color="#bbbbbb")
@@ -181,17 +186,45 @@ def draw(graph: networkx.Graph, updates: dict[str, int], way: list[str], source:
     for node, (x, y) in positions.items():
         dark = updates[node] > last / 2
         axes.text(
-            x, y, node, ha="center", va="center", fontsize=9 if size > 200 else 6, color="white" if dark else "black"
+            x,
+            y,
+            shortened(node, NODE_NAME_MAX),
+            ha="center",
+            va="center",
+            fontsize=9 if size > 200 else 6,
+            color="white" if dark else "black",
+            parse_math=False,  # a dollar is a dollar
         )
+    source, target_name = shortened(source), shortened(target)
     ticks = range(last + 1) if last <= PRINTED_MAX else None
-    figure.colorbar(nodes, ax=axes, ticks=ticks, label=f"updates until a node has heard from {source}", shrink=0.7)
+    bar = figure.colorbar(nodes, ax=axes, ticks=ticks, shrink=0.7)
+    bar.set_label(f"updates until a node has heard from {source}", parse_math=False)
     left_out = len(graph) - len(shown)
-    title = f"From {source} to {target}: {said(updates[target])}"
+    title = f"From {source} to {target_name}: {said(updates[target])}"
     title += "" if updates[target] == NEVER else " update" if updates[target] == 1 else " updates"
     title += f"; {left_out:,} of {len(graph):,} nodes are left out" if left_out else ""
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.axis("off")
-    save_figure(figure, path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name's letters that the font lacks are boxes
+        save_figure(figure, path)
+
+
+def shortened(name: str, length: int = 30) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def side_by_side(graph: networkx.Graph) -> dict[str, tuple[float, float]]:
+    """Where to draw each node: as far from the others as it has steps to them, and parts without a way between them
+    beside each other, the largest first."""
+    positions: dict[str, tuple[float, float]] = {}
+    left = 0.0
+    for part in sorted(networkx.connected_components(graph), key=len, reverse=True):
+        radius = len(part) ** 0.5
+        places = networkx.kamada_kawai_layout(graph.subgraph(part), scale=radius)
+        positions |= {node: (left + radius + x, y) for node, (x, y) in places.items()}
+        left += 2 * radius + 1
+    return positions
 
 
 def nearest(graph: networkx.Graph, way: list[str]) -> list[str]:

@@ -68,8 +68,8 @@ TRAINER_KEYS_OF_A_RUN = ("precision", "accumulate_grad_batches", "gradient_clip_
 """The trainer's keys which, changed, would make a resumed run another one."""
 
 OF_TESTING = ("data.init_args.test_lengths", "data.init_args.num_test")
-OF_READING = ("data.init_args.book", "data.init_args.encoding", "data.init_args.eval_batch_size")
-"""What may differ when a run is gone on with: the text of a book is compared, not its place."""
+OF_READING = tuple(f"data.init_args.{key}" for key in ("book", "encoding", "eval_batch_size", "graph"))
+"""What may differ when a run is gone on with: a book's text and a graph's edges are compared, not their place."""
 
 OF_THE_START = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 OF_TRAINING = tuple(
@@ -385,7 +385,8 @@ class RunCLI(LightningCLI):
         self._test(kept[0] if kept else None)
 
     def validate(self) -> None:
-        self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
+        if not any(self.trainer.validate(self.model, self.datamodule, ckpt_path=self.checkpoint_path)):
+            say(NOTHING_VALIDATED)
 
     def test(self) -> None:
         self._test(self.checkpoint_path)
@@ -504,6 +505,8 @@ def say(line: str) -> None:
 
 
 NO_LIMIT_LEAVES_ONE = "the trainer's limits leave none"
+
+NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
 
 NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 

@@ -22,7 +22,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
     Raises:
         LookupError: the runs are of another study, on paths or on connections.
     """
-    if any(result.get("data.length") or result.get("model.connection") for result in results):
+    if any(result.get("data.length") or result.get("model.connection", "none") != "none" for result in results):
         raise LookupError("runs of another study")
     return [
         {

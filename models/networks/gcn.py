@@ -39,7 +39,7 @@ def adjacency_matrix(edges: Tensor, num_nodes: int) -> Tensor:
     loops = edges[0][edges[0] == edges[1]]
     if len(loops) > 0:
         raise ValueError(f"an edge connects node {int(loops[0])} with itself; leave it out, equation 16 adds it")
-    rows, columns = torch.cat([edges, edges.flip(0)], dim=1)
+    rows, columns = torch.cat([edges, edges.flip(0)], dim=1).long()  # of int32 the products below might overflow
     places = torch.unique(rows * num_nodes + columns)  # pairs of numbers would take ten times as long
     ends = torch.stack([places // max(1, num_nodes), places % max(1, num_nodes)])
     return csr(ends, torch.ones(len(places), dtype=torch.get_default_dtype(), device=edges.device), num_nodes)

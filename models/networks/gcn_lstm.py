@@ -47,6 +47,8 @@ class GCNLSTM(nn.Module):
         backward: Backward = "bptt",
     ) -> None:
         super().__init__()
+        if neighbours and neighbourhood_size < 1:
+            raise ValueError(f"neighbourhood_size is {neighbourhood_size}; it must be at least 1")
         self.in_features = in_features
         self.convolution = GraphConvolution(in_features, neighbourhood_size) if neighbours else None
         num_features = in_features + neighbourhood_size if neighbours else in_features

@@ -8,6 +8,10 @@ import pytest
 
 from datamodules.graph_files import read_graph_file
 
+GRAPHML = b"""<graphml xmlns="http://graphml.graphdrawing.org/xmlns">"""
+ONE = b"""<graph edgedefault="undirected"><node id="a"/><node id="b"/><edge source="a" target="b"/></graph>"""
+WEIGHTS = b"""<key id="w" for="edge" attr.name="weight" attr.type="double"><default>2.5</default></key>"""
+
 
 def edges_of(path: Path) -> set[frozenset[str]]:
     return {frozenset(map(str, edge)) for edge in read_graph_file(path).edges}
@@ -20,6 +24,7 @@ def edges_of(path: Path) -> set[frozenset[str]]:
         "# comment\na,b\n\n  b ,c  # more\n",
         "a\tb {}\nb a {}\nc b {}",
         "\ufeffa b\r\nb c\r\n",
+        "a,b,1\nb,c,1.0\n",
     ],
 )
 def test_edge_lists(text: str, tmp_path: Path) -> None:
@@ -51,6 +56,11 @@ def test_graphml_with_parallel_edges_and_weights_of_one(tmp_path: Path) -> None:
         ("e.txt", b"a b\na b c\n", "line 2 is 'a b c'"),
         ("e.txt", b"a b {'weight': 3}\n", "line 1 is"),
         ("e.txt", b"a\n", "line 1 is 'a'"),
+        ("e.txt", b"# of a table\nSource,Target\na,b\n", "line 2 names columns, Source and Target"),
+        ("e.graphml", GRAPHML + ONE + ONE + b"</graphml>", "it has 2"),
+        ("e.graphml", GRAPHML + ONE.replace(b'<node id="b"/>', b"<node/>") + b"</graphml>", "a node has no id"),
+        ("e.graphml", GRAPHML + ONE.replace(b'target="b"', b"") + b"</graphml>", "no source or target"),
+        ("e.graphml", GRAPHML + WEIGHTS + ONE + b"</graphml>", "the edge a b has weight 2.5"),
         ("e.txt", b"a,\n", "line 1 is 'a,'"),
         ("e.txt", b"", ""),
         ("e.txt", b"# nothing\n", "has no edge"),
@@ -88,5 +98,19 @@ def test_directions_and_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no such file"):
+    with pytest.raises(ValueError, match="it is no file"):
         read_graph_file(tmp_path)
+
+
+def test_nodes_may_be_called_as_columns_are(tmp_path: Path) -> None:
+    path = tmp_path / "flow.txt"
+    path.write_text("source target\nsource a\n")
+    assert edges_of(path) == {frozenset(("source", "target")), frozenset(("source", "a"))}
+
+
+def test_nodes_have_the_attributes_that_are_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "graph.graphml"
+    key = b'<key id="k" for="node" attr.name="class" attr.type="string"><default>x</default></key>'
+    other = ONE.replace(b'<node id="b"/>', b'<node id="b"><data key="k">y</data></node>')
+    path.write_bytes(GRAPHML + key + other + b"</graphml>")
+    assert networkx.get_node_attributes(read_graph_file(path), "class") == {"a": "x", "b": "y"}

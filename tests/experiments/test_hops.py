@@ -1,6 +1,9 @@
 """How many updates a message needs: against networkx, and against the assignment's own figure."""
 
 import csv
+import itertools
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,3 +123,26 @@ def test_a_large_graph_is_drawn_in_part() -> None:
     assert len(shown) == hops.DRAWN_MAX and set(way) <= set(shown)
     far = [min(abs(x - u) + abs(y - v) for u, v in way) for x, y in graph]
     assert max(min(abs(x - u) + abs(y - v) for u, v in way) for x, y in shown) <= sorted(far)[hops.DRAWN_MAX - 1]
+
+
+def test_names_that_mean_something_to_others(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    text = "$x_1 a\na $\\frac{\n北京 a\n" + "b" * 300 + " a\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert say(graph_file(tmp_path, text), "--source=$x_1", "--target=$\\frac{") == 0
+    assert "has heard from $x_1: 2 by powers" in capsys.readouterr().out
+
+
+def test_names_that_are_numbers_in_a_config(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    config = tmp_path / "numbers.yaml"
+    config.write_text("graph: karate\nsource: 16\ntarget: 26\n")
+    assert say(f"--config={config}") == 0
+    lengths = networkx.single_source_shortest_path_length(networkx.karate_club_graph(), 16)
+    assert f"Updates until 26 has heard from 16: {lengths[26]} by powers" in capsys.readouterr().out
+
+
+def test_parts_without_a_way_between_them_do_not_overlap() -> None:
+    graph = networkx.union(networkx.path_graph(9), networkx.star_graph(range(9, 14)))
+    places = hops.side_by_side(networkx.relabel_nodes(graph, str))
+    assert max(places[str(k)][0] for k in range(9)) < min(places[str(k)][0] for k in range(9, 14))
+    assert min(math.dist(places[a], places[b]) for a, b in itertools.combinations(places, 2)) > 0.3

@@ -224,3 +224,6 @@ def test_node_order(tmp_path: Path) -> None:
     assert cli.main(args) == 0
     assert (tmp_path / "node_order.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "node_order.csv").read_text().splitlines()) == 9
+    for other in ({"data.length": 5}, {"model.connection": "residual"}):
+        with pytest.raises(LookupError, match="another study"):
+            node_order.rows_of([row | other for row in read_results(gcn)])

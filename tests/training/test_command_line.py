@@ -365,3 +365,6 @@ def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixt
     assert message in capsys.readouterr().out
     assert command("test", "--trainer.limit_test_batches=0") == 0
     assert capsys.readouterr().out == message + "\n"
+    message = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
+    assert command("validate", "--trainer.limit_val_batches=0") == 0
+    assert capsys.readouterr().out == message + "\n"
