@@ -20,10 +20,17 @@ fit: install ## train $(CONFIG), then test it
 test: .venv/installed-test ## run all tests; ARGS='-m "not slow"' for the fast ones
 	$(RUN) -m pytest $(ARGS)
 
-lint: .venv/installed-dev ## check style and types
+lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	@report=$$(.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off 2>&1); \
+	case "$$report" in \
+		*"Found "*"known vulnerabilit"*) echo "$$report"; exit 1;; \
+		*"could not be audited"*) echo "pip-audit: not all packages could be looked up; the network does not allow it.";; \
+		*"No known vulnerabilities"*) echo "pip-audit: no known vulnerabilities.";; \
+		*) echo "pip-audit: nothing could be looked up; the network does not allow it.";; \
+	esac
 
 bench: install ## measure what the training loop costs; BENCH=networks, memory, text_training, text_generation, text_reading: the rest
 	$(RUN) -m benchmarks.$(BENCH) $(ARGS)

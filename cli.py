@@ -86,7 +86,7 @@ def study(name: str, *args: str) -> int:
 def run(args: list[str]) -> int:
     from training.messages import hush_libraries, set_up_messages
     from training.processes import is_first
-    from training.signals import AbortedRun, InterruptedRun, SignalListener, what_now
+    from training.signals import AbortedRun, InterruptedRun, SignalListener, say_what_now
 
     hush_libraries()
     listener = SignalListener()
@@ -98,7 +98,7 @@ def run(args: list[str]) -> int:
             RunCLI(args, listener).run()
     except (InterruptedRun, AbortedRun) as stopped:
         if is_first():
-            print(what_now(stopped), file=sys.stderr)
+            say_what_now(stopped)
         return 128 + stopped.signum
     return 0
 

@@ -101,6 +101,19 @@ class TextModel(Classifier):
 
     def setup(self, stage: str) -> None:
         self.check_data("vocabulary", "which has no vocabulary; give it BookDataModule")
+        if self.trainer.strategy.root_device.type == "cpu":
+            self._try_precision()
+
+    def _try_precision(self) -> None:
+        """Raise a ValueError where the processor has no instructions for ``torch.nn.LSTM`` in the trainer's precision."""
+        try:
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                self.network.lstm(torch.zeros(1, 1, self.network.lstm.input_size, dtype=self.dtype))
+        except RuntimeError as error:
+            raise ValueError(
+                f"trainer.precision is {self.trainer.precision}, in which this processor cannot compute an LSTM; take "
+                "32-true, or auto, the quickest that it can"
+            ) from error
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the characters that follow: (B, T) int64 -> (B, T, V)."""

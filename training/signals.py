@@ -5,6 +5,7 @@ Importing this module imports neither torch nor Lightning, so that it listens wh
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -83,15 +84,21 @@ class SignalListener:
         self.received = signum if self.received in (None, signal.SIGUSR1) else self.received
 
 
-def what_now(stopped: InterruptedRun | AbortedRun) -> str:
-    """One line on a run that was stopped: by what, and how it goes on.
+def say_what_now(stopped: InterruptedRun | AbortedRun) -> None:
+    """Say in one line that a run was stopped, by what, and how it goes on.
 
     After SIGUSR1, which a Slurm job gets when its time is nearly up, the job is queued again; after SIGTERM it never
     is, so that ``scancel`` ends it for good.
     """
-    if stopped.signum != signal.SIGUSR1 or slurm.job_id() is None:
-        return f"{stopped}; {stopped.how_to_go_on}"
+    going_on = stopped.how_to_go_on
+    # Slurm ends the job that it queues again, and is often quicker than what is said here.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        return f"{stopped}; {slurm.requeue()}"
-    except OSError as error:
-        return f"{stopped}; Slurm does not queue the job again ({error}); {stopped.how_to_go_on}"
+        if stopped.signum == signal.SIGUSR1 and slurm.job_id() is not None:
+            try:
+                going_on = slurm.requeue()
+            except OSError as error:
+                going_on = f"Slurm does not queue the job again ({error}); {going_on}"
+        print(f"{stopped}; {going_on}", file=sys.stderr, flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -9,12 +9,12 @@ import pytest
 
 from tests.cluster.slurm import MISSING, Cluster, cluster
 
-NODES = ("node1", "node2", "node3")
+NODES = ("node1", "node2", "node3", "node4")
 
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
-    """A Slurm of three nodes; of two, tests may do with them what they like."""
+    """A Slurm of four nodes; with the second and the third, tests may do what they like."""
     if MISSING and not os.environ.get("REQUIRE_SLURM"):
         pytest.skip(f"no Slurm here: {', '.join(MISSING)} not found")
     with (

@@ -172,6 +172,16 @@ def two_tasks_train_one_network(jobs: Jobs) -> None:
     jobs.expect_same(jobs.run(), "two")
 
 
+def two_nodes_train_one_network(jobs: Jobs) -> None:
+    job = jobs.submit("--seed_everything=0", options=("--nodes=2",), node="node1,node4")
+    jobs.wait_for_training()
+    jobs.signal(job)
+    known = jobs.wait_for_end(job)
+    assert known["Restarts"] == "1" and known["NumNodes"] == "2" and known["NumTasks"] == "2"
+    assert jobs.output().count("is queued again") == jobs.output().count("The run is in") == 1
+    jobs.expect_same(jobs.run(), "two")
+
+
 def its_node_is_gone(jobs: Jobs) -> None:
     outlast(jobs, "node2", jobs.slurm.kill_node)
 
@@ -209,6 +219,7 @@ CASES = (
     another_is_of_the_same_experiment,
     it_is_an_array,
     two_tasks_train_one_network,
+    two_nodes_train_one_network,
     its_node_is_gone,
     slurm_no_longer_hears_from_its_node,
     its_config_is_wrong,

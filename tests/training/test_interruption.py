@@ -12,6 +12,9 @@ from tests.conftest import Command
 from training.checkpoint_file import read_checkpoint
 
 
+ROOT = Path(__file__).parent.parent.parent
+
+
 def disturbed_by(callback: str, **init_args: object) -> str:
     arguments = ", ".join(f'"{key}": {value!r}'.replace("'", '"') for key, value in init_args.items())
     return f'--trainer.callbacks={{"class_path": "tests.training.helpers.{callback}", "init_args": {{{arguments}}}}}'
@@ -99,6 +102,17 @@ def test_slurm_may_refuse_to_queue_a_job_again(
     assert "Slurm does not queue the job again (Requested operation is presently disabled for job 17); go on" in error
 
 
+def test_slurm_ends_a_job_as_soon_as_it_is_queued_again(scontrol: Path, config: Path, tmp_path: Path) -> None:
+    """What there is to say is said, and the exit status stays."""
+    scontrol_program = tmp_path / "bin" / "scontrol"
+    scontrol_program.write_text(scontrol_program.read_text() + "kill -TERM $PPID\n")
+    words = [sys.executable, "cli.py", "fit", f"--config={config}", f"--trainer.default_root_dir={tmp_path / 'runs'}"]
+    words.append(disturbed_by("SignalAt", step=5, name="SIGUSR1"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 138 and "; job 17 is queued again, and goes on by itself\n" in ended.stderr
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
 def test_a_signal_while_libraries_are_imported(name: str, config: Path) -> None:
     code = (
@@ -124,7 +138,7 @@ def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: P
 
 
 def test_a_signal_before_anything_can_listen_is_kept(config: Path) -> None:
-    program = Path(__file__).parent.parent.parent / "cli.py"
+    program = ROOT / "cli.py"
     code = (
         "import os, runpy, signal, sys\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
