@@ -117,6 +117,7 @@ class Experiment:
         ended = False
         while not ended and num > 0:
             signum = rng.choice(signals)
+            num_lines = len(self._lines())
             process = self._start("parts")
             if rng.random() > 0.2:
                 self._wait_for_training(process)
@@ -128,9 +129,11 @@ class Experiment:
                 num -= 1
                 tally.sent += 1
                 status = process.wait()
-                ended = status == 0  # it had done all that it had to when the signal came
+                said = self._lines()[num_lines:]
+                # It had done all that it had to when the signal came; while Python ends, nobody listens any more.
+                ended = status == 0 or (status == -signum and bool(said) and said[-1].startswith("The run is in "))
                 if not ended:
-                    tally.steps_lost = max(tally.steps_lost, self._steps_lost(signum, status, tally))
+                    tally.steps_lost = max(tally.steps_lost, self._steps_lost(signum, status, said, tally))
             else:
                 ended = True
                 self._expect(process.returncode == 0, f"exit status {process.returncode} without a signal")
@@ -162,13 +165,20 @@ class Experiment:
             return 0
         return int(read_checkpoint(run.find_checkpoint("last"))["global_step"])
 
-    def _steps_lost(self, signum: signal.Signals, status: int, tally: Tally) -> int:
+    def _lines(self) -> list[str]:
+        log = self.folder / "parts.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def _steps_lost(self, signum: signal.Signals, status: int, lines: list[str], tally: Tally) -> int:
         saved, logged = self._saved(), self._logged()
         if signum == signal.SIGKILL:
             tally.before_training += logged <= saved
             self._expect(logged - saved <= EVERY_N_STEPS, f"step {logged} was logged, step {saved} saved")
             return max(0, logged - saved)
-        said = (self.folder / "parts.log").read_text().splitlines()[-1]
+        if status == -signum and not lines:  # nobody listens while Python starts
+            tally.before_training += 1
+            return 0
+        said = lines[-1] if lines else ""
         self._expect(status == 128 + signum, f"exit status {status} after {signum.name}: {said}")
         step = re.match(f"stopped by {signum.name} (after step (\\d+)|at once);", said)
         self._expect(step is not None, f"after {signum.name} it said: {said}")

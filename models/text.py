@@ -105,7 +105,7 @@ class TextModel(Classifier):
             self._try_precision()
 
     def _try_precision(self) -> None:
-        """Raise a ValueError where the processor has no instructions for ``torch.nn.LSTM`` in the trainer's precision."""
+        """Raise a ValueError where the processor lacks instructions for an LSTM in the trainer's precision."""
         try:
             with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                 self.network.lstm(torch.zeros(1, 1, self.network.lstm.input_size, dtype=self.dtype))

@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import Command
 from training.checkpoint_file import read_checkpoint
 
-
 ROOT = Path(__file__).parent.parent.parent
 
 
