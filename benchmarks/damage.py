@@ -1,9 +1,10 @@
 """Damaged checkpoints and damaged configs, and what the command line makes of them.
 
-A small network is trained; then its checkpoint is tested and its config trained again, damaged each time in a way drawn
-at random. A checkpoint must be refused; a config must be refused, or the run's ``config.yaml`` must say what it says. A
-refusal is one line, exit status 2, and leaves nothing behind. Whatever else happens is reported, and ends this with an
-error. What a file could have done that carries code is looked for: each would make a file.
+A small network is trained; then its checkpoint is tested, damaged each time in a way drawn at random, and so the
+configs of a network for palindromes, for a text and for a graph are trained. A checkpoint must be refused; a config
+must be refused, or the run's ``config.yaml`` must say what it says. A refusal is one line, exit status 2, and leaves
+nothing behind. Whatever else happens is reported, and ends this with an error. What a file could have done that carries
+code is looked for: each would make a file.
 
     python -m benchmarks.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
 """
@@ -34,7 +35,16 @@ import yaml
 import cli
 from training.checkpoint_file import seal
 
-CONFIG = """\
+TRAINER = """\
+trainer:
+  max_steps: 2
+  val_check_interval: 1
+  gradient_clip_val: 10.0
+  log_every_n_steps: 1
+  callbacks:
+"""
+CONFIGS = (
+    f"""\
 model:
   class_path: models.PalindromeClassifier
   init_args:
@@ -53,16 +63,65 @@ data:
     batch_size: 16
     num_val: 20
     num_test: 20
-trainer:
-  max_steps: 2
-  val_check_interval: 1
-  gradient_clip_val: 10.0
-  log_every_n_steps: 1
-  callbacks:
+{TRAINER}\
   - class_path: callbacks.GradientFlow
     init_args:
       every_n_steps: 1
-"""
+  - class_path: callbacks.LengthCurriculum
+    init_args:
+      start: 4
+""",
+    f"""\
+seed_everything: 3
+model:
+  class_path: models.TextModel
+  init_args:
+    hidden_size: 8
+    num_layers: 2
+    embedding_size: 4
+    dropout: 0.1
+    reset_probability: 0.1
+    lr_scheduler:
+      class_path: models.schedules.WarmupCosine
+data:
+  class_path: datamodules.BookDataModule
+  init_args:
+    book: {{folder}}/book.txt
+    seq_len: 10
+    batch_size: 4
+    val_fraction: 0.1
+{TRAINER}\
+  - class_path: callbacks.TextSamples
+    init_args:
+      every_n_steps: 1
+      lengths:
+      - 10
+  - class_path: callbacks.RunCheckpoints
+    init_args:
+      every_n_steps: 1
+""",
+    f"""\
+model:
+  class_path: models.NodeClassifier
+  init_args:
+    num_layers: 2
+    hidden_size: 8
+    connection: residual
+    dropout: 0.5
+    weight_decay: 0.0005
+data:
+  class_path: datamodules.GraphDataModule
+  init_args:
+    graph: karate
+    normalize_features: true
+{TRAINER}\
+  - class_path: pytorch_lightning.callbacks.EarlyStopping
+    init_args:
+      monitor: train/loss
+      patience: 3
+""",
+)
+BOOK = "".join(f"The {i}. king's daughter went into the wood.\n" for i in range(60))
 
 VALUES = (
     *("-1", "0", "1", "7", "2.5", "-0.5", "1e400", ".nan", "-.inf", "1_000", "0x10", "1e3", "99999999999999999999"),
@@ -222,7 +281,9 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def reads_alike(given: Any, ran: Any) -> bool:
-    """Whether a run was of this value: 3 may have become 3.0, and the text '7' a number."""
+    """Whether a run was of this value: 3 may have become 3.0, the text '7' a number, and what is empty the defaults."""
+    if given is None and isinstance(ran, dict):
+        return True
     if isinstance(given, list) and isinstance(ran, list):
         return len(given) == len(ran) and all(reads_alike(a, b) for a, b in zip(given, ran, strict=True))
     if isinstance(given, dict) and isinstance(ran, dict):
@@ -250,7 +311,7 @@ def ran_otherwise(text: str, run: Path) -> str | None:
 def damage_checkpoints(num: int, rng: random.Random, folder: Path) -> Counter[str]:
     """How often a damaged checkpoint was refused, and what else happened."""
     config = folder / "small.yaml"
-    config.write_text(CONFIG)
+    config.write_text(CONFIGS[0])
     root = f"--trainer.default_root_dir={folder / 'runs'}"
     if outcome(["fit", f"--config={config}", root])[0] != 0:
         raise RuntimeError("the undamaged config does not train")
@@ -274,9 +335,10 @@ def damage_checkpoints(num: int, rng: random.Random, folder: Path) -> Counter[st
 def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
     """How often a damaged config was refused, trained as it reads, and what else happened."""
     counts: Counter[str] = Counter()
+    (folder / "book.txt").write_text(BOOK, encoding="utf-8")
     config, mark, runs = folder / "damaged.yaml", folder / "mark", folder / "damaged_runs"
     for k in range(num):
-        kind, text = damaged_config(CONFIG, mark, rng)
+        kind, text = damaged_config(rng.choice(CONFIGS).replace("{folder}", str(folder)), mark, rng)
         config.write_text(text, encoding="utf-8")
         status, error, trace = outcome(["fit", f"--config={config}", f"--trainer.default_root_dir={runs}"])
         made = list(runs.glob("damaged/version_*"))
