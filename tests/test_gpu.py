@@ -17,10 +17,13 @@ from tests.test_resume import TRAIN_METRICS, assert_same, rows_of, state_of
 
 ROOT = Path(__file__).parent.parent
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
-]
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
 
 
 @pytest.mark.parametrize("backward", ["bptt", "autograd"])
