@@ -149,15 +149,16 @@ class Experiment:
             time.sleep(0.01)
 
     def _logged(self) -> int:
-        """Steps of which ``metrics.csv`` tells."""
+        """Training steps of which ``metrics.csv`` tells."""
         run = self._run("parts")
         if run is None or not (run.path / "metrics.csv").exists():
             return 0
-        lines = (run.path / "metrics.csv").read_text().splitlines()
-        if len(lines) < 2:
+        header, *rows = [line.split(",") for line in (run.path / "metrics.csv").read_text().splitlines()] or [[]]
+        whole = [row for row in rows if len(row) == len(header)]  # the last one may be being written
+        if not whole or "train/loss" not in header:
             return 0
-        place = lines[0].split(",").index("step")
-        return max(int(line.split(",")[place]) + 1 for line in lines[1:] if line.split(",")[place].isdecimal())
+        step, loss = header.index("step"), header.index("train/loss")
+        return max((int(row[step]) + 1 for row in whole if row[loss]), default=0)
 
     def _saved(self) -> int:
         run = self._run("parts")
