@@ -299,7 +299,8 @@ def reads_alike(given: Any, ran: Any) -> bool:
 def ran_otherwise(text: str, run: Path) -> str | None:
     """The first key of a config that the run did not follow."""
     ran = yaml.safe_load((run / "config.yaml").read_text())
-    for path, given in leaves(yaml.safe_load(text)):
+    # The loader that jsonargparse takes: PyYAML's other one knows no tabs.
+    for path, given in leaves(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
         value = ran
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
