@@ -85,20 +85,20 @@ def study(name: str, *args: str) -> int:
 
 def run(args: list[str]) -> int:
     from training.messages import hush_libraries, set_up_messages
-    from training.processes import is_first
     from training.signals import AbortedRun, InterruptedRun, SignalListener, say_what_now
 
     hush_libraries()
     listener = SignalListener()
     try:
         with listener.listening():
+            listener.raises = False
             from training.command_line import RunCLI
 
+            listener.raises = True
             set_up_messages()
             RunCLI(args, listener).run()
     except (InterruptedRun, AbortedRun) as stopped:
-        if is_first():
-            say_what_now(stopped)
+        say_what_now(stopped)
         return 128 + stopped.signum
     return 0
 

@@ -4,12 +4,14 @@ Importing this module imports neither torch nor Lightning, so that it listens wh
 """
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
 
 from training import slurm
+from training.processes import is_first
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -53,11 +55,14 @@ class SignalListener:
         received: the signal that has come.
         waits_for_the_step: whether training goes on to the end of its step, or ends at once. A second Ctrl-C never
             waits.
+        raises: whether what ends at once does so by an exception. While libraries are imported it does not: some would
+            catch it, and go on with another of which only a half is there.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.waits_for_the_step = False
+        self.raises = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -78,6 +83,9 @@ class SignalListener:
             signal.signal(signum, self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
+        if not self.raises:
+            say_what_now(AbortedRun(signum))
+            os._exit(128 + signum)
         if not self.waits_for_the_step or (self.received is not None and signum == signal.SIGINT):
             raise AbortedRun(signum)
         # Whoever wants the job to end outdoes Slurm, which wants it to make room.
@@ -85,11 +93,13 @@ class SignalListener:
 
 
 def say_what_now(stopped: InterruptedRun | AbortedRun) -> None:
-    """Say in one line that a run was stopped, by what, and how it goes on.
+    """Say in one line that a run was stopped, by what, and how it goes on; of several processes, the first does.
 
     After SIGUSR1, which a Slurm job gets when its time is nearly up, the job is queued again; after SIGTERM it never
     is, so that ``scancel`` ends it for good.
     """
+    if not is_first():
+        return
     going_on = stopped.how_to_go_on
     # Slurm ends the job that it queues again, and is often quicker than what is said here.
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -127,6 +127,21 @@ def test_a_signal_while_libraries_are_imported(name: str, config: Path) -> None:
     assert ended.stderr == f"stopped by {name} at once; what was saved before is intact\n"
 
 
+def test_a_library_that_catches_everything_does_not_catch_signals(config: Path, tmp_path: Path) -> None:
+    library = tmp_path / "torch" / "__init__.py"
+    library.parent.mkdir()
+    library.write_text(
+        "import signal\n"
+        "try: signal.raise_signal(signal.SIGTERM)\n"
+        "except BaseException: pass\n"
+        "raise ImportError('half of it is missing')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, str(ROOT / "cli.py"), "fit", f"--config={config}"]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "stopped by SIGTERM at once; what was saved before is intact\n")
+
+
 def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: Path) -> None:
     folder = run_dir / "checkpoints"
     before = {path.name for path in folder.iterdir()}
