@@ -27,6 +27,7 @@ commands:
   memory     show how a checkpoint keeps the first digit: its states as attractors
   longest    show the longest palindromes that runs with a curriculum have mastered
   hops       show how many updates a message needs from one node of a graph to another
+  report     write docs/report.md and its figures again, from what is kept in docs/results
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
@@ -49,6 +50,7 @@ STUDIES = {
     "memory": "memory",
     "longest": "longest",
     "hops": "hops",
+    "report": "report",
 }
 """Functions, and the modules of ``experiments`` in which they are, each with an example of what to type."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datamodules.graph_files import read_graph
 from experiments.figures import new_figure, save_figure
-from experiments.tables import print_table, write_table
+from experiments.tables import Rows, print_table, write_table
 from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_adjacency
 from training.errors import UserError
 
@@ -39,7 +39,8 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
     It is found twice, and both must agree: by powers of A-tilde (equation 16), whose entry for target and source is
     above 0 from that power on, and by the gradient of the target's activation after l layers with respect to the
     source's input, which is not 0 from that layer on. Prints A-tilde, where the graph is small, and both numbers;
-    writes hops.csv, the updates after which each node has heard from the source, and hops.png, the message's way.
+    writes hops.csv, the updates after which each node has heard from the source and the nodes of the message's way,
+    hops.png, its figure, and A_tilde.csv, where it is printed.
 
     Args:
         graph: figure2, karate, cora, citeseer, or the path of an edge list or a GraphML file.
@@ -58,7 +59,12 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
             raise UserError(f"{key} is {name!r}, and {graph} has no such node; it has {', '.join(near)} and others")
     edges = torch.tensor([(places[str(u)], places[str(v)]) for u, v in read.edges]).t()
     A = adjacency_matrix(edges, len(names))
-    print_matrix(A, names)
+    A_tilde = table_of(A, names) if len(names) <= PRINTED_MAX else []
+    if A_tilde:
+        print_table(A_tilde)
+    else:
+        num = len(A.values()) + len(names)
+        print(f"A-tilde has {len(names):,} x {len(names):,} entries, {num:,} of them 1.")
     heard = updates_by_powers(A, places[source])
     by_powers = int(heard[places[target]])
     by_gradient = updates_by_gradient(A, places[source], places[target])
@@ -71,10 +77,16 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
         print(f"A way of the message: {' - '.join(way)}")
     folder = Path(output_dir)
     updates = dict(zip(names, heard.tolist(), strict=True))
-    rows = [{"node": name, "updates": "never" if num == NEVER else num} for name, num in updates.items()]
+    place = {node: k for k, node in enumerate(way)}
+    rows = [
+        {"node": name, "updates": "never" if num == NEVER else num, "place_on_the_way": place.get(name, "")}
+        for name, num in updates.items()
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_table(rows, folder / "hops.csv")
+        if A_tilde:
+            write_table(A_tilde, folder / "A_tilde.csv")
         draw(read, updates, way, source, target, folder / "hops.png")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; choose another with --output_dir") from error
@@ -85,19 +97,10 @@ def said(updates: int) -> str:
     return "never" if updates == NEVER else str(updates)
 
 
-def print_matrix(A: Tensor, names: list[str]) -> None:
-    """A-tilde = A + I_N (equation 16), or its size."""
-    if len(names) > PRINTED_MAX:
-        num = len(A.values()) + len(names)
-        print(f"A-tilde has {len(names):,} x {len(names):,} entries, {num:,} of them 1.")
-        return
-    A_tilde = A.to_dense() + torch.eye(len(names))
-    print_table(
-        [
-            {"A-tilde": name} | dict(zip(names, row, strict=True))
-            for name, row in zip(names, A_tilde.int().tolist(), strict=True)
-        ]
-    )
+def table_of(A: Tensor, names: list[str]) -> Rows:
+    """A-tilde = A + I_N (equation 16), a row for each node."""
+    A_tilde = (A.to_dense() + torch.eye(len(names))).int().tolist()
+    return [{"A-tilde": name} | dict(zip(names, row, strict=True)) for name, row in zip(names, A_tilde, strict=True)]
 
 
 def updates_by_powers(A: Tensor, source: int) -> Tensor:

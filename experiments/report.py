@@ -1,0 +1,199 @@
+"""The report: its words, every number in them taken from what was measured, and figures drawn from the same files."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import networkx
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+
+from experiments import curves, grads_over_time, hops, longest
+from experiments.figures import mean_and_interval
+from experiments.studies import (
+    accuracy_vs_length,
+    learning_rate_vs_length,
+    node_order,
+    optimizers,
+    oversmoothing,
+    path_graph,
+    spread,
+)
+from experiments.studies.results import same
+from experiments.tables import Rows
+from models.networks import LSTM
+from training.errors import UserError
+
+EXAMPLE = "python cli.py report"
+
+FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
+    "accuracy_vs_length": ("accuracy_vs_length/accuracy_vs_length.csv", accuracy_vs_length.draw),
+    "optimizers": ("optimizers/optimizers.csv", optimizers.draw),
+    "learning_rate_vs_length": ("learning_rate_vs_length/learning_rate_vs_length.csv", learning_rate_vs_length.draw),
+    "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
+    "longest": ("longest/longest.csv", longest.draw),
+    "text_grimm": ("text_grimm/curves.csv", curves.draw),
+    "oversmoothing": ("oversmoothing/oversmoothing.csv", oversmoothing.draw),
+    "path_graph": ("path_graph/path_graph.csv", path_graph.draw),
+    "node_order": ("node_order/node_order.csv", node_order.draw),
+    "spread": ("spread/spread.csv", spread.draw),
+}
+"""Each figure, the file under ``results`` that it shows, and what draws it."""
+
+
+def report(docs_dir: str = "docs") -> None:
+    """Write the report and draw its figures, both from the results that are kept in docs/results.
+
+    Fills in docs/report.md.jinja, which has the words and says which numbers stand where, and writes docs/report.md and
+    docs/figures/*.png. Nothing is trained; the report names each file, and the command that made it.
+
+    Args:
+        docs_dir: the folder with report.md.jinja and results.
+    """
+    folder = Path(docs_dir)
+    text = filled_in(folder)
+    try:
+        (folder / "figures").mkdir(exist_ok=True)
+        for name, (table, draw) in FIGURES.items():
+            draw(read_table(folder / "results" / table), folder / "figures" / f"{name}.png")
+        draw_hops(folder / "results" / "hops", folder / "figures" / "hops.png")
+        (folder / "report.md").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; make it writable, or copy it") from error
+    print(f"The report is {folder / 'report.md'}; {1 + len(FIGURES)} figures were drawn in {folder / 'figures'}.")
+
+
+def draw_hops(folder: Path, path: Path) -> None:
+    """The graph of A-tilde, and the message's way."""
+    A_tilde, rows = read_table(folder / "A_tilde.csv"), read_table(folder / "hops.csv")
+    graph = networkx.Graph()
+    graph.add_nodes_from(column(A_tilde, "A-tilde"))
+    graph.add_edges_from(
+        (row["A-tilde"], node) for row in A_tilde for node in graph if row[node] and node != row["A-tilde"]
+    )
+    place = {row["place_on_the_way"]: row["node"] for row in rows if row["place_on_the_way"] != ""}
+    way = [place[k] for k in range(len(place))]
+    hops.draw(graph, {row["node"]: row["updates"] for row in rows}, way, way[0], way[-1], path)
+
+
+def filled_in(folder: Path) -> str:
+    """The text of the report.
+
+    Raises:
+        UserError: the template or a table is missing or damaged, or they do not fit.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {
+        "table": lambda name: read_table(folder / "results" / name),
+        "sample": lambda name, heading: read_sample(folder / "results" / name, heading),
+        "same": same,
+        "column": column,
+        "values_of": values_of,
+        "interval": mean_and_interval,
+        "lowest_loss": lowest_loss,
+        "at_the_end": optimizers.final_losses,
+        "best_rate": optimizers.best_rate,
+        "steps_to_loss": steps_to_loss,
+        "from_to": lambda values: f"{min(values)}" if len(set(values)) == 1 else f"{min(values)} to {max(values)}",
+        "rates_below": rates_below,
+        "summarized": grads_over_time.summarize,
+        "lstm_parameters": lambda d, n: sum(p.numel() for p in LSTM(d, n, 1).parameters()) - (n + 1),
+        "from_json": json.loads,
+        "mean": mean,
+    }
+    environment.filters |= {"percent": percent, "digits": digits}
+    template = folder / "report.md.jinja"
+    try:
+        return environment.get_template(template.name).render()
+    except TemplateNotFound as error:
+        raise UserError(f"there is no {template}; give the folder that has it with --docs_dir") from error
+    except (TemplateError, LookupError, ValueError, ArithmeticError, TypeError) as error:
+        raise UserError(f"{template} does not fit the results: {error}; put one of them right") from error
+
+
+def read_table(path: Path) -> Rows:
+    """The rows of a CSV file, with numbers where there are numbers.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{key: number_or_text(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+
+
+def number_or_text(value: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def read_sample(path: Path, heading: str) -> str:
+    """What stands in a file of samples below a heading, up to the next one, or below a command that begins so."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+    start = next((k for k, line in enumerate(lines) if line == heading), None)
+    if start is None:
+        raise UserError(f"{path} has no {heading!r}")
+    ends = (k for k in range(start + 1, len(lines)) if lines[k].startswith(("--- ", "$ ")))
+    return "\n".join(lines[start + 1 : next(ends, len(lines))]).strip("\n")
+
+
+def column(rows: Rows, key: str) -> list[Any]:
+    """What the rows have under a key."""
+    return [row[key] for row in rows]
+
+
+def values_of(rows: Rows, key: str) -> list[Any]:
+    """The different ones of these, in ascending order."""
+    return sorted(set(column(rows, key)))
+
+
+def lowest_loss(rows: Rows) -> dict[str, Any]:
+    """The row of the lowest loss."""
+    return min(rows, key=lambda row: row["loss"])
+
+
+def steps_to_loss(rows: Rows, loss: float) -> list[int]:
+    """The first step of each seed at which the training loss was below ``loss``."""
+    return [
+        min(row["step"] for row in same(rows, seed=seed) if row["train_loss"] < loss)
+        for seed in values_of(rows, "seed")
+    ]
+
+
+def rates_below(rows: Rows, loss: float) -> list[float]:
+    """The learning rates at which every seed ends below ``loss``."""
+    rates = values_of(rows, "learning_rate")
+    return [rate for rate in rates if max(optimizers.final_losses(same(rows, learning_rate=rate))) < loss]
+
+
+def percent(share: float, places: int = 0) -> str:
+    """A share in per cent; one that is not 1 is never rounded up to it."""
+    shown = f"{100 * share:.{places}f} %"
+    return shown if share == 1 or not shown.startswith("100") else f"{100 - 10**-places:.{places}f} %"
+
+
+def digits(value: float, number: int = 2) -> str:
+    """A number with so many significant digits or all those before the point; a small one with an exponent."""
+    if value and abs(value) < 1e-2:
+        mantissa, exponent = f"{value:.{number - 1}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    places = number - 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(places, 0)}f}"

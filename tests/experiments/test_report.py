@@ -1,0 +1,106 @@
+"""The report says what the results say, and nothing that it names is missing."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import cli
+from experiments.report import FIGURES, digits, filled_in, percent, read_sample, read_table
+from models.networks import LSTM
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+REPORT = (DOCS / "report.md").read_text(encoding="utf-8")
+QUESTIONS = ("1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "2.1", "2.2", "2.3", "3.1", "3.2", "3.3", "3.4")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    shutil.copytree(DOCS / "results", tmp_path / "results")
+    shutil.copy(DOCS / "report.md.jinja", tmp_path)
+    return tmp_path
+
+
+def test_the_report_says_what_the_results_say() -> None:
+    assert filled_in(DOCS) == REPORT, "python cli.py report writes it anew"
+
+
+def test_it_would_say_something_else_of_other_results(docs: Path) -> None:
+    path = docs / "results" / "spread" / "spread.csv"
+    path.write_text(re.sub(r"(?m)^(gcn_lstm,\d),[0-9.]+", r"\1,0.5", path.read_text()))
+    assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in filled_in(docs)
+
+
+def test_each_question_has_its_heading_in_order() -> None:
+    assert tuple(re.findall(r"(?m)^## (?:Bonus q|Q)uestion (\d\.\d)", REPORT)) == QUESTIONS
+
+
+def test_what_it_names_is_there() -> None:
+    for link in re.findall(r"\]\(([^)#]+)", REPORT):
+        assert (DOCS / link).exists(), link
+    for config in re.findall(r"--config (\S+\.yaml)", REPORT):
+        names = re.findall(r"for name in ([\w ]+);", REPORT) if "$" in config else [""]
+        for name in " ".join(names).split() or [""]:
+            assert (DOCS.parent / config.replace("$name", name)).exists(), config
+
+
+def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", f"--docs_dir={docs}"]) == 0
+    assert (docs / "report.md").read_text(encoding="utf-8") == REPORT
+    drawn = {path.name for path in (docs / "figures").iterdir()}
+    assert drawn == {"hops.png"} | {f"{name}.png" for name in FIGURES}
+    assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | {"learning_rate_vs_length.png", "longest.png"}
+    assert "The report is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("results/spread/spread.csv", None, "spread.csv cannot be read: No such file or directory"),
+        ("results/spread/spread.csv", "network,seed\ngcn,1\n", "does not fit the results"),
+        ("results/text_grimm/taus.txt", "nothing\n", "taus.txt has no "),
+        ("report.md.jinja", None, "there is no"),
+        ("report.md.jinja", "{{ nothing }}", "'nothing' is undefined"),
+        ("report.md.jinja", "{% if %}", "does not fit the results"),
+    ],
+)
+def test_what_does_not_fit_ends_in_one_line(
+    name: str, content: str | None, message: str, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (docs / name).unlink()
+    if content is not None:
+        (docs / name).write_text(content)
+    assert cli.main(["report", f"--docs_dir={docs}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line
+    assert not (docs / "report.md").exists()
+
+
+def test_the_number_of_parameters_is_that_of_the_formula() -> None:
+    d, n, K = 10, 128, 10
+    assert sum(p.numel() for p in LSTM(d, n, K).parameters()) == 4 * n * (d + n + 1) + K * (n + 1)
+    assert f"{4 * n * (d + n + 1):,}; the output of equation 10 has $K(n+1)$ more, {K * (n + 1):,}" in REPORT.replace(
+        "\n", " "
+    )
+
+
+def test_numbers_as_they_are_shown(tmp_path: Path) -> None:
+    assert [percent(1.0), percent(0.99999), percent(0.99999, 2), percent(0.9912, 1)] == [
+        "100 %",
+        "99 %",
+        "99.99 %",
+        "99.1 %",
+    ]
+    assert [digits(v) for v in (0, 0.5432, 104.6, 1.234, 0.00123, 6.5e-23)] == [
+        "0",
+        "0.54",
+        "105",
+        "1.2",
+        "1.2e-3",
+        "6.5e-23",
+    ]
+    (tmp_path / "t.csv").write_text("a,b,c\n1,0.5,x\n")
+    assert read_table(tmp_path / "t.csv") == [{"a": 1, "b": 0.5, "c": "x"}]
+    (tmp_path / "s.txt").write_text("--- one\na\n\nb\n\n--- two\nc\n")
+    assert read_sample(tmp_path / "s.txt", "--- one") == "a\n\nb" and read_sample(tmp_path / "s.txt", "--- two") == "c"
