@@ -27,7 +27,7 @@ from experiments.tables import Rows
 from models.networks import LSTM
 from training.errors import UserError
 
-EXAMPLE = "python cli.py report"
+EXAMPLE = "python cli.py report --docs_dir docs"
 
 FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "accuracy_vs_length": ("accuracy_vs_length/accuracy_vs_length.csv", accuracy_vs_length.draw),
