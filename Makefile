@@ -3,10 +3,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/lstm_T20.yaml
 BENCH ?= fit_overhead
+BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test lint bench tensorboard clean
+.PHONY: help install fit test lint bench tensorboard report clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +38,14 @@ bench: install ## measure what the training loop costs; BENCH=networks, memory, 
 
 tensorboard: install ## watch the runs in a browser
 	.venv/bin/tensorboard --logdir runs
+
+report: .venv/installed-docs ## write docs/report.md and its figures from docs/results, and docs/report.pdf (with Chromium)
+	@test -n "$(BROWSER)" || { echo "A browser is needed to print the report; set BROWSER=/path/to/chromium."; exit 1; }
+	$(RUN) cli.py report
+	cd docs && ../.venv/bin/python -c 'import pypandoc; pypandoc.convert_file("report.md", "html5", "gfm", outputfile="report.html", \
+		extra_args=["--standalone", "--embed-resources", "--mathml", "--css=report.css", "--metadata=pagetitle:Report"])'
+	$(BROWSER) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=docs/report.pdf docs/report.html
+	rm docs/report.html
 
 clean: ## remove .venv and caches; runs/ stays
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
