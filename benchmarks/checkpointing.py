@@ -27,6 +27,7 @@ CONFIGS = {
     "lstm_T5": ["--config=configs/lstm_T5.yaml"],
     "lstm_T20": ["--config=configs/lstm_T20.yaml"],
     "text_grimm": ["--config=configs/text_grimm.yaml", "--data.book=python_reference"],
+    "gcn_cora": ["--config=configs/gcn_cora.yaml"],
     "shakespeare": ["--config=configs/shakespeare.yaml", "--data.book=python_reference"],
 }
 
