@@ -131,7 +131,7 @@ class Experiment:
                 status = process.wait()
                 said = self._lines()[num_lines:]
                 # It had done all that it had to when the signal came; while Python ends, nobody listens any more.
-                ended = status == 0 or (status == -signum and bool(said) and said[-1].startswith("The run is in "))
+                ended = status == 0 or (status == -signum and any(line.startswith("The run is in ") for line in said))
                 if not ended:
                     tally.steps_lost = max(tally.steps_lost, self._steps_lost(signum, status, said, tally))
             else:

@@ -40,6 +40,9 @@ class Classifier(LightningModule):
         ValueError: from ``configure_optimizers``, if the schedule waits for a metric, or follows a run without an end.
     """
 
+    next_command = "predict"
+    """What shows best what was learned."""
+
     def __init__(
         self,
         optimizer: OptimizerCallable,
@@ -55,6 +58,10 @@ class Classifier(LightningModule):
         self.last_step: tuple[Tensor, Tensor]
         """Logits and target of the latest training step."""
         self._unscored: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of some last steps
+
+    def describe_learning(self) -> str:
+        """A sentence that says what the test has shown; nothing where there was none."""
+        return ""
 
     def check_data(self, needed: str, otherwise: str) -> None:
         """Refuse a datamodule without the attribute ``needed``, and say why it cannot be read; loaders alone may pass.

@@ -95,6 +95,16 @@ class NodeModel(Classifier):
         }
         return aligned([list(cells), list(cells.values())])
 
+    def describe_learning(self) -> str:
+        """A sentence: how many nodes are named right."""
+        if not self.test_results:
+            return ""
+        right, num = self.test_results["right"], self.test_results["nodes"]
+        num_classes = self.trainer.datamodule.num_classes
+        return (
+            f"It names the class of {right:,} of {num:,} nodes of which it was not told, among {num_classes} classes."
+        )
+
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``nodes``, ``target``, the predictions ``preds`` and the probabilities ``probs`` given to them, all (n,)."""
         logits, target = self.logits_and_target(batch)

@@ -105,6 +105,20 @@ class PalindromeModel(Classifier):
             )
         return aligned(lines)
 
+    def describe_learning(self) -> str:
+        """A sentence: how many palindromes it completes."""
+        if not self.test_results:
+            return ""
+        every_digit = "exact_match" in self.test_results[0]
+        counts = [result["num_exact_match" if every_digit else "num_accuracy"] for result in self.test_results]
+        right, num = (sum(count) for count in zip(*counts, strict=True))
+        lengths = [f"{result['length']:,}" for result in self.test_results]
+        said = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
+        what = "the whole second half" if every_digit else "the last digit"
+        chance = "" if every_digit else f"; guessing, it would be {percent(1, self.trainer.datamodule.num_classes)}"
+        share = f"{percent(right, num)} of {num:,}"
+        return f"It names {what} of {share} palindromes of {said} digits that it never saw{chance}."
+
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the
         probability that the network gives to its n predictions together."""

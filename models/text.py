@@ -58,6 +58,8 @@ class TextModel(Classifier):
             data has no vocabulary.
     """
 
+    next_command = "generate"
+
     def __init__(
         self,
         vocab_size: int = 128,
@@ -214,6 +216,14 @@ class TextModel(Classifier):
         widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
         lines = (cells.keys(), cells.values())
         return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+    def describe_learning(self) -> str:
+        """A sentence: how well it knows what comes next."""
+        if not self.test_results:
+            return ""
+        share = f"{100 * self.test_results['accuracy']:.1f} %"
+        unsure = f"{self.test_results['perplexity']:.1f} of {len(self.trainer.datamodule.vocabulary)}"
+        return f"In text that it never saw it foretells {share} of the characters, as unsure as between {unsure}."
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``target``, the text as it is, and the predictions ``preds``, both (B, T)."""

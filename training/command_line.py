@@ -362,7 +362,19 @@ class RunCLI(LightningCLI):
             say(NOTHING_TESTED)
         else:
             self._test_after_fit(folder)
-        say(f"The run is in {folder.path}; see its curves with: tensorboard --logdir {folder.path.parent.parent}")
+        self._say_what_next(folder)
+
+    def _say_what_next(self, folder: RunFolder) -> None:
+        """Say what was learned, where it lies, and what to type next."""
+        if learned := self.model.describe_learning():
+            say(learned)
+        say(f"The run is in {folder.path}: checkpoints, metrics.csv, and config.yaml, from which it can be done again.")
+        curves = shlex.join(["tensorboard", "--logdir", str(folder.path.parent.parent)])
+        if self.model.next_command == "generate":
+            look = shlex.join(["python", "cli.py", "generate", "--ckpt_path", str(folder.path)])
+        else:
+            look = f"{self._command(self.model.next_command)} --ckpt_path {shlex.quote(str(folder.path))}"
+        say(f"Next: {curves}, or {look}")
 
     def _timers(self) -> list[Timer]:
         """What ``trainer.max_time`` has become."""
@@ -460,11 +472,11 @@ class RunCLI(LightningCLI):
             raise UserError(f"cannot write to {folder.path}: {error.strerror}; make it writable, or copy it") from error
         return folder
 
-    def _command(self) -> str:
-        """This command as it was typed, less its ``--ckpt_path``."""
-        words = []
+    def _command(self, name: str = "fit") -> str:
+        """A command with the words that were typed for this one, less its ``--ckpt_path``."""
+        words = [name]
         skip_next = False
-        for word in self.args:
+        for word in self.args[1:]:
             if not skip_next and not word.startswith("--ckpt_path"):
                 words.append(word)
             skip_next = word == "--ckpt_path"

@@ -83,12 +83,14 @@ def test_a_run_is_gone_on_with_as_if_it_had_not_stopped(communities: Path, tmp_p
     assert logged[0] <= logged[1]
 
 
-def test_what_is_predicted_is_shown_by_name(
+def test_what_was_learned_and_predicted_is_shown(
     communities: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = {"graph": str(communities), "train_per_class": 4, "num_val": 12}
     fit(data, root=tmp_path)
-    capsys.readouterr()
+    table, learned = capsys.readouterr().out.splitlines()[-4:-2]
+    num, right = table.split()[:2]
+    assert learned == f"It names the class of {right} of {num} nodes of which it was not told, among 3 classes."
     args = ["--config", str(tmp_path / "graph.yaml"), f"--trainer.default_root_dir={tmp_path / 'runs'}"]
     assert cli.main(["predict", *args]) == 0
     lines = capsys.readouterr().out.splitlines()

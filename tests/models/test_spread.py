@@ -98,6 +98,7 @@ def test_the_test_measures_loss_accuracy_recall_and_the_best_possible(network: N
     )
     assert heading.split() == " ".join(cells).split()
     assert line.split()[:3] == ["130", f"{result['test/loss']:.4f}", f"{result['test/best_possible_loss']:.4f}"]
+    assert f"foretells {100 * result['test/recall']:.1f} % of the excitations" in model.describe_learning()
 
 
 def test_the_best_possible_is_the_entropy_of_what_comes_by_itself() -> None:

@@ -1,6 +1,7 @@
 """What can be typed wrong ends in one line and exit status 2, and nothing is written."""
 
 import pickle
+import shlex
 import shutil
 from pathlib import Path
 
@@ -368,3 +369,36 @@ def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixt
     message = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
     assert command("validate", "--trainer.limit_val_batches=0") == 0
     assert capsys.readouterr().out == message + "\n"
+
+
+def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "my runs"
+    assert command("fit", f"--trainer.default_root_dir={root}") == 0
+    table, learned, place, following = capsys.readouterr().out.splitlines()[-4:]
+    _, num, share = table.split()[:3]
+    assert learned == (
+        f"It names the last digit of {share} % of {num} palindromes of 6 digits that it never saw; "
+        "guessing, it would be 10.00 %."
+    )
+    assert place.startswith(f"The run is in {root / 'small' / 'version_0'}: ")
+    curves, look = following.removeprefix("Next: ").split(", or ")
+    assert shlex.split(curves) == ["tensorboard", "--logdir", str(root)]
+    assert cli.main(shlex.split(look)[2:]) == 0  # after python cli.py
+    assert capsys.readouterr().out.startswith("digits read, the last digit")
+
+
+def test_a_text_model_says_how_unsure_it_is_and_how_to_let_it_write(
+    text_command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert text_command("fit") == 0
+    table, learned, _, following = capsys.readouterr().out.splitlines()[-4:]
+    assert float(table.split()[-1]) == pytest.approx(float(learned.split()[-3]), abs=0.06) and "foretells" in learned
+    assert cli.main(shlex.split(following.split(", or ")[1])[2:]) == 0
+
+
+def test_nothing_is_said_of_what_was_not_tested(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("fit", "--trainer.limit_test_batches=0") == 0
+    nothing, place, _ = capsys.readouterr().out.splitlines()[-3:]
+    assert nothing.startswith("Nothing was tested") and place.startswith("The run is in")
