@@ -103,6 +103,7 @@ class RunCheckpoints(Checkpoint):
         coming = self.path(trainer, "coming")
         trainer.save_checkpoint(coming)
         if trainer.is_global_zero:
+            sync_curves(Path(str(trainer.log_dir)))
             if last.exists():
                 last.replace(self.path(trainer, "previous"))
             coming.replace(last)
@@ -119,6 +120,14 @@ def set_random_state(state: dict[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def sync_curves(run_dir: Path) -> None:
+    """Bring what was logged to the disk: a run is gone on with after its checkpoint, so what came before is not logged
+    again."""
+    for path in (*run_dir.glob("events.*"), *run_dir.glob("metrics.csv")):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def copy_whole(source: Path, target: Path) -> None:

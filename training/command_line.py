@@ -28,6 +28,7 @@ from training.processes import is_first, num_started
 from training.run_folder import (
     REQUEUED_WAIT_SECONDS,
     RunFolder,
+    cannot_write,
     experiment_name,
     find_checkpoint,
     requeued_run,
@@ -334,14 +335,13 @@ class RunCLI(LightningCLI):
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
         except InterruptedRun as interrupted:
             if self.folder is not None and self.folder.has_checkpoint():
-                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {self.folder.path}"
+                place = shlex.quote(str(self.folder.path))
+                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {place}"
             raise
         except OSError as error:
             if self.folder is None:
                 raise
-            raise UserError(
-                f"cannot write to {self.folder.path}: {error.strerror}; what was saved before is intact"
-            ) from error
+            raise UserError(cannot_write(error, self.folder.path, "what was saved before is intact")) from error
         folder = self.folder
         assert folder is not None
         self.listener.waits_for_the_step = False
@@ -469,7 +469,7 @@ class RunCLI(LightningCLI):
             self._parser(self.subcommand).save(config, folder.path / name, skip_unset=False, overwrite=True)
             self.trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
         except OSError as error:
-            raise UserError(f"cannot write to {folder.path}: {error.strerror}; make it writable, or copy it") from error
+            raise UserError(cannot_write(error, folder.path)) from error
         return folder
 
     def _command(self, name: str = "fit") -> str:

@@ -2,12 +2,15 @@
 
 import contextlib
 import csv
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+
+log = logging.getLogger(__name__)
 
 
 def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -75,11 +78,17 @@ class AppendingWriter(ExperimentWriter):
         path = Path(self.metrics_file_path)
         if path.exists():
             # A process that was killed may have written half a line.
-            text = path.read_text(errors="replace")
-            reader = csv.DictReader(line for line in text.splitlines(keepends=True) if line.endswith("\n"))
-            self.metrics_keys = list(reader.fieldnames or [])
-            rows = [row for row in reader if (row.get("step") or "").isdecimal() and int(row["step"]) < first_step]
-            self._write_anew(rows)
+            lines = path.read_text(errors="replace").splitlines(keepends=True)
+            reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+            is_known = "step" in (reader.fieldnames or [])
+            self.metrics_keys = list(reader.fieldnames or []) if is_known else []
+            rows = [row for row in reader if (row.get("step") or "").isdecimal()] if is_known else []
+            num_damaged = len(lines) - len(rows) - int(is_known)
+            if num_damaged > 0:
+                log.warning(
+                    "%s: %d line%s damaged, and left out.", path, num_damaged, " is" if num_damaged == 1 else "s are"
+                )
+            self._write_anew([row for row in rows if int(row["step"]) < first_step])
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         with Path(self.metrics_file_path).open(newline="") as file:

@@ -6,6 +6,7 @@ Importing this module imports neither torch nor Lightning, so that a wrong path 
 import json
 import logging
 import os
+import shlex
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ class RunFolder:
                 f"{self.path} is in use by {who}; wait until it ends, or start a new run without --ckpt_path"
             ) from None
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; make it writable, or copy it") from error
+            raise UserError(cannot_write(error, self.path)) from error
 
     def sign(self, command: Sequence[str]) -> None:
         """Note in ``job.json`` who writes here, and by which command."""
@@ -127,19 +128,38 @@ class RunFolder:
         previous = self.checkpoint("previous")
         if not path.is_file() and not previous.is_file():
             raise UserError(f"there is no checkpoint in {self.path} yet; start anew without --ckpt_path")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; move it away, and {previous.name} is taken if there is one")
         try:
             checked_content(path)
             return path
         except UserError as error:
             if not previous.is_file():
                 raise
-            checked_content(previous)
+            try:
+                checked_content(previous)
+            except UserError:
+                best = self.checkpoint("best")
+                way_out = f"go on with --ckpt_path {shlex.quote(str(best))}, or " if best.is_file() else ""
+                raise UserError(
+                    f"{error}, and {previous.name} is damaged; {way_out}start anew without --ckpt_path"
+                ) from error
             log.warning("%s; going on from %s", error, previous)
             return previous
 
     def _alternatives(self) -> str:
         present = [name for name in NAMES if self.checkpoint(name).is_file()]
         return f"that run has {' and '.join(present)}" if present else "that run has no checkpoint"
+
+
+WRITABLE = "make it writable, or copy the run"
+
+
+def cannot_write(error: OSError, folder: Path, way_out: str = WRITABLE) -> str:
+    """What to say where a run's folder, or a file in it, cannot be written to."""
+    place = folder if error.filename is None else Path(str(error.filename))
+    in_the_way = isinstance(error, IsADirectoryError | NotADirectoryError)
+    return f"cannot write to {place}: {error.strerror}; {'move it away' if in_the_way else way_out}"
 
 
 def run_folders(experiment_dir: Path) -> list[RunFolder]:

@@ -1,5 +1,6 @@
 """``best`` is the best, ``last`` the last, ``previous`` the one before it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,25 @@ def test_a_metric_that_is_not_measured_is_refused(command: Command, capsys: pyte
 def test_saving_less_often_than_every_step_only() -> None:
     with pytest.raises(ValueError, match="every_n_steps is 0; it must be at least 1"):
         RunCheckpoints(every_n_steps=0)
+
+
+def test_curves_are_on_the_disk_before_the_checkpoint_that_follows_them(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    rename = Path.replace
+
+    def fsync(fd: int) -> None:
+        done.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+
+    def replace(self: Path, target: Path) -> Path:
+        done.append(f"{self.name} to {target.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    assert command("fit", "--trainer.log_every_n_steps=1") == 0
+    named = [k for k, what in enumerate(done) if what == "coming.ckpt to last.ckpt"]
+    assert len(named) >= 2
+    for before, after in zip([-1, *named], named, strict=False):
+        assert {"metrics", "events"} <= {what.split(".")[0] for what in done[before + 1 : after]}

@@ -402,3 +402,13 @@ def test_nothing_is_said_of_what_was_not_tested(command: Command, capsys: pytest
     assert command("fit", "--trainer.limit_test_batches=0") == 0
     nothing, place, _ = capsys.readouterr().out.splitlines()[-3:]
     assert nothing.startswith("Nothing was tested") and place.startswith("The run is in")
+
+
+@pytest.mark.parametrize("name", ["job.json", "metrics.csv", ".lock", "checkpoints/coming.ckpt"])
+def test_a_folder_in_the_way_is_named(
+    name: str, run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run_dir / name).unlink(missing_ok=True)
+    (run_dir / name).mkdir()
+    refused = command("fit", "--ckpt_path=last", "--trainer.max_steps=9")
+    assert_refused(refused, capsys, f"cannot write to {run_dir / name}: Is a directory; move it away")

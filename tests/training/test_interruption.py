@@ -1,6 +1,7 @@
 """A signal ends training between two steps, with everything saved and a way to go on."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from tests.conftest import Command
 from training.checkpoint_file import read_checkpoint
 
@@ -30,6 +32,18 @@ def test_the_step_under_way_is_finished_and_saved(
     assert f"stopped by {name} after step 5; go on with: python cli.py fit --config {tmp_path}/small.yaml" in error
     assert error.strip().endswith(f"--ckpt_path {run}")
     assert "Traceback" not in error
+
+
+def test_the_line_that_says_how_to_go_on_can_be_pasted(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = config.rename(tmp_path / "it's small.yaml")
+    root = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
+    assert cli.main(["fit", f"--config={odd}", root, disturbed_by("SignalAt", step=5)]) == 130
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("; go on with: ")[2])
+    assert words[:2] == ["python", "cli.py"] and cli.main(words[2:]) == 0
+    last = tmp_path / "my runs" / "it's small" / "version_0" / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(last)["global_step"] == 7
 
 
 def test_a_second_ctrl_c_does_not_wait(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,29 @@ def test_rows_that_are_no_rows_are_cut_off(tmp_path: Path) -> None:
     assert rows(run_dir) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "kept", "told"),
+    [
+        (b"step,train/loss\n0,0.5\n1,0.4", 1, "1 line is damaged, and left out"),
+        (b"step,train/loss\n0,0.5\n\xff\x00,\n1,0.4\n", 2, "1 line is damaged, and left out"),
+        (b"\xff\xfe,x\n3,4\n", 0, "2 lines are damaged, and left out"),
+        (b"step,train/loss\n0,0.5\n1,0.4\n", 2, ""),
+        (b"", 0, ""),
+    ],
+)
+def test_what_is_damaged_is_left_out_and_told(
+    content: bytes, kept: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = tmp_path / "exp" / "version_0"
+    run_dir.mkdir(parents=True)
+    (run_dir / "metrics.csv").write_bytes(content)
+    logger = RunMetricsFile(run_dir, 7)
+    logger.log_metrics({"train/loss": 0.1}, 7)
+    logger.save()
+    assert len(rows(run_dir)) == kept + 1
+    assert told in caplog.text and bool(told) == bool(caplog.text)
+
+
 def test_a_kill_while_a_column_is_added_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_dir = tmp_path / "exp" / "version_0"
     logger = RunMetricsFile(run_dir, 0)

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,8 +113,19 @@ def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.L
     (folder / "last.ckpt").unlink()  # a crash between two renames
     assert find_checkpoint("last", experiment, "last") == folder / "previous.ckpt"
     (folder / "previous.ckpt").write_bytes(b"")
-    with pytest.raises(UserError, match="previous.ckpt is damaged"):
+    with pytest.raises(
+        UserError, match=r"last.ckpt.*, and previous.ckpt is damaged; (go on with .*best.ckpt, or )?start anew"
+    ):
         find_checkpoint("last", experiment, "last")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
+def test_what_is_no_file_is_no_last(make: Callable[[Path], None], experiment: Path) -> None:
+    last = experiment / "version_10" / "checkpoints" / "last.ckpt"
+    last.unlink(missing_ok=True)
+    make(last)
+    with pytest.raises(UserError, match="last.ckpt is no file; move it away"):
+        RunFolder(last.parent.parent).find_checkpoint("last")
 
 
 def test_a_new_run_takes_the_next_number(experiment: Path) -> None:
