@@ -7,7 +7,7 @@ BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test lint bench tensorboard report clean
+.PHONY: help install fit test lint bench tensorboard report site clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,8 +47,11 @@ report: .venv/installed-docs ## write docs/report.md and its figures from docs/r
 	$(BROWSER) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=docs/report.pdf docs/report.html
 	rm docs/report.html
 
+site: .venv/installed-docs ## build the documentation as a site, in site/, and check its links
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

@@ -1,0 +1,23 @@
+"""What the site needs besides Markdown: formulas as MathML, without a network, and the names of links to code."""
+
+import html
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+LINK_TO_CODE = re.compile(r"\[([^]]+)\]\((?:\.\./)+[^)]+\)")
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Links that lead out of the documentation, to code, become what they are called."""
+    return LINK_TO_CODE.sub(r"\1", markdown)
+
+
+def on_page_content(content: str, **kwargs: Any) -> str:
+    return FORMULA.sub(lambda found: in_mathml(found[1], html.unescape(found[2])), content)
+
+
+def in_mathml(element: str, formula: str) -> str:
+    return convert(formula, display="block" if element == "div" else "inline")
