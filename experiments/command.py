@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from training.errors import UserError
 from training.messages import one_line
+from training.yaml_aliases import guard_aliases
 
 
 def run_command(function: Callable[..., int | None], example: str, args: list[str]) -> int:
@@ -25,6 +26,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     Raises:
         UserError: an argument is missing, unknown or of the wrong kind, or the function refuses its value.
     """
+    guard_aliases()
     parser = ArgumentParser(usage=f"{example} [--key value ...]", exit_on_error=False)
     parser.add_argument("--config", action="config", help="A file with any of the keys below.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)

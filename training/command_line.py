@@ -37,6 +37,7 @@ from training.run_folder import (
 from training.seeds import check_seed
 from training.signals import InterruptedRun, SignalListener
 from training.trainer import SealedCheckpointIO, Trainer, num_processes
+from training.yaml_aliases import guard_aliases
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class RunCLI(LightningCLI):
         self.checkpoint: dict[str, Any] = {}
         self.folder: RunFolder | None = None
         self.folder_is_new = False
+        guard_aliases()
         try:
             super().__init__(
                 LightningModule,

@@ -412,3 +412,16 @@ def test_a_folder_in_the_way_is_named(
     (run_dir / name).mkdir()
     refused = command("fit", "--ckpt_path=last", "--trainer.max_steps=9")
     assert_refused(refused, capsys, f"cannot write to {run_dir / name}: Is a directory; move it away")
+
+
+def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["model: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    lines += [f"key{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    bomb = tmp_path / "bomb.yaml"
+    bomb.write_text("\n".join(lines) + "\n")
+    for name in ("fit", "sweep"):
+        assert_refused(cli.main([name, f"--config={bomb}"]), capsys, "with its aliases spelled out there are")
+    bomb.write_text("graph: &a figure2\nsource: &b C\ntarget: E\n")
+    assert cli.main(["hops", f"--config={bomb}", f"--output_dir={tmp_path}"]) == 0
+    bomb.write_text("graph: &a [*a]\n")
+    assert_refused(cli.main(["hops", f"--config={bomb}"]), capsys, "graph")
