@@ -87,6 +87,7 @@ def study(name: str, *args: str) -> int:
 
 def run(args: list[str]) -> int:
     from training.messages import hush_libraries, set_up_messages
+    from training.processes import LostProcess, is_first
     from training.signals import AbortedRun, InterruptedRun, SignalListener, say_what_now
 
     hush_libraries()
@@ -102,6 +103,10 @@ def run(args: list[str]) -> int:
     except (InterruptedRun, AbortedRun) as stopped:
         say_what_now(stopped)
         return 128 + stopped.signum
+    except LostProcess as lost:
+        if is_first():
+            print(lost, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -88,6 +88,18 @@ def test_two_processes_stop_together_and_resume_exactly(
         assert scalars_of(parts, name) == scalars_of(whole, name)
 
 
+def test_a_process_that_is_killed_ends_the_other_in_one_line(config: Path, tmp_path: Path) -> None:
+    disturb = (
+        '--trainer.callbacks={"class_path": "tests.training.helpers.SignalAt", '
+        '"init_args": {"step": 6, "rank": 1, "name": "SIGKILL"}}'
+    )
+    ended = fit("lightning", config, tmp_path, "--trainer.max_steps=9", disturb)
+    assert ended.returncode == 1
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith("another process of this run has ended; go on with: python cli.py fit")
+    assert "Traceback" not in ended.stderr and the_run(tmp_path).name in said
+
+
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [

@@ -24,7 +24,7 @@ from training.errors import UserError
 from training.interruption import StopOnSignal
 from training.loggers import RunMetricsFile, RunTensorBoard, quiet_writing_thread
 from training.messages import one_line
-from training.processes import is_first, num_started
+from training.processes import LostProcess, is_first, num_started
 from training.run_folder import (
     REQUEUED_WAIT_SECONDS,
     RunFolder,
@@ -336,10 +336,13 @@ class RunCLI(LightningCLI):
         try:
             self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint_path)
         except InterruptedRun as interrupted:
-            if self.folder is not None and self.folder.has_checkpoint():
-                place = shlex.quote(str(self.folder.path))
-                interrupted.how_to_go_on = f"go on with: {self._command()} --ckpt_path {place}"
+            interrupted.how_to_go_on = self._how_to_go_on()
             raise
+        except RuntimeError as error:
+            is_of_another = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+            if self.trainer.world_size == 1 or not is_of_another:
+                raise
+            raise LostProcess(f"another process of this run has ended; {self._how_to_go_on()}") from error
         except OSError as error:
             if self.folder is None:
                 raise
@@ -365,6 +368,11 @@ class RunCLI(LightningCLI):
         else:
             self._test_after_fit(folder)
         self._say_what_next(folder)
+
+    def _how_to_go_on(self) -> str:
+        if self.folder is None or not self.folder.has_checkpoint():
+            return f"nothing was saved; start with: {self._command()}"
+        return f"go on with: {self._command()} --ckpt_path {shlex.quote(str(self.folder.path))}"
 
     def _say_what_next(self, folder: RunFolder) -> None:
         """Say what was learned, where it lies, and what to type next."""

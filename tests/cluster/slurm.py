@@ -154,7 +154,7 @@ class Cluster:
         """What Slurm knows of a job, or of a task of an array (``<id>_<task>``)."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "-o", "show", "job", job)))
 
-    def wait_for_end(self, job: str, seconds: float = 300) -> dict[str, str]:
+    def wait_for_end(self, job: str, seconds: float = 600) -> dict[str, str]:
         """Wait until a job has ended; what Slurm knows of it then."""
         wait_for(lambda: self.job(job)["JobState"] not in RUNNING, seconds)
         return self.job(job)

@@ -74,7 +74,7 @@ class Jobs:
     def wait_for_training(self, k: int = 0) -> None:
         """Wait until some steps have been logged."""
         metrics = self.run(k) / "metrics.csv"
-        wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3, 300)
+        wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 3, 600)
 
     def signal(self, *jobs: str) -> None:
         self.slurm.run("scancel", "--signal=USR1", *jobs)
