@@ -155,8 +155,15 @@ class Cluster:
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "-o", "show", "job", job)))
 
     def wait_for_end(self, job: str, seconds: float = 600) -> dict[str, str]:
-        """Wait until a job has ended; what Slurm knows of it then."""
-        wait_for(lambda: self.job(job)["JobState"] not in RUNNING, seconds)
+        """Wait until a job has ended, and not just been ended to be queued again; what Slurm knows of it then."""
+        polls_ended = 0
+
+        def has_ended() -> bool:
+            nonlocal polls_ended
+            polls_ended = 0 if self.job(job)["JobState"] in RUNNING else polls_ended + 1
+            return polls_ended == 10
+
+        wait_for(has_ended, seconds)
         return self.job(job)
 
 
