@@ -345,7 +345,7 @@ def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
         made = list(runs.glob("damaged/version_*"))
         problem = "code was run" if mark.exists() else None
         if problem is None and status == 0:
-            problem = ran_otherwise(text, made[0])
+            problem = ran_otherwise(text, made[0]) if made else f"nothing was trained in {SECONDS_MAX} s"
         elif problem is None:
             problem = None if refused(status, error) and not made else f"exit status {status}, {len(made)} runs left"
         counts["otherwise" if problem else "trained" if status == 0 else "refused"] += 1

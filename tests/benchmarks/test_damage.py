@@ -30,7 +30,7 @@ def test_damaged_configs_end_in_one_line_or_are_followed(
     rng: random.Random, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(damage, "SECONDS_MAX", 15)
+        patched.setattr(damage, "SECONDS_MAX", 40)
         counts = damage.damage_configs(1, rng, folder)
     assert counts.total() == 1 and counts["otherwise"] == 0, capsys.readouterr().out
 
