@@ -196,9 +196,24 @@ def test_data_of_another_kind_is_refused(model: Any, data: Any, message: str) ->
         Trainer(**(QUIET | {"max_steps": 1})).fit(model, data)
 
 
+@pytest.mark.parametrize("cls", [NodeClassifier, NodeSequenceClassifier])
+def test_precisions(cls: Any) -> None:
+    model = cls(34, 4)
+    Trainer(**(QUIET | {"max_steps": 2, "limit_val_batches": 0, "precision": "64-true"})).fit(
+        model, GraphDataModule("karate")
+    )
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    for precision in ("16-true", "bf16-true"):
+        with pytest.raises(ValueError, match=f"precision is {precision}, in which torch has no sparse products"):
+            Trainer(**(QUIET | {"max_steps": 2, "limit_val_batches": 0, "precision": precision})).fit(
+                cls(34, 4), GraphDataModule("karate")
+            )
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (lambda: NodeClassifier(weight_decay=float("inf")), "weight_decay is inf; it must be at least 0 and finite"),
         (lambda: NodeClassifier(weight_decay=-1.0), "weight_decay is -1.0; it must be at least 0 and finite"),
         (lambda: NodeClassifier(weight_decay=float("nan")), "weight_decay is nan"),
         (lambda: NodeClassifier(num_layers=0), "num_layers is 0"),

@@ -62,6 +62,13 @@ def test_normalization_is_equations_15_to_17(precision: tuple[torch.dtype, float
     assert largest_difference(A_hat.to_dense(), dense_formula(A)) < precision[1]
 
 
+def test_edges_of_int32_do_not_overflow() -> None:
+    N = 70_000  # N^2 > 2^31
+    edges = torch.tensor([[N - 2, 3], [N - 1, 1]])
+    ours, theirs = (adjacency_matrix(e, N).to_sparse_coo().indices() for e in (edges.int(), edges))
+    assert torch.equal(ours, theirs) and ours.shape == (2, 4)
+
+
 def test_weights_of_edges_count_as_degrees() -> None:
     A = dense_adjacency(random_edges(), dtype=torch.float64) * torch.rand(NUM_NODES, NUM_NODES, dtype=torch.float64)
     A = A + A.t()

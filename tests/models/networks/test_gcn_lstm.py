@@ -112,7 +112,8 @@ def test_it_is_written_by_hand() -> None:
 @pytest.mark.parametrize("sizes", [(0, 4, 5, 3), (2, 0, 5, 3), (2, 4, 0, 3), (2, 4, 5, 0)])
 @pytest.mark.parametrize("memory", [True, False])
 def test_sizes_below_one_are_refused(sizes: tuple[int, int, int, int], memory: bool) -> None:
-    with pytest.raises(ValueError, match="is 0; it must be at least 1"):
+    name = "neighbourhood_size" if sizes[1] == 0 else ""
+    with pytest.raises(ValueError, match=f"{name} is 0; it must be at least 1"):
         GCNLSTM(*sizes, memory=memory)
 
 
