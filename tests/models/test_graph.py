@@ -198,10 +198,10 @@ def test_data_of_another_kind_is_refused(model: Any, data: Any, message: str) ->
 
 @pytest.mark.parametrize("cls", [NodeClassifier, NodeSequenceClassifier])
 def test_precisions(cls: Any) -> None:
-    model = cls(34, 4)
-    Trainer(**(QUIET | {"max_steps": 2, "limit_val_batches": 0, "precision": "64-true"})).fit(
-        model, GraphDataModule("karate")
-    )
+    data = GraphDataModule("karate")
+    for precision in ("32-true", "64-true"):
+        model = cls(34, 4)
+        Trainer(**(QUIET | {"max_steps": 2, "limit_val_batches": 0, "precision": precision})).fit(model, data)
     assert {p.dtype for p in model.parameters()} == {torch.float64}
     for precision in ("16-true", "bf16-true"):
         with pytest.raises(ValueError, match=f"precision is {precision}, in which torch has no sparse products"):
