@@ -136,53 +136,6 @@ def test_names_that_mean_something_to_others(say: Callable[..., int], tmp_path: 
     assert f"has heard from {source}: 2 by powers" in capsys.readouterr().out
 
 
-def test_names_that_are_numbers(say: Callable[..., int], capsys: Capture) -> None:
-    assert say("--graph=karate", "--source=16", "--target=26") == 0
-    assert "has heard from 16: 5 by powers" in capsys.readouterr().out
-
-
-def test_the_two_ways_are_held_against_each_other(say: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hops, "updates_by_gradient", lambda *args: 2)
-    with pytest.raises(AssertionError, match="by powers of A-tilde 3 updates, by the gradient 2"):
-        say(f"--config={CONFIG}")
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (
-            ["--graph=figure2", "--source=Z", "--target=A"],
-            "source is 'Z', and figure2 has no such node; it has A, B, C",
-        ),
-        (["--graph=figure2", "--source=A", "--target=a"], "target is 'a'"),
-        (["--graph=nowhere", "--source=A", "--target=B"], "graph is 'nowhere': there is no such file"),
-        (["--graph=figure2", "--source=A"], "target"),
-    ],
-)
-def test_wrong_input_is_one_line(args: list[str], message: str, say: Callable[..., int], capsys: Capture) -> None:
-    assert say(*args) == 2
-    shown = capsys.readouterr()
-    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1 and message in shown.err
-    assert shown.out == ""
-
-
-def test_a_large_graph_is_drawn_in_part() -> None:
-    graph = networkx.grid_2d_graph(30, 30)
-    way: list[Any] = networkx.shortest_path(graph, (0, 0), (5, 5))
-    shown = hops.nearest(graph, way)
-    assert len(shown) == hops.DRAWN_MAX and set(way) <= set(shown)
-    far = [min(abs(x - u) + abs(y - v) for u, v in way) for x, y in graph]
-    assert max(min(abs(x - u) + abs(y - v) for u, v in way) for x, y in shown) <= sorted(far)[hops.DRAWN_MAX - 1]
-
-
-def test_names_that_mean_something_to_others(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
-    text = "$x_1 a\na $\\frac{\n北京 a\n" + "b" * 300 + " a\n"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert say(graph_file(tmp_path, text), "--source=$x_1", "--target=$\\frac{") == 0
-    assert "has heard from $x_1: 2 by powers" in capsys.readouterr().out
-
-
 def test_names_that_are_numbers_in_a_config(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
     config = tmp_path / "numbers.yaml"
     config.write_text("graph: karate\nsource: 16\ntarget: 26\n")
