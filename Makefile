@@ -11,14 +11,14 @@ RUN := .venv/bin/python
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "Set CONFIG=configs/... for another experiment, ARGS='--key value' for more arguments (fit, test, bench)."
+	@echo "Set CONFIG=configs/... for another experiment, ARGS='--key value' for more arguments (fit, test, bench, tensorboard)."
 
 install: .venv/installed ## make .venv with what training needs
 
 fit: install ## train $(CONFIG), then test it
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
-test: .venv/installed-test ## run all tests; ARGS='-m "not slow"' for the fast ones
+test: .venv/installed-test .venv/installed-browser ## run all tests; ARGS='-m "not slow"' for the fast ones
 	$(RUN) -m pytest $(ARGS)
 
 lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
@@ -37,7 +37,7 @@ bench: install ## measure what the training loop costs; BENCH=networks, memory, 
 	$(RUN) -m benchmarks.$(BENCH) $(ARGS)
 
 tensorboard: install ## watch the runs in a browser
-	.venv/bin/tensorboard --logdir runs
+	.venv/bin/tensorboard --logdir runs $(ARGS)
 
 report: .venv/installed-docs ## write docs/report.md and its figures from docs/results, and docs/report.pdf (with Chromium)
 	@test -n "$(BROWSER)" || { echo "A browser is needed to print the report; set BROWSER=/path/to/chromium."; exit 1; }

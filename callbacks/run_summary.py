@@ -1,4 +1,4 @@
-"""The end of a run in one file, and its place in TensorBoard's HParams tab."""
+"""The end of a run in one file, and its place in TensorBoard's tabs HParams and Custom Scalars."""
 
 import json
 import platform
@@ -13,15 +13,26 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "tensorboard", "jsonargparse")
-HPARAM_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy")
+CHARTS = {
+    "Learning": {
+        "loss": ["Multiline", ["train/loss", "val/loss"]],
+        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy", ".*/exact_match"]],
+    },
+    "Optimization": {
+        "gradient norm": ["Multiline", ["train/gradient_norm"]],
+        "learning rate": ["Multiline", ["train/learning_rate"]],
+        "steps per second": ["Multiline", ["train/steps_per_second"]],
+    },
+}
+"""Which curves TensorBoard's custom scalars show together: category, chart, regular expressions of its curves."""
 
 
 class RunSummary(Callback):
     """Writes ``summary.json`` when training ends and again when the test that follows it has ended.
 
     It holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per second, the
-    versions of what was used and the git commit. The hyperparameters go to TensorBoard's HParams tab, beside the curves
-    of the same names.
+    versions of what was used and the git commit. When training starts, the hyperparameters go to TensorBoard's HParams
+    tab, beside the curves of the same names, and its Custom Scalars tab learns which curves belong together.
 
     Args:
         config: the run's configuration, nested dictionaries of plain values.
@@ -52,6 +63,7 @@ class RunSummary(Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     self._write_hparams(logger)
+                    logger.experiment.add_custom_scalars(CHARTS)
         self.started = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,7 +78,9 @@ class RunSummary(Callback):
     def _write_hparams(self, logger: TensorBoardLogger) -> None:
         shown: dict[str, Any] = {key: self.config[key] for key in ("seed_everything", "model", "data")}
         writer = logger.experiment._get_file_writer()
-        for summary in hparams_summaries(flatten(shown), dict.fromkeys(HPARAM_METRICS, 0.0)):
+        # Without the first summary, the experiment's: of several, TensorBoard takes any one's columns for all the runs
+        # that it shows. Where there is none, it takes what hyperparameters and metrics they have.
+        for summary in hparams_summaries(flatten(shown), {})[1:]:
             writer.add_summary(summary)
 
     def _write(self, trainer: Trainer) -> None:
