@@ -18,8 +18,8 @@ install: .venv/installed ## make .venv with what training needs
 fit: install ## train $(CONFIG), then test it
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
-test: .venv/installed-test .venv/installed-browser ## run all tests; ARGS='-m "not slow"' for the fast ones
-	$(RUN) -m pytest $(ARGS)
+test: .venv/installed-test .venv/installed-browser ## run all tests, on all cores; ARGS='-m "not slow"' for the fast ones
+	$(RUN) -m pytest --numprocesses auto --dist loadgroup $(ARGS)
 
 lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
 	.venv/bin/ruff check .

@@ -8,10 +8,22 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
 SHOWN = {"train/loss": "loss", "val/loss": "val loss", "val/accuracy": "val accuracy"}
 """The metrics shown, and what they are called there."""
+
+WIDTH_FOR_TIME, WIDTH_FOR_ALL, WIDTH_OF_REST = 80, 100, 92
+"""Columns that a terminal must have for the time left, and for what is no news; what all but the bar takes."""
 
 
 class StepProgress(ProgressBar):
@@ -35,15 +47,17 @@ class StepProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         console = Console()
         if console.is_terminal and trainer.is_global_zero:
-            columns = (
-                TextColumn("training"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[metrics]}"),
-            )
-            self.bar = Progress(*columns, console=console, expand=True)
+            columns: dict[ProgressColumn, int] = {
+                TextColumn("training"): WIDTH_FOR_ALL,
+                BarColumn(bar_width=max(4, console.width - WIDTH_OF_REST)): 0,
+                MofNCompleteColumn(): 0,
+                TimeElapsedColumn(): WIDTH_FOR_ALL,
+                TimeRemainingColumn(): WIDTH_FOR_TIME,
+                # Of all columns this one alone may take several lines, where it must.
+                TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=False)): 0,
+            }
+            shown = [column for column, width in columns.items() if console.width >= width]
+            self.bar = Progress(*shown, console=console)
             self.bar.add_task("training", total=total_steps(trainer), metrics="")
             self.bar.start()
 

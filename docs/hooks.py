@@ -2,17 +2,24 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-LINK_TO_CODE = re.compile(r"\[([^]]+)\]\((?:\.\./)+[^)]+\)")
+LINK_UP = re.compile(r"\[([^]]+)\]\((\.\./[^)#]+)[^)]*\)")
 
 
-def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, **kwargs: Any) -> str:
     """Links that lead out of the documentation, to code, become what they are called."""
-    return LINK_TO_CODE.sub(r"\1", markdown)
+    docs = Path(config.docs_dir)
+    folder = (docs / page.file.src_uri).parent
+
+    def kept(link: re.Match[str]) -> str:
+        return link[0] if (folder / link[2]).resolve().is_relative_to(docs) else link[1]
+
+    return LINK_UP.sub(kept, markdown)
 
 
 def on_page_content(content: str, **kwargs: Any) -> str:

@@ -43,6 +43,9 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
 }
 """Each figure, the file under ``results`` that it shows, and what draws it."""
 
+LEARNED, AT_CHANCE = 0.999, 0.15
+"""Accuracies of palindromes from which on a length counts as learned, and up to which as guessed."""
+
 
 def report(docs_dir: str = "docs") -> None:
     """Write the report and draw its figures, both from the results that are kept in docs/results.
@@ -60,10 +63,11 @@ def report(docs_dir: str = "docs") -> None:
         for name, (table, draw) in FIGURES.items():
             draw(read_table(folder / "results" / table), folder / "figures" / f"{name}.png")
         draw_hops(folder / "results" / "hops", folder / "figures" / "hops.png")
+        draw_remembered(folder / "results", folder / "figures" / "remembered.png")
         (folder / "report.md").write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; make it writable, or copy it") from error
-    print(f"The report is {folder / 'report.md'}; {1 + len(FIGURES)} figures were drawn in {folder / 'figures'}.")
+    print(f"The report is {folder / 'report.md'}; {2 + len(FIGURES)} figures were drawn in {folder / 'figures'}.")
 
 
 def draw_hops(folder: Path, path: Path) -> None:
@@ -77,6 +81,13 @@ def draw_hops(folder: Path, path: Path) -> None:
     place = {row["place_on_the_way"]: row["node"] for row in rows if row["place_on_the_way"] != ""}
     way = [place[k] for k in range(len(place))]
     hops.draw(graph, {row["node"]: row["updates"] for row in rows}, way, way[0], way[-1], path)
+
+
+def draw_remembered(folder: Path, path: Path) -> None:
+    """The assignment by its letter, and what a curriculum makes of the same networks."""
+    ours = same(read_table(folder / "accuracy_vs_length" / "accuracy_vs_length.csv"), training="curriculum")
+    theirs = [row | {"steps_to_99": ""} for row in read_table(folder / "course" / "course.csv")]
+    accuracy_vs_length.draw([*ours, *theirs], path)
 
 
 def filled_in(folder: Path) -> str:
@@ -105,6 +116,8 @@ def filled_in(folder: Path) -> str:
         "steps_to_loss": steps_to_loss,
         "from_to": lambda values: f"{min(values)}" if len(set(values)) == 1 else f"{min(values)} to {max(values)}",
         "rates_below": rates_below,
+        "learned_to": learned_to,
+        "lost_from": lost_from,
         "summarized": grads_over_time.summarize,
         "lstm_parameters": lambda d, n: sum(p.numel() for p in LSTM(d, n, 1).parameters()) - (n + 1),
         "from_json": json.loads,
@@ -182,6 +195,20 @@ def rates_below(rows: Rows, loss: float) -> list[float]:
     """The learning rates at which every seed ends below ``loss``."""
     rates = values_of(rows, "learning_rate")
     return [rate for rate in rates if max(optimizers.final_losses(same(rows, learning_rate=rate))) < loss]
+
+
+def learned_to(rows: Rows, network: str, training: str) -> int:
+    """The longest of the palindromes that every seed learned, and all shorter ones."""
+    rows = same(rows, network=network, training=training)
+    learned = [min(column(same(rows, length=T), "test_accuracy")) >= LEARNED for T in values_of(rows, "length")]
+    return int(values_of(rows, "length")[[*learned, False].index(False) - 1])
+
+
+def lost_from(rows: Rows, network: str, training: str) -> int:
+    """The length from which on no seed was better than chance."""
+    rows = same(rows, network=network, training=training)
+    above = [row["length"] for row in rows if row["test_accuracy"] > AT_CHANCE]
+    return int(min(T for T in values_of(rows, "length") if max(above) < T))
 
 
 def percent(share: float, places: int = 0) -> str:

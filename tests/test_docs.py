@@ -17,3 +17,5 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "<math" in page and "arithmatex" not in page and "W_{hh}" not in page
     assert "https://" not in "".join(line for line in page.splitlines() if "<script" in line)
     assert "../models/" not in page
+    decision = (tmp_path / "site" / "design" / "backward" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../../performance/"' in decision and 'models/networks/bptt.py"' not in decision

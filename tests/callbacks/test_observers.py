@@ -129,13 +129,17 @@ def test_plain_lines_where_there_is_no_terminal(command: Command, capsys: pytest
         assert re.fullmatch(rf"step {step}/7  loss \d\.\d{{4}}  val loss \d\.\d{{4}}  val accuracy \d\.\d{{4}}", line)
 
 
-def test_a_bar_on_a_terminal(
-    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("width", [30, 80, 120])
+def test_a_bar_fits_its_terminal(
+    width: int, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "Console", lambda: Console(force_terminal=True, width=120))
+    monkeypatch.setattr(progress, "Console", lambda: Console(force_terminal=True, width=width))
     assert command("fit") == 0
     out = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
-    assert "━" in out and "7/7" in out and "val accuracy" in out
+    drawn = out[: out.rindex("7/7") + 200].replace("\r", "\n").splitlines()
+    assert "━" in out and "…" not in out and ("training" in out) == (width == 120)
+    assert all(len(line) <= width for line in drawn if "━" in line)
+    assert "val accuracy" in " ".join(out[out.rindex("7/7") :].split())
     assert not [line for line in out.splitlines() if line.startswith("step ")]
 
 

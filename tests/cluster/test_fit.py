@@ -3,6 +3,7 @@
 The jobs of all cases run at the same time, as most of them wait for Slurm most of the time.
 """
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 import cli
 from tests.cluster.slurm import Cluster, wait_for
+from tests.test_commands import commands_of
 from tests.test_processes import fit
 from tests.test_resume import VAL_METRICS, assert_same, rows_of, scalars_of, state_of
 from training.checkpoint_file import read_checkpoint
@@ -204,6 +206,16 @@ def outlast(jobs: Jobs, node: str, kill: Callable[[str], None]) -> None:
     jobs.expect_same(jobs.run(), "0")
 
 
+def it_is_the_readmes(jobs: Jobs) -> None:
+    (command,) = (command for command in commands_of("README.md") if command.startswith("sbatch "))
+    _, script, *words = shlex.split(command)
+    assert script == str(SBATCH.relative_to(ROOT))
+    jobs.words = words
+    few = ["--trainer.max_steps=20", "--trainer.val_check_interval=10", "--data.num_val=20", "--data.num_test=20"]
+    jobs.wait_for_end(jobs.submit(f"--trainer.default_root_dir={jobs.folder}", *few))
+    assert "It names the last digit of" in jobs.output()
+
+
 def its_config_is_wrong(jobs: Jobs) -> None:
     """That is the job's failure."""
     job = jobs.submit("--model.hidden_size=0")
@@ -222,6 +234,7 @@ CASES = (
     two_nodes_train_one_network,
     its_node_is_gone,
     slurm_no_longer_hears_from_its_node,
+    it_is_the_readmes,
     its_config_is_wrong,
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.report import FIGURES, digits, filled_in, percent, read_sample, read_table
+from experiments.report import FIGURES, digits, filled_in, learned_to, lost_from, percent, read_sample, read_table
 from models.networks import LSTM
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -49,8 +49,9 @@ def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytes
     assert cli.main(["report", f"--docs_dir={docs}"]) == 0
     assert (docs / "report.md").read_text(encoding="utf-8") == REPORT
     drawn = {path.name for path in (docs / "figures").iterdir()}
-    assert drawn == {"hops.png"} | {f"{name}.png" for name in FIGURES}
-    assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | {"learning_rate_vs_length.png", "longest.png"}
+    assert drawn == {"hops.png", "remembered.png"} | {f"{name}.png" for name in FIGURES}
+    elsewhere = {"learning_rate_vs_length.png", "longest.png", "remembered.png"}
+    assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
     assert "The report is" in capsys.readouterr().out
 
 
@@ -104,3 +105,15 @@ def test_numbers_as_they_are_shown(tmp_path: Path) -> None:
     assert read_table(tmp_path / "t.csv") == [{"a": 1, "b": 0.5, "c": "x"}]
     (tmp_path / "s.txt").write_text("--- one\na\n\nb\n\n--- two\nc\n")
     assert read_sample(tmp_path / "s.txt", "--- one") == "a\n\nb" and read_sample(tmp_path / "s.txt", "--- two") == "c"
+
+
+def test_lengths_that_every_seed_learned_and_that_none_did() -> None:
+    accuracies = {5: (1.0, 1.0), 10: (1.0, 0.9995), 20: (0.9, 1.0), 30: (0.1, 1.0), 40: (0.1, 0.12), 50: (0.1, 0.1)}
+    rows = [
+        {"network": "rnn", "training": "uniform", "length": length, "test_accuracy": accuracy}
+        for length, of_seeds in accuracies.items()
+        for accuracy in of_seeds
+    ]
+    rows.append({"network": "lstm", "training": "uniform", "length": 10, "test_accuracy": 0.1})
+    assert learned_to(rows, "rnn", "uniform") == 10
+    assert lost_from(rows, "rnn", "uniform") == 40
