@@ -107,6 +107,7 @@ class RunCheckpoints(Checkpoint):
             if last.exists():
                 last.replace(self.path(trainer, "previous"))
             coming.replace(last)
+            sync(last.parent)  # else the names might be lost with the power, and two checkpoints' steps
 
 
 def random_state() -> dict[str, Tensor]:
@@ -126,8 +127,16 @@ def sync_curves(run_dir: Path) -> None:
     """Bring what was logged to the disk: a run is gone on with after its checkpoint, so what came before is not logged
     again."""
     for path in (*run_dir.glob("events.*"), *run_dir.glob("metrics.csv")):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def copy_whole(source: Path, target: Path) -> None:

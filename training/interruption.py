@@ -31,7 +31,7 @@ class StopOnSignal(Callback):
         if signum is not None:
             for callback in trainer.callbacks:
                 if isinstance(callback, RunCheckpoints):
-                    callback.save_last(trainer)
+                    callback.between_steps(trainer, ending=True)  # its turn comes after this one's
             raise InterruptedRun(signum, trainer.global_step)
 
     def _received_by_any(self, trainer: Trainer) -> int | None:

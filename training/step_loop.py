@@ -11,7 +11,7 @@ each other: the same hooks in the same order, the same weights bit for bit.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,9 +22,12 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.utilities.memory import recursive_detach
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
+
+from training.errors import UserError
 
 HOOKS = (
     "on_train_batch_start",
@@ -159,33 +162,34 @@ class StepLoop(_TrainingEpochLoop):
         self._call("on_train_batch_start", batch, batch_idx)
         progress.increment_started()
 
-        loss = self._optimize(batch, batch_idx)
+        outputs = self._optimize(batch, batch_idx)
 
         progress.increment_processed()
         for config in trainer.lr_scheduler_configs:
             self.scheduler_progress.increment_ready()
             config.scheduler.step()
             self.scheduler_progress.increment_completed()
-        self._call("on_train_batch_end", {"loss": loss}, batch, batch_idx)
+        self._call("on_train_batch_end", outputs, batch, batch_idx)
         self._model_state["_current_fx_name"] = None
         progress.increment_completed()
         if self._results:  # someone has called self.log
             trainer._logger_connector.on_batch_end()
             trainer._logger_connector.update_train_step_metrics()
 
-    def _optimize(self, batch: Any, batch_idx: int) -> Tensor:
-        """One optimizer step on one batch; returns the loss, detached."""
+    def _optimize(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """One optimizer step on one batch; returns the loss, and what else the training step returned, detached."""
         trainer = self.trainer
         model = trainer.lightning_module
         optimizer = trainer.optimizers[0]
         optimizer_progress = self.automatic_optimization.optim_progress.optimizer
-        losses = []
+        outputs: dict[str, Any] = {}
 
         def closure() -> Tensor:
             with torch.enable_grad():
                 self._model_state["_current_fx_name"] = "training_step"
                 with self._forward_context():
-                    loss = model.training_step(batch, batch_idx)
+                    output = model.training_step(batch, batch_idx)
+                loss, others = (output, NOTHING_ELSE) if isinstance(output, Tensor) else loss_among(output, model)
                 optimizer_progress.zero_grad.increment_ready()
                 self._call("on_before_zero_grad", optimizer)
                 optimizer_progress.zero_grad.increment_started()
@@ -195,17 +199,17 @@ class StepLoop(_TrainingEpochLoop):
                 optimizer_progress.zero_grad.increment_completed()
                 self._call("on_before_backward", loss)
                 loss.backward()
-            losses.append(loss.detach())
+            outputs.update({"loss": loss.detach(), **others})
             self._call("on_after_backward")
             self._call("on_before_optimizer_step", optimizer)
             self._model_state["_current_fx_name"] = "configure_gradient_clipping"
             model.configure_gradient_clipping(optimizer, trainer.gradient_clip_val, trainer.gradient_clip_algorithm)
-            return losses[-1]
+            return outputs["loss"]
 
         optimizer_progress.step.increment_ready()
         optimizer.step(closure)
         optimizer_progress.step.increment_completed()
-        return losses[-1]
+        return outputs
 
     def _forward_context(self) -> contextlib.AbstractContextManager[None]:
         precision = self.trainer.precision_plugin
@@ -213,6 +217,21 @@ class StepLoop(_TrainingEpochLoop):
 
 
 NOTHING = contextlib.nullcontext()
+NOTHING_ELSE: dict[str, Any] = {}
+
+
+def loss_among(output: Any, model: LightningModule) -> tuple[Tensor, dict[str, Any]]:
+    """The loss that a training step returned among other things, and these, detached.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not isinstance(output, Mapping) or not isinstance(output.get("loss"), Tensor):
+        raise UserError(
+            f"{type(model).__name__}.training_step returned {type(output).__name__}; it must return the loss, a "
+            "tensor, or a dictionary in which that is the 'loss'"
+        )
+    return output["loss"], recursive_detach({name: value for name, value in output.items() if name != "loss"})
 
 
 def steps_with_the_optimizer(config: LRSchedulerConfig) -> bool:

@@ -29,7 +29,7 @@ class HandwrittenNetwork(nn.Module):
         backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own over a readable loop:
             slower, but it can be differentiated twice. Both give the same outputs and gradients.
         fused: take the steps of ``bptt`` in compiled code (``fused.py``), in float32 and float64 on a CPU; needs
-            a C++ compiler, and a quarter of a minute the first time. Results differ by rounding.
+            a C++ compiler, and ten seconds the first time. Results differ by rounding.
     Raises:
         ValueError: one of the sizes is below 1; no such ``backward``; ``fused`` without ``bptt``, or where nothing
             can be compiled.

@@ -74,7 +74,7 @@ def test_saving_less_often_than_every_step_only() -> None:
         RunCheckpoints(every_n_steps=0)
 
 
-def test_curves_are_on_the_disk_before_the_checkpoint_that_follows_them(
+def test_curves_are_on_the_disk_before_the_checkpoint_that_follows_them_and_then_its_name(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -94,3 +94,4 @@ def test_curves_are_on_the_disk_before_the_checkpoint_that_follows_them(
     assert len(named) >= 2
     for before, after in zip([-1, *named], named, strict=False):
         assert {"metrics", "events"} <= {what.split(".")[0] for what in done[before + 1 : after]}
+        assert done[after + 1] == "checkpoints"  # the folder, with the new names

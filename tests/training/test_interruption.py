@@ -46,6 +46,12 @@ def test_the_line_that_says_how_to_go_on_can_be_pasted(
     assert read_checkpoint(last)["global_step"] == 7
 
 
+def test_what_was_best_at_the_end_is_best(command: Command, tmp_path: Path) -> None:
+    assert command("fit", disturbed_by("SignalAt", step=4, name="SIGTERM")) == 143  # the first validation is after it
+    checkpoints = tmp_path / "runs" / "small" / "version_0" / "checkpoints"
+    assert read_checkpoint(checkpoints / "best.ckpt")["global_step"] == 4
+
+
 def test_a_second_ctrl_c_does_not_wait(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", disturbed_by("SignalAt", step=5, times=2)) == 130
     last = tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt"

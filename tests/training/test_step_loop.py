@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.models.test_classifier import QUIET
+from training.errors import UserError
 from training.step_loop import HOOKS, StepLoop
 from training.trainer import Trainer
 
@@ -54,13 +55,21 @@ class Logging(PalindromeClassifier):
         self.log("outputs", outputs["loss"], prog_bar=True)
 
 
+class LoggingMore(Logging):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        return {"loss": loss, "twice": [2 * loss], "index": batch_idx}
+
+
 def decaying(optimizer: torch.optim.Optimizer) -> Any:
     return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
 
 
-def fit(trainer_class: type[pl.Trainer], witness: Witness, **kwargs: Any) -> tuple[PalindromeClassifier, pl.Trainer]:
+def fit(
+    trainer_class: type[pl.Trainer], witness: Witness, kind: type[PalindromeClassifier] = Logging, **kwargs: Any
+) -> tuple[PalindromeClassifier, pl.Trainer]:
     torch.manual_seed(0)
-    model = Logging(hidden_size=8, lr_scheduler=decaying)
+    model = kind(hidden_size=8, lr_scheduler=decaying)
     arguments = QUIET | {"max_steps": STEPS, "gradient_clip_val": 0.5, "callbacks": [witness]} | kwargs
     arguments = {"val_check_interval": 5, "check_val_every_n_epoch": None, "log_every_n_steps": 2} | arguments
     trainer = trainer_class(**arguments)
@@ -73,7 +82,10 @@ def went_plainly(trainer: pl.Trainer) -> bool:
     return isinstance(loop, StepLoop) and loop._plain
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"precision": "bf16-mixed"}, {"limit_train_batches": 7}, {"max_epochs": 2}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"precision": "bf16-mixed"}, {"limit_train_batches": 7}, {"max_epochs": 2}, {"kind": LoggingMore}],
+)
 def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
     seen_by_ours, seen_by_theirs = Witness(), Witness()
     ours, our_trainer = fit(Trainer, seen_by_ours, **kwargs)
@@ -87,6 +99,14 @@ def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
     )
     assert our_trainer.fit_loop.state_dict() == their_trainer.fit_loop.state_dict()
     assert our_trainer.callback_metrics == their_trainer.callback_metrics
+
+
+@pytest.mark.parametrize("output", [None, {}, {"loss": None}, 1.0])
+def test_a_training_step_without_a_loss_is_told(output: Any) -> None:
+    model = type("Forgetful", (PalindromeClassifier,), {"training_step": lambda self, batch, batch_idx: output})
+    trainer = Trainer(**(QUIET | {"max_steps": 3}))
+    with pytest.raises(UserError, match=r"Forgetful\.training_step returned \w+; it must return the loss"):
+        trainer.fit(model(hidden_size=8), PalindromeDataModule(6, batch_size=8))
 
 
 class AnotherStrategy(SingleDeviceStrategy):
