@@ -3,12 +3,16 @@
 import logging
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Networks this small gain nothing from a second thread, and lose much on a machine that has other things to do.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# As in an environment that is activated, what is said of commands does not depend on where that lies.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 import pytest
 import torch

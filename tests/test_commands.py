@@ -110,10 +110,7 @@ def done(command: str, more: list[str], folder: Path) -> subprocess.CompletedPro
         words = [*(word for word in words if not word.startswith("ARGS=")), f"ARGS={' '.join([*arguments, *more])}"]
     else:
         words += more
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "XDG_CACHE_HOME": str(folder.parent / "cache"),
-    }
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
     if "tensorboard" in words:
         return served(words, folder, environment)
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -2,8 +2,10 @@
 
 import contextlib
 import logging
+import os
 import shlex
 import shutil
+import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -379,9 +381,9 @@ class RunCLI(LightningCLI):
         if learned := self.model.describe_learning():
             say(learned)
         say(f"The run is in {folder.path}: checkpoints, metrics.csv, and config.yaml, from which it can be done again.")
-        curves = shlex.join(["tensorboard", "--logdir", str(folder.path.parent.parent)])
+        curves = shlex.join([as_typed("tensorboard"), "--logdir", str(folder.path.parent.parent)])
         if self.model.next_command == "generate":
-            look = shlex.join(["python", "cli.py", "generate", "--ckpt_path", str(folder.path)])
+            look = shlex.join([as_typed("python"), "cli.py", "generate", "--ckpt_path", str(folder.path)])
         else:
             look = f"{self._command(self.model.next_command)} --ckpt_path {shlex.quote(str(folder.path))}"
         say(f"Next: {curves}, or {look}")
@@ -490,7 +492,7 @@ class RunCLI(LightningCLI):
             if not skip_next and not word.startswith("--ckpt_path"):
                 words.append(word)
             skip_next = word == "--ckpt_path"
-        return shlex.join(["python", "cli.py", *words])
+        return shlex.join([as_typed("python"), "cli.py", *words])
 
 
 CONFIG_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ImportError, ArithmeticError, RuntimeError)
@@ -518,6 +520,15 @@ def blaming_the_config(for_all: Callable[[], bool] = lambda: True) -> Iterator[N
             raise
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
+
+
+def as_typed(program: str) -> str:
+    """How a program of this environment is called from here: by its name where that finds it, else by its path."""
+    path = Path(sys.executable).with_name(program)
+    found = shutil.which(program)
+    if found is not None and Path(found).absolute() == path:
+        return program
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def say(line: str) -> None:

@@ -1,8 +1,10 @@
 """What can be typed wrong ends in one line and exit status 2, and nothing is written."""
 
+import os
 import pickle
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -387,6 +389,16 @@ def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
     assert shlex.split(curves) == ["tensorboard", "--logdir", str(root)]
     assert cli.main(shlex.split(look)[2:]) == 0  # after python cli.py
     assert capsys.readouterr().out.startswith("digits read, the last digit")
+
+
+def test_what_is_next_can_be_typed_where_no_environment_is_activated(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", os.defpath)
+    assert command("fit") == 0
+    curves, look = capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").split(", or ")
+    for said, program in ((curves, "tensorboard"), (look, "python")):
+        assert Path(shlex.split(said)[0]).absolute() == Path(sys.executable).with_name(program)
 
 
 def test_a_text_model_says_how_unsure_it_is_and_how_to_let_it_write(
