@@ -1,9 +1,12 @@
 """The documentation becomes a site without a warning, which checks its links, and its formulas need no network."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,3 +22,23 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "../models/" not in page
     decision = (tmp_path / "site" / "design" / "backward" / "index.html").read_text(encoding="utf-8")
     assert 'href="../../performance/"' in decision and 'models/networks/bptt.py"' not in decision
+
+
+def claims() -> list[list[str]]:
+    """Claim, command and what was measured, of each row of the README's table."""
+    (table,) = re.findall(
+        r"(?m)^\| claim \|.*\n\|---.*\n((?:\|.*\n)+)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+
+@pytest.mark.parametrize("row", claims(), ids=lambda row: row[0][:40])
+def test_what_the_readme_claims_stands_in_the_page_that_it_links_to(row: list[str]) -> None:
+    _, command, measured = row
+    pages = re.findall(r"\]\((docs/\w+\.md)", measured)
+    assert pages and command.startswith("`")
+    there = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
+    known = [number.replace(",", "") for number in re.findall(r"\d[\d,]*(?:\.\d+)?", there)]
+    for number in re.findall(r"\d+\.\d+", re.sub(r"\]\([^)]*\)", "", measured)):
+        places = len(number.split(".")[1])
+        assert any(abs(float(value) - float(number)) <= 0.5001 * 10**-places for value in known), number
