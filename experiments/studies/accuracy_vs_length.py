@@ -18,7 +18,6 @@ TRAININGS = {
     "curriculum": "curriculum",
     "identity": "identity",
     "chrono": "chrono",
-    "course": "by the assignment's letter",
 }
 TICKS = (5, 10, 20, 50, 100, 1000, 10_000, 100_000)
 TESTED = "test/accuracy_T"

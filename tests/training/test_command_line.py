@@ -26,7 +26,7 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--ckpt_path=last"], ["--ckpt_path last", "there is no run in", "start one without"]),
+        (["--ckpt_path=last"], ["--ckpt_path last", "there is no run in", "start one with fit, without"]),
         (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "no such file or folder", "best, last or auto"]),
         (["--ckpt_path=https://example.org/a.ckpt"], ["https://example.org/a.ckpt", "a file on this machine"]),
         (["--data.length=1"], ["length is 1; it must be at least 2"]),

@@ -86,7 +86,7 @@ def test_a_checkpoint_that_is_not_there_is_an_error(experiment: Path, wanted: st
 
 
 def test_last_where_there_is_none_is_an_error(experiment: Path) -> None:
-    with pytest.raises(UserError, match="there is no run in .*other yet; start one without --ckpt_path"):
+    with pytest.raises(UserError, match="there is no run in .*other yet; start one with fit, without --ckpt_path"):
         find_checkpoint("last", experiment.parent / "other", "last")
     (experiment / "version_11").mkdir()
     with pytest.raises(UserError, match="there is no checkpoint in .*version_11 yet"):
