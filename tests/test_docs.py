@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGES = [str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))]
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
@@ -42,3 +43,10 @@ def test_what_the_readme_claims_stands_in_the_page_that_it_links_to(row: list[st
     for number in re.findall(r"\d+\.\d+", re.sub(r"\]\([^)]*\)", "", measured)):
         places = len(number.split(".")[1])
         assert any(abs(float(value) - float(number)) <= 0.5001 * 10**-places for value in known), number
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link

@@ -1,6 +1,6 @@
 """What a finished run of each kind shows in TensorBoard, as a browser shows it.
 
-With SCREENSHOTS=FOLDER the pictures are kept there.
+With SCREENSHOTS=FOLDER the README's picture of it is taken anew and kept there.
 """
 
 import contextlib
@@ -62,8 +62,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(runs: Path) -> Iterator[Any]:
     """A browser's page, and TensorBoard behind it."""
     assert sync_api is not None
-    words = ["-m", "tensorboard.main", f"--logdir={runs}", "--host=127.0.0.1", "--port=0"]
-    with subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True) as server:
+    words = ["-m", "tensorboard.main", f"--logdir={runs.name}", "--host=127.0.0.1", "--port=0"]
+    with subprocess.Popen([sys.executable, *words], cwd=runs.parent, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None
             address = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr if " at " in line)))
@@ -92,14 +92,6 @@ def seen_to_have(found: Any, number: int) -> None:
     sync_api.expect(found).to_have_count(number, timeout=PATIENCE)  # type: ignore[union-attr]
 
 
-def keep(page: Any, name: str) -> None:
-    """Keep a picture of what is seen, if it is asked for."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.mouse.move(0, 0)
-        page.wait_for_timeout(2000)  # until nothing moves
-        page.screenshot(path=Path(folder) / f"tensorboard_{name}.png")
-
-
 def run_of(runs: Path, name: str) -> Path:
     (run,) = run_folders(runs / name)
     return run.path
@@ -121,7 +113,10 @@ def test_curves_that_belong_together_share_a_chart(page: Any, runs: Path) -> Non
         seen_to_have(entries, len(curves))
         assert {" ".join(entry.split()[1:]) for entry in entries.all_text_contents()} == curves
         seen_to_have(chart.locator("path.line"), 2 * len(curves))  # as it is, and smoothed
-    keep(page, "custom_scalars")
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(2000)  # until nothing moves
+        page.screenshot(path=Path(folder) / "tensorboard.png", clip={"x": 0, "y": 0, "width": 1600, "height": 840})
 
 
 def test_each_curve_ends_where_the_run_did(page: Any, runs: Path) -> None:
@@ -137,7 +132,6 @@ def test_each_curve_ends_where_the_run_did(page: Any, runs: Path) -> None:
         for name, (step, value) in ends.items():
             assert float(shown[name][2]) == pytest.approx(value, abs=1e-4)
             assert int(shown[name][3].replace(",", "")) == step
-    keep(page, "timeseries")
 
 
 def test_samples_of_text_keep_their_line_breaks(page: Any, runs: Path) -> None:
@@ -155,7 +149,6 @@ def test_samples_of_text_keep_their_line_breaks(page: Any, runs: Path) -> None:
         texts = shown.locator("pre")
         seen_to_have(texts, 9)
         assert [text.strip() for text in texts.all_inner_texts()] == [text.strip() for text in written[way]]
-    keep(page, "text")
 
 
 def test_gradients_over_time_are_a_figure(page: Any) -> None:
@@ -164,7 +157,6 @@ def test_gradients_over_time_are_a_figure(page: Any) -> None:
         colours = figure.evaluate(COLOURS_OF)
         assert colours["width"] > 300
         assert "31,119,180" in colours["seen"]  # the curve
-    keep(page, "images")
 
 
 COLOURS_OF = """image => {
@@ -194,4 +186,3 @@ def test_hyperparameters_stand_beside_what_came_of_them(page: Any, runs: Path) -
         assert float(row["test/accuracy"]) == pytest.approx(summary["metrics"]["test/accuracy"], abs=1e-4)
     for choice in ("model.network", "data.seq_len", "data.graph", "data.refractory"):  # of every kind
         seen_to_have(page.locator("tf-hparams-query-pane paper-checkbox").get_by_text(choice, exact=True), 1)
-    keep(page, "hparams")

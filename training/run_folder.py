@@ -191,7 +191,8 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
             return None
         if not runs:
             raise UserError(
-                f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one with fit, without --ckpt_path"
+                f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one with fit, without "
+                "--ckpt_path"
             )
         return runs[-1].find_checkpoint(wanted if wanted != "auto" else default)  # type: ignore[arg-type]
     if "://" in wanted:
