@@ -32,6 +32,16 @@ def test_it_would_say_something_else_of_other_results(docs: Path) -> None:
     assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in filled_in(docs)
 
 
+def test_the_readmes_figure_is_described_as_it_is() -> None:
+    rows = read_table(DOCS / "results" / "accuracy_vs_length" / "accuracy_vs_length.csv")
+    of_rnn, of_lstm = (learned_to(rows, network, "uniform") for network in ("rnn", "lstm"))
+    ours = {learned_to(rows, network, "curriculum") for network in ("rnn", "lstm")}
+    said = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"a vanilla RNN does so up to T = {of_rnn}, and an LSTM up to T = {of_lstm}" in said
+    assert f"from T = {lost_from(rows, 'lstm', 'uniform')} on it guesses" in said
+    assert f"make no mistake up to T = {ours.pop():,}" in said and not ours
+
+
 def test_each_question_has_its_heading_in_order() -> None:
     assert tuple(re.findall(r"(?m)^## (?:Bonus q|Q)uestion (\d\.\d)", REPORT)) == QUESTIONS
 
