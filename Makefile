@@ -19,7 +19,7 @@ fit: install ## train $(CONFIG), then test it
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
 test: .venv/installed-test .venv/installed-browser ## run all tests, on all cores; ARGS='-m "not slow"' for the fast ones
-	$(RUN) -m pytest --numprocesses auto --dist loadgroup $(ARGS)
+	$(RUN) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
 	.venv/bin/ruff check .

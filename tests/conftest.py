@@ -20,12 +20,6 @@ import torch
 import cli
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers (pytest -n 2 --dist loadgroup), one does all that shares a module's fixtures, or the cluster."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("cluster" if item.path.parent.name == "cluster" else str(item.path)))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in a line what was left out, and why."""
     reasons = Counter(
