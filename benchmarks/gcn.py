@@ -36,7 +36,7 @@ from experiments.tables import Rows, print_table
 from models import NodeClassifier
 from models.networks import GCN
 from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_adjacency
-from training.messages import hush_libraries, set_up_messages
+from training.messages import ignore_library_warnings, set_up_messages
 
 HIDDEN_SIZE, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 16, 0.5, 0.01, 5e-4
 
@@ -255,7 +255,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         parser.error(f"--seeds is {arguments.seeds}; it must be at least 1")
-    hush_libraries()
+    ignore_library_warnings()
     set_up_messages()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))

@@ -13,7 +13,7 @@ import filelock
 
 from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
-from training.messages import hush_libraries, one_line, set_up_messages
+from training.messages import ignore_library_warnings, one_line, set_up_messages
 
 ORPHAN_SECONDS = 60
 """How long a run's folder may stay locked by a process that is about to end."""
@@ -62,7 +62,7 @@ def fit(words: list[str], folder: Path) -> None:
     from training.command_line import RunCLI
     from training.signals import AbortedRun, InterruptedRun
 
-    hush_libraries()
+    ignore_library_warnings()
     try:
         command = RunCLI(words)
         command.run()
