@@ -95,11 +95,12 @@ def run(args: list[str]) -> int:
     try:
         with listener.listening():
             listener.raises = False
-            from training.launch import Launch
+            from training.launch import prepare
 
             listener.raises = True
             set_up_messages()
-            Launch(args, listener).start()
+            run_method = getattr(prepare(args, listener), args[0])
+            run_method()
     except (InterruptedRun, AbortedRun) as stopped:
         report_stop(stopped)
         return 128 + stopped.signum

@@ -131,12 +131,12 @@ def accuracies_of(graph: str, num_seeds: int, model: list[str]) -> list[float]:
 
 def accuracy_of(graph: str, seed: int, model: list[str]) -> float:
     """The share of the test set that a run of ``fit`` names right."""
-    from training.command_line import RunCLI
+    from training.launch import prepare
 
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         args = [f"--config=configs/gcn_{graph}.yaml", *model, f"--seed_everything={seed}"]
         trainer = [f"--trainer.default_root_dir={root}", "--trainer.enable_progress_bar=false"]
-        RunCLI(["fit", *args, *trainer]).run()
+        prepare(["fit", *args, *trainer]).fit()
         (summary,) = Path(root).rglob("summary.json")
         share: float = json.loads(summary.read_text())["metrics"]["test/accuracy"]
     return share

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from callbacks.contracts import RunCallback, RunTrainer
 
-
 log = logging.getLogger(__name__)
 
 DEFAULT_MONITOR = "val/loss"
@@ -87,8 +86,8 @@ class RunCheckpoints(RunCallback, Checkpoint):
                 if not self._has_warned:
                     self._has_warned = True
                     log.warning(
-                        "No best checkpoint is kept: %s does not log %s in validation, but %s; log it, or set monitor of "
-                        "callbacks.RunCheckpoints.",
+                        "No best checkpoint is kept: %s does not log %s in validation, but %s; log it, or set the "
+                        "monitor of callbacks.RunCheckpoints.",
                         *(type(pl_module).__name__, self.monitor, known),
                     )
                 return

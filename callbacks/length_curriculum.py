@@ -119,7 +119,9 @@ class LengthCurriculum(RunCallback):
                 self._set_lengths(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.callback_metrics.update(self.training_metrics())  # for the summary, because nothing may have been logged since
+        trainer.callback_metrics.update(
+            self.training_metrics()
+        )  # for the summary, because nothing may have been logged since
 
     def _set_lengths(self, trainer: Trainer) -> None:
         lengths = trainer.datamodule.train_lengths

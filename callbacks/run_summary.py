@@ -32,9 +32,9 @@ CHARTS = {
 class RunSummary(Callback):
     """Writes ``summary.json`` when training ends, and again after the test that follows.
 
-    The file holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per second,
-    the versions of the packages and the git commit. When training starts, the hyperparameters go to TensorBoard's HParams
-    tab, and the Custom Scalars tab gets charts of related curves.
+    The file holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per
+    second, the versions of the packages and the git commit. When training starts, the hyperparameters go to
+    TensorBoard's HParams tab, and the Custom Scalars tab gets charts of related curves.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class RunSummary(Callback):
 
     def _write_hparams(self, logger: TensorBoardLogger, trainer: Trainer) -> None:
         config = (trainer.run_config if isinstance(trainer, RunTrainer) else None) or {}
-        shown = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
+        shown: dict[str, Any] = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
         writer = logger.experiment._get_file_writer()
         # Without the first summary, which lists the columns of the table. TensorBoard would take the columns of one run
         # for all the runs that it shows; without a list, it takes the hyperparameters and metrics that the runs have.

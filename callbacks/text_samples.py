@@ -13,9 +13,9 @@ from callbacks.contracts import HasVocabulary, WritesText, folder_of
 class TextSamples(Callback):
     """Lets the model continue a random first character every n steps. It changes nothing in the run.
 
-    There is one text for each length and each way of choosing characters: greedy, and at random with each tau. The texts
-    go to ``samples/step_<step>.txt`` in the run's folder and to TensorBoard's text tab (``samples/greedy``, ``samples/tau
-    1``, ...). First characters and random draws depend on the step alone.
+    There is one text for each length and each way of choosing characters: greedy, and at random with each tau. The
+    texts go to ``samples/step_<step>.txt`` in the run's folder and to TensorBoard's text tab (``samples/greedy``,
+    ``samples/tau 1``, ...). First characters and random draws depend on the step alone.
 
     Args:
         every_n_steps: optimizer steps between two samples, at least 1; the first sample is before any step.

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
-from training.run_folder import find_checkpoint
+from training.resume import find_checkpoint
 
 NETWORK = "network."
 """What the names of a network's weights begin with in a model's."""
@@ -54,9 +53,9 @@ def trained_model(ckpt_path: str, class_name: str, *keys: str) -> TrainedModel:
     """
     if ckpt_path in ("best", "last", "auto"):
         raise UserError(f"--ckpt_path {ckpt_path}: of which run? Give the folder of one, such as runs/lstm_T20")
-    path = find_checkpoint(ckpt_path, Path("runs"), "best")
-    assert path is not None  # that is for auto only
-    checkpoint = read_checkpoint(path)
+    found = find_checkpoint(ckpt_path, Path("runs"), "best")
+    assert found is not None  # only auto may find nothing
+    path, checkpoint = found.path, found.load()
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     model = model if isinstance(model, dict) else {}

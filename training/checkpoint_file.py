@@ -1,7 +1,7 @@
 """Checkpoint files: written completely or not at all, verified when read, and unable to run code.
 
-A checkpoint is the ZIP archive that ``torch.save`` writes, with its own SHA-256 as the archive's comment. The comment is
-the end of a ZIP file, so the checksum covers every other byte. (torch does not verify the CRC-32 in the archive.)
+A checkpoint is the ZIP archive that ``torch.save`` writes, with its own SHA-256 as the archive's comment. The comment
+is the end of a ZIP file, so the checksum covers every other byte. (torch does not verify the CRC-32 in the archive.)
 
 Importing this module does not import torch.
 """

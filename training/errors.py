@@ -28,8 +28,8 @@ def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]
     """Turn errors that a configuration causes into a ``UserError``.
 
     Misconfigurations that Lightning reports, and a lack of memory, always are. While ``is_setup`` holds, so are a
-    ``ValueError`` and whatever else a library raises when it cannot work with a value. An error that comes from a user's
-    own class is a bug, unless it is a ``ValueError``, with which a class refuses an argument.
+    ``ValueError`` and whatever else a library raises when it cannot work with a value. An error that comes from a
+    user's own class is a bug, unless it is a ``ValueError``, with which a class refuses an argument.
     """
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
     from torch import OutOfMemoryError

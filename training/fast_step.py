@@ -1,9 +1,10 @@
 """A training step without the hooks and contexts that nobody uses.
 
 Around a small network, Lightning's own step takes longer than the network: it opens profiler contexts, inspects
-signatures and walks through hooks that no callback overrides. ``FastStepLoop`` finds the overridden hooks once and calls
-only those, in Lightning's order. Lightning's own code runs every step that is not plain: several devices, a gradient
-scaler, a profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``, a schedule over epochs.
+signatures and walks through hooks that no callback overrides. ``FastStepLoop`` finds the overridden hooks once and
+calls only those, in Lightning's order. Lightning's own code runs every step that is not plain: several devices, a
+gradient scaler, a profiler, accumulated gradients, manual optimization, an overridden ``optimizer_step``, a schedule
+over epochs.
 
 The step depends on names that Lightning calls private. With a version of Lightning that it was not tested with, it
 switches itself off, and says so; runs then take longer and end with the same bits.

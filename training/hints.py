@@ -26,7 +26,9 @@ class Hints:
             start = f"; start with: {self.command('fit')}" if self.words else ""
             return f"nothing was saved{start}"
         path = shlex.quote(str(folder.path))
-        return f"resume with: {self.command('fit')} --ckpt_path {path}" if self.words else f"resume with ckpt_path={path}"
+        return (
+            f"resume with: {self.command('fit')} --ckpt_path {path}" if self.words else f"resume with ckpt_path={path}"
+        )
 
     def what_next(self, folder: RunFolder, next_command: str) -> str:
         """Commands that show the curves of a finished run and what its model has learned."""

@@ -1,4 +1,4 @@
-"""From the words of a command to a run: parse, open the checkpoint, make the objects."""
+"""From the words of a command to a run: parse them, open the checkpoint, make the objects."""
 
 from typing import Any
 
@@ -23,58 +23,40 @@ def resolved_config(words: list[str]) -> dict[str, Any]:
     return CommandParser(words).config_dump
 
 
-class Launch:
-    """A checked command, ready to run: everything that can be wrong before anything is written has been checked.
+def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
+    """The run that a command describes. Everything that can be wrong before anything is written has been checked.
 
     Args:
-        words: the words after ``python cli.py``.
+        words: the words after ``python cli.py``; ``words[0]`` is the method of the run to call.
         listener: receives signals; by default a new one.
-    Attributes:
-        run: the run, with ``model``, ``data`` and ``trainer``.
-        config: the complete configuration.
     Raises:
         UserError: the command, its config or its checkpoint is wrong.
     """
+    parser = CommandParser(words)
+    opened = open_checkpoint(parser, words)
+    try:
+        model, data, trainer = parser.instantiate()
+        check_processes(data, trainer, parser.subcommand)
+        with config_errors():
+            if opened is not None and type(data).__qualname__ in opened.checkpoint:
+                # Before the weights are loaded, whose sizes depend on the data.
+                data.load_state_dict(opened.checkpoint[type(data).__qualname__])
+            if parser.subcommand == "fit":
+                model.configure_optimizers()  # finds a learning rate of -1 now, and not in the middle of fit
+    except BaseException:
+        if opened is not None and opened.folder is not None:
+            opened.folder.unlock()
+        raise
+    config, hints = parser.config_dump, Hints(words)
+    return Run(model, data, trainer, parser.experiment_dir, opened, config, parser.save_config, hints, listener)
 
-    def __init__(self, words: list[str], listener: SignalListener | None = None) -> None:
-        parser = CommandParser(words)
-        self.config = parser.config_dump
-        self.subcommand: str = parser.subcommand
-        opened = self._open(parser, words)
-        try:
-            model, data, trainer = parser.instantiate()
-            check_processes(data, trainer, self.subcommand)
-            with config_errors():
-                if opened is not None and type(data).__qualname__ in opened.checkpoint:
-                    # Before the weights are loaded, whose sizes depend on the data.
-                    data.load_state_dict(opened.checkpoint[type(data).__qualname__])
-                if self.subcommand == "fit":
-                    model.configure_optimizers()  # finds a learning rate of -1 now, and not in the middle of fit
-        except BaseException:
-            if opened is not None and opened.folder is not None:
-                opened.folder.unlock()
-            raise
-        self.run = Run(
-            model,
-            data,
-            trainer,
-            parser.experiment_dir,
-            opened,
-            config=self.config,
-            save_config=parser.save_config,
-            hints=Hints(words),
-            listener=listener,
-        )
 
-    def _open(self, parser: CommandParser, words: list[str]) -> OpenCheckpoint | None:
-        wanted, computed = parser.own_config.ckpt_path, tuple(LINKS_TO_OBJECTS)
-        if self.subcommand == "fit":
-            return open_to_resume(wanted, parser.experiment_dir, self.config, computed, words)
-        return open_to_evaluate(wanted or "best", parser.experiment_dir, self.config, computed)
-
-    def start(self) -> None:
-        """Run the command. Errors as for the methods of ``Run``."""
-        getattr(self.run, self.subcommand)()
+def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint | None:
+    """The checkpoint that the command starts from, if there is one."""
+    wanted, computed = parser.own_config.ckpt_path, tuple(LINKS_TO_OBJECTS)
+    if parser.subcommand == "fit":
+        return open_to_resume(wanted, parser.experiment_dir, parser.config_dump, computed, words)
+    return open_to_evaluate(wanted or "best", parser.experiment_dir, parser.config_dump, computed)
 
 
 def check_processes(data: Any, trainer: Trainer, subcommand: str) -> None:

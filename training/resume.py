@@ -1,7 +1,7 @@
 """The way of a checkpoint: it is found, read once, and compared with the configuration that is to use it.
 
-``find_checkpoint`` turns what a person typed into one verified file. ``open_to_resume`` and ``open_to_evaluate`` load it
-and refuse it where its configuration does not match. Lightning then takes the loaded checkpoint from memory.
+``find_checkpoint`` turns what a person typed into one verified file. ``open_to_resume`` and ``open_to_evaluate`` load
+it and refuse it where its configuration does not match. Lightning then takes the loaded checkpoint from memory.
 
 Importing this module imports neither torch nor Lightning, so a wrong path is reported at once.
 """
@@ -131,8 +131,8 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
     A damaged or missing ``last`` is replaced by ``previous``, with a warning, unless the file itself was named.
 
     Args:
-        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, the folder of a
-            run, or the folder of an experiment (its newest run).
+        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, the folder of
+            a run, or the folder of an experiment (its newest run).
         experiment_dir: the folder of the experiment's runs.
         default: the checkpoint that is taken of a folder, and for ``auto``.
     Raises:

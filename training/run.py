@@ -46,8 +46,8 @@ class Run:
         data: any LightningDataModule.
         trainer: of this project, and of this run alone.
         experiment_dir: the folder in which ``fit`` opens ``version_<k>``.
-        ckpt_path: what to resume, or to evaluate: ``best``, ``last``, ``auto``, a file or a folder; or a checkpoint that
-            is open already.
+        ckpt_path: what to resume, or to evaluate: ``best``, ``last``, ``auto``, a file or a folder; or a checkpoint
+            that is open already.
         config: the configuration, nested dictionaries of plain values; by default made from the objects' ``hparams``.
         save_config: writes the configuration to a path; by default ``config`` as YAML.
         hints: suggests what to type next.
@@ -83,7 +83,8 @@ class Run:
         trainer.stop_on_signal.listener = self.listener
 
     def fit(self) -> None:
-        """Train the model, keep checkpoints and curves in a new folder, or in that of the resumed run, and test the best.
+        """Train the model, keep checkpoints and curves in a new folder, or in that of the resumed run, and test the
+        best.
 
         Raises:
             UserError: the configuration is wrong, or the folder cannot be written.
@@ -165,9 +166,9 @@ class Run:
         A new folder with nothing in it is removed again.
         """
         try:
-            with self.listener.listening(), silent_writer_thread():
-                with config_errors(is_setup=lambda: not self.trainer.has_begun):
-                    yield
+            is_setup = config_errors(is_setup=lambda: not self.trainer.has_begun)
+            with self.listener.listening(), silent_writer_thread(), is_setup:
+                yield
         except InterruptedRun as interrupted:
             interrupted.hint = self.hints.how_to_resume(self.folder)
             raise

@@ -29,8 +29,8 @@ def experiment_name(config_paths: Sequence[str]) -> str:
 class RunFolder:
     """The folder of one run.
 
-    It holds ``config.yaml``, ``checkpoints/``, TensorBoard's events, ``metrics.csv``, ``summary.json``, and ``job.json``,
-    which names the process that wrote here last.
+    It holds ``config.yaml``, ``checkpoints/``, TensorBoard's events, ``metrics.csv``, ``summary.json``, and
+    ``job.json``, which names the process that wrote here last.
 
     Args:
         path: ``<root>/<experiment>/version_<k>``.

@@ -13,8 +13,8 @@ from callbacks.contracts import RunCallback
 class StepLoop(_TrainingEpochLoop):
     """Runs the steps of an epoch and calls ``on_step_complete`` of every ``RunCallback`` after each of them.
 
-    Checkpoints are taken only there, so a resumed run has no half step and no validation to repeat. Validation, if there
-    is any, always follows the last step of a run.
+    Checkpoints are taken only there, so a resumed run has no half step and no validation to repeat. Validation, if
+    there is any, always follows the last step of a run.
     """
 
     restarting: bool

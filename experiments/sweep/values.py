@@ -6,7 +6,7 @@ from typing import Any
 from callbacks.run_summary import flatten
 from experiments.sweep.grid import Grid, overrides, shown
 from training.errors import UserError
-from training.resolved_config import resolved_config
+from training.launch import resolved_config
 
 NOT_OF_A_RUN = ("config", "ckpt_path", "trainer.default_root_dir")
 """Keys that say where a run is, not what it is."""
