@@ -75,7 +75,7 @@ def test_two_processes_stop_together_and_resume_exactly(
     )
     stopped = fit(launcher, text_config, tmp_path / "parts", "--trainer.max_steps=25", disturb)
     assert stopped.returncode == status  # torchrun has one for whatever goes wrong
-    assert f"stopped by {name} after step 7; go on with" in stopped.stderr
+    assert f"stopped by {name} after step 7; resume with" in stopped.stderr
     assert stopped.stderr.count("stopped by") == 1
     assert (launcher == "torchrun") or "Traceback" not in stopped.stderr
     again = fit(launcher, text_config, tmp_path / "parts", "--trainer.max_steps=25", "--ckpt_path=last")
@@ -96,7 +96,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(config: Path, tmp_p
     ended = fit("lightning", config, tmp_path, "--trainer.max_steps=9", disturb)
     assert ended.returncode == 1
     said = ended.stderr.splitlines()[-1]
-    assert said.startswith("another process of this run has ended; go on with: python cli.py fit")
+    assert said.startswith("another process of this run has ended; resume with: python cli.py fit")
     assert "Traceback" not in ended.stderr and the_run(tmp_path).name in said
 
 

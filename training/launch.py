@@ -6,7 +6,7 @@ from training.errors import UserError, config_errors
 from training.hints import Hints
 from training.parser import LINKS_TO_OBJECTS, CommandParser
 from training.processes import launched_world_size
-from training.resume import OpenCheckpoint, open_to_evaluate, open_to_resume
+from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
@@ -33,6 +33,7 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         UserError: the command, its config or its checkpoint is wrong.
     """
     parser = CommandParser(words)
+    config_to_record(parser.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
     opened = open_checkpoint(parser, words)
     try:
         model, data, trainer = parser.instantiate()

@@ -432,7 +432,7 @@ def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pyt
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("\n".join(lines) + "\n")
     for name in ("fit", "sweep"):
-        assert_refused(cli.main([name, f"--config={bomb}"]), capsys, "with its aliases spelled out there are")
+        assert_refused(cli.main([name, f"--config={bomb}"]), capsys, "with its aliases resolved it has")
     bomb.write_text("graph: &a figure2\nsource: &b C\ntarget: E\n")
     assert cli.main(["hops", f"--config={bomb}", f"--output_dir={tmp_path}"]) == 0
     bomb.write_text("graph: &a [*a]\n")
