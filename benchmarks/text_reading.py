@@ -31,7 +31,7 @@ text = read_text(Path(sys.argv[1]))
 seconds = time.perf_counter() - start
 size = Path(sys.argv[1]).stat().st_size
 num = len(text.ids)
-print(f"{num:13,} {len(text.vocabulary):9} {size / seconds / 1e6:8.0f} {(peak() - before) / num:12.2f}  {text.history}")
+print(f"{num:13,} {len(text.vocabulary):9} {size / seconds / 1e6:8.0f} {(peak() - before) / num:12.2f}  {text.provenance}")
 """
 
 
