@@ -270,7 +270,7 @@ class RunCLI(LightningCLI):
             )
         if num > 1 and self.subcommand == "predict":
             raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
-        if num > 1 and not hasattr(self.datamodule, "part"):
+        if num > 1 and not hasattr(self.datamodule, "shard"):
             raise UserError(
                 f"trainer.devices and num_nodes ask for {num} processes, but {type(self.datamodule).__name__} can only "
                 "serve one; leave them out"
