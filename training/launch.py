@@ -1,7 +1,8 @@
 """From the words of a command to a run: parse them, open the checkpoint, make the objects."""
 
-from typing import Any
+from pytorch_lightning import LightningDataModule
 
+from datamodules.sharding import ShardedDataModule
 from training.errors import UserError, config_errors
 from training.hints import Hints
 from training.parser import LINKS_TO_OBJECTS, CommandParser
@@ -60,7 +61,7 @@ def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint |
     return open_to_evaluate(wanted or "best", parser.experiment_dir, parser.config_dump, computed)
 
 
-def check_processes(data: Any, trainer: Trainer, subcommand: str) -> None:
+def check_processes(data: LightningDataModule, trainer: Trainer, subcommand: str) -> None:
     """Reject several processes where the work cannot be divided among them.
 
     Raises:
@@ -74,7 +75,7 @@ def check_processes(data: Any, trainer: Trainer, subcommand: str) -> None:
         )
     if num > 1 and subcommand == "predict":
         raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
-    if num > 1 and not hasattr(data, "part"):
+    if num > 1 and not isinstance(data, ShardedDataModule):
         raise UserError(
             f"trainer.devices and num_nodes ask for {num} processes, but {type(data).__name__} can only serve one; "
             "leave them out"
