@@ -14,6 +14,7 @@ from models.classifier import Classifier, first_items
 from models.contracts import GraphData
 from models.metrics import wilson_interval
 from models.networks import GCN, LSTM
+from models.networks.checks import check_dropout
 from models.networks.gcn import Connection, adjacency_matrix, normalize_adjacency
 from models.tables import format_table, percent
 
@@ -213,8 +214,7 @@ class NodeSequenceClassifier(NodeModel):
     ) -> None:
         super().__init__(weight_decay, optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout}; it must be at least 0 and below 1")
+        check_dropout(dropout=dropout)
         self.order: Order = order
         self.dropout = dropout
         # With these weights it looks at each node by itself at first. With the LSTM's defaults, whose memory covers

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
-from models.networks import LSTM, VanillaRNN
 from models.metrics import wilson_interval
+from models.networks import LSTM, VanillaRNN
 from models.tables import percent
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
