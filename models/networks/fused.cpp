@@ -17,6 +17,7 @@
 using at::Tensor;
 using at::vec::Vectorized;
 using OptionalTensor = std::optional<Tensor>;
+namespace blas = at::native::cpublas;
 
 namespace {
 
@@ -37,11 +38,9 @@ void share_rows(int64_t batch_size, const Work& work) {
 // step, and take five times as long.
 class FixedMatrix {
  public:
-  explicit FixedMatrix(const Tensor& matrix, at::ScalarType around) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
-    if (around == at::kFloat && matrix.scalar_type() == at::kBFloat16 && at::native::cpublas::could_pack(at::kBFloat16) &&
-        K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) {
-      pack();
-    }
+  FixedMatrix(const Tensor& matrix, at::ScalarType others) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
+    const bool is_mixed = others == at::kFloat && matrix.scalar_type() == at::kBFloat16;
+    if (is_mixed && blas::could_pack(at::kBFloat16) && K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) pack();
   }
 
   // out = left @ matrix, or out += left @ matrix. The rows of both are contiguous.
@@ -60,7 +59,7 @@ class FixedMatrix {
 
   // Each thread that has multiplied must call this at its end, because AMX has a state.
   void release() const {
-    if (!packed_.empty()) at::native::cpublas::brgemm_release();
+    if (!packed_.empty()) blas::brgemm_release();
   }
 
  private:
@@ -72,8 +71,8 @@ class FixedMatrix {
     packed_.resize(K_ * N_);
     at::parallel_for(0, N_ / kBlock, 1, [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) {
-        at::native::cpublas::pack(
-            K_, kBlock, N_, kBlock, at::kBFloat16, at::kBFloat16, from + block * kBlock, packed_.data() + block * kBlock * K_);
+        at::BFloat16* const to = packed_.data() + block * kBlock * K_;
+        blas::pack(K_, kBlock, N_, kBlock, at::kBFloat16, at::kBFloat16, from + block * kBlock, to);
       }
     });
   }
@@ -83,8 +82,8 @@ class FixedMatrix {
     converted.resize(num_rows * K_);
     at::vec::convert(left, converted.data(), num_rows * K_);
     for (int64_t column = 0; column < N_; column += kBlock) {
-      at::native::cpublas::brgemm(
-          num_rows, kBlock, K_, K_, kBlock, N_, add, converted.data(), packed_.data() + column * K_, out + column);
+      const at::BFloat16* const block = packed_.data() + column * K_;
+      blas::brgemm(num_rows, kBlock, K_, K_, kBlock, N_, add, converted.data(), block, out + column);
     }
   }
 
@@ -93,14 +92,11 @@ class FixedMatrix {
   std::vector<at::BFloat16> packed_;
 };
 
-Tensor rows_at(const Tensor& buffer, int64_t t, int64_t row, int64_t num_rows) {
-  return buffer.select(0, t).narrow(0, row, num_rows);
-}
+Tensor rows_at(const Tensor& buffer, int64_t t, int64_t row, int64_t num_rows) { return buffer[t].narrow(0, row, num_rows); }
 
 template <class scalar>
 Vectorized<scalar> sigmoid(const Vectorized<scalar>& x) {
-  const Vectorized<scalar> one(1);
-  return one / (one + x.neg().exp());
+  return Vectorized<scalar>(1) / (Vectorized<scalar>(1) + x.neg().exp());
 }
 
 inline Vectorized<double> tanh(const Vectorized<double>& x) { return x.tanh(); }
@@ -135,9 +131,7 @@ Vectorized<scalar> unless_vanished(const Vectorized<scalar>& x, const Vectorized
 template <class scalar, class Work>
 void for_each_lanes(int64_t size, const Work& work) {
   constexpr int64_t width = Vectorized<scalar>::size();
-  for (int64_t j = 0; j < size; j += width) {
-    work(Lanes<scalar>{j, std::min(width, size - j)});
-  }
+  for (int64_t j = 0; j < size; j += width) work(Lanes<scalar>{j, std::min(width, size - j)});
 }
 
 // The contribution of the inputs to row `row` of step t: a row of the table, or zeros if a holds the contributions already.
@@ -168,11 +162,9 @@ void forward_steps(const Tensor& a, const Tensor& h, const Tensor& W_t, bool a_h
   share_rows(a.size(1), [&](int64_t first, int64_t num_rows) {
     for (int64_t t = 0; t < a.size(0); ++t) {
       Tensor a_t = rows_at(a, t, first, num_rows);
-      if (t > 0 || !from_zero) {
-        recurrent.multiply(a_t, rows_at(h, t, first, num_rows), a_holds_inputs);
-      } else if (!a_holds_inputs) {
-        a_t.zero_();
-      }
+      const bool h_is_zero = t == 0 && from_zero;
+      if (!h_is_zero) recurrent.multiply(a_t, rows_at(h, t, first, num_rows), a_holds_inputs);
+      if (h_is_zero && !a_holds_inputs) a_t.zero_();
       for (int64_t row = first; row < first + num_rows; ++row) work(t, row);
     }
     recurrent.release();
@@ -191,9 +183,8 @@ void backward_steps(
       if (incoming) dh_t.add_(rows_at(*incoming, t, first, num_rows));
       const scalar* const all_dh = dh_t.const_data_ptr<scalar>();
       for (int64_t row = first; row < first + num_rows; ++row) work(t, row, all_dh + (row - first) * H);
-      if (t > 0 || to_start) {
-        recurrent.multiply(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), false);
-      }
+      if (t == 0 && !to_start) break;
+      recurrent.multiply(rows_at(dh, t, first, num_rows), rows_at(delta, t, first, num_rows), false);
     }
     recurrent.release();
   });
@@ -244,10 +235,8 @@ void lstm_forward(Tensor a, Tensor h, Tensor c, const Tensor& W_t, const Optiona
     scalar_t* const all_c = c.mutable_data_ptr<scalar_t>();
     forward_steps(a, h, W_t, !table, from_zero, [&](int64_t t, int64_t row) {
       scalar_t *const g = all_gates + (t * B + row) * 4 * H, *const i = g + H, *const f = i + H, *const o = f + H;
-      const scalar_t* const x = inputs(t, row);
-      const scalar_t* const c_before = all_c + (t * B + row) * H;
-      scalar_t* const c_row = all_c + ((t + 1) * B + row) * H;
-      scalar_t* const h_row = all_h + ((t + 1) * B + row) * H;
+      const scalar_t *const x = inputs(t, row), *const c_before = all_c + (t * B + row) * H;
+      scalar_t *const c_row = all_c + ((t + 1) * B + row) * H, *const h_row = all_h + ((t + 1) * B + row) * H;
       for_each_lanes<scalar_t>(H, [&](auto at) {
         const auto g_t = tanh(at.load(g) + at.load(x)), i_t = sigmoid(at.load(i) + at.load(x + H)),
                    f_t = sigmoid(at.load(f) + at.load(x + 2 * H)), o_t = sigmoid(at.load(o) + at.load(x + 3 * H));
@@ -275,10 +264,8 @@ void lstm_backward(const Tensor& gates, const Tensor& c, Tensor dh, Tensor dc, T
     const Vectorized<scalar_t> one(1), smallest(static_cast<scalar_t>(vanished));
     backward_steps<scalar_t>(dh, delta, W, incoming, to_start, [&](int64_t t, int64_t row, const scalar_t* dh_row) {
       const scalar_t *const g = all_gates + (t * B + row) * 4 * H, *const i = g + H, *const f = i + H, *const o = f + H;
-      const scalar_t* const c_before = all_c + (t * B + row) * H;
-      const scalar_t* const c_row = all_c + ((t + 1) * B + row) * H;
-      scalar_t* const dc_row = all_dc + row * H;
-      scalar_t* const delta_row = all_delta + (t * B + row) * 4 * H;
+      const scalar_t *const c_before = all_c + (t * B + row) * H, *const c_row = all_c + ((t + 1) * B + row) * H;
+      scalar_t *const dc_row = all_dc + row * H, *const delta_row = all_delta + (t * B + row) * 4 * H;
       for_each_lanes<scalar_t>(H, [&](auto at) {
         const auto g_t = at.load(g), i_t = at.load(i), f_t = at.load(f), o_t = at.load(o);
         const auto tanh_c = tanh(at.load(c_row)), dh_t = unless_vanished(at.load(dh_row), smallest);
@@ -296,7 +283,8 @@ void lstm_backward(const Tensor& gates, const Tensor& c, Tensor dh, Tensor dc, T
 }  // namespace
 
 TORCH_LIBRARY(palimpsest, library) {
-  library.def("rnn_forward(Tensor(a!) a, Tensor(b!) h, Tensor W_t, Tensor? table, Tensor? ids, bool from_zero) -> ()", &rnn_forward);
+  library.def(
+      "rnn_forward(Tensor(a!) a, Tensor(b!) h, Tensor W_t, Tensor? table, Tensor? ids, bool from_zero) -> ()", &rnn_forward);
   library.def(
       "rnn_backward(Tensor gates, Tensor(a!) dh, Tensor(b!) delta, Tensor W, Tensor? incoming, float vanished,"
       " bool to_start) -> ()",

@@ -165,7 +165,7 @@ def test_steps_are_the_same_function(
     num_layers: int, embedding_size: int | None, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
-        monkeypatch.setattr("models.networks.stacked_lstm.FEWEST_LEFT_TRANSPOSED", 1)
+        monkeypatch.setattr("models.networks.stacked_lstm.MIN_NUMEL_TRANSPOSED", 1)
     network = StackedLSTM(V, H, num_layers, embedding_size, dropout=0.5)
     steps = CharacterSteps(network)
     network.eval()
