@@ -9,11 +9,10 @@ from torch import Tensor
 
 from experiments.trained_model import trained_model
 from models.networks import LSTM, VanillaRNN
+from models.networks.build import build_palindrome_network
 from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
-
-OPTIONS = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,9 @@ def load(ckpt_path: str) -> TrainedNetwork:
             diverged.
     """
     trained = trained_model(ckpt_path, "PalindromeClassifier")
-    network, untrained = (make_network(trained.arguments) for _ in range(2))
+    network, untrained = (
+        build_palindrome_network(**trained.arguments | {"backward": "bptt", "fused": False}) for _ in range(2)
+    )
     trained.load_weights(network)
     run = run_folder_of(trained.path)
     return TrainedNetwork(
@@ -58,16 +59,6 @@ def load(ckpt_path: str) -> TrainedNetwork:
         trained.checkpoint["config"]["data"]["init_args"]["task"],
         trained.path.parent if run is None else run.path,
     )
-
-
-def make_network(arguments: dict[str, Any]) -> Network:
-    """A network as ``PalindromeClassifier`` makes it from the same arguments, from torch's random numbers."""
-    K = arguments["num_classes"]
-    options = {name: arguments[name] for name in OPTIONS if name in arguments}
-    if arguments["network"] == "lstm":
-        return LSTM(K, arguments["hidden_size"], K, **options)
-    options.pop("longest_memory", None)
-    return VanillaRNN(K, arguments["hidden_size"], K, **options)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

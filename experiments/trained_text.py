@@ -5,9 +5,8 @@ from pathlib import Path
 
 from datamodules.vocabulary import Vocabulary
 from experiments.trained_model import trained_model
+from models.networks.build import build_text_network
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
-
-SIZES = ("hidden_size", "num_layers", "embedding_size")
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
     """
     trained = trained_model(ckpt_path, "TextModel", "BookDataModule")
     vocabulary = Vocabulary(trained.checkpoint["BookDataModule"]["characters"])
-    network = StackedLSTM(len(vocabulary), **{name: trained.arguments[name] for name in SIZES})
+    # The weights are loaded, so the quickest initialization will do.
+    network = build_text_network(**trained.arguments | {"vocab_size": len(vocabulary), "initialization": "uniform"})
     trained.load_weights(network)
     return trained.path, network.eval(), vocabulary
