@@ -1,4 +1,4 @@
-"""A text model out of a checkpoint, ready to write, without Lightning and without the book."""
+"""Loads a text model from a checkpoint, without Lightning and without the book."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,12 @@ SIZES = ("hidden_size", "num_layers", "embedding_size")
 
 @dataclass(frozen=True)
 class TrainedText:
-    """What a checkpoint of a ``TextModel`` holds.
+    """The network and the vocabulary in a checkpoint of a ``TextModel``.
 
     Args:
         path: the checkpoint file.
-        network: as it was trained, one character at a time.
-        vocabulary: the characters it knows.
+        network: the trained network, which reads one character at a time.
+        vocabulary: the characters of the book.
     """
 
     path: Path
@@ -26,18 +26,19 @@ class TrainedText:
 
 
 def load_text(ckpt_path: str) -> TrainedText:
-    """The network and the vocabulary in a checkpoint, to write with. Arguments and errors as for ``load_network``."""
+    """Load a text model for generation. Arguments and errors as for ``load_network``."""
     path, network, vocabulary = load_network(ckpt_path)
     return TrainedText(path, CharacterSteps(network), vocabulary)
 
 
 def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
-    """The checkpoint's file, the network in it, as it was trained, and its vocabulary.
+    """The checkpoint's file, the trained network and its vocabulary.
 
     Args:
-        ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
     Raises:
-        UserError: there is no such checkpoint, it is damaged, it holds no ``TextModel``, or one that has diverged.
+        UserError: the checkpoint does not exist, is damaged, is not that of a ``TextModel``, or its weights are not
+            finite.
     """
     trained = trained_model(ckpt_path, "TextModel", "BookDataModule")
     vocabulary = Vocabulary(trained.checkpoint["BookDataModule"]["characters"])

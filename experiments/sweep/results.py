@@ -1,6 +1,7 @@
-"""The folder of a sweep: what it is of, the folder of each run, and ``results.csv``."""
+"""The output folder of a sweep: its definition, the folder of each run, and ``results.csv``."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import filelock
 
-from experiments.sweep.grid import Grid, Run, shown
+from experiments.sweep.grid import Grid, Run, format_value
 from training.errors import UserError
 from training.run_folder import run_folders
 
@@ -16,16 +17,17 @@ KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
 LEFT_BY_A_KILL = (".lock", "sweep.tmp")
+"""Files that a killed sweep may leave in its folder before ``sweep.json`` exists."""
 
 
 class ResultsFolder:
     """``sweep.json``, ``runs/<name>/``, ``results.csv``.
 
-    How each run ended stands in the ``result.json`` of its folder, written by whoever did it; ``results.csv`` is made
-    from these, so that it can be made again at any time.
+    The process that does a run writes the ``result.json`` in its folder. ``results.csv`` is made from these files, so
+    it can be written again at any time.
 
     Args:
-        path: the folder; it need not exist yet.
+        path: the folder; it need not exist.
         runs: all runs of the sweep.
     """
 
@@ -37,14 +39,14 @@ class ResultsFolder:
         self.refresh(runs)
 
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Refuse a folder that has results of another sweep; more seeds than before are welcome.
+        """Refuse a folder with results of another sweep; more seeds than before are accepted.
 
         Args:
-            grid: of the sweep that is wanted.
-            seeds: of that, too.
-            config: the complete configuration of its first values.
+            grid: of this sweep.
+            seeds: of this sweep.
+            config: the complete configuration for the first values of the grid.
         Raises:
-            UserError: they are of another grid, other seeds or another base, or the folder holds something else.
+            UserError: the folder has another grid, other seeds, another base, or other files.
         """
         path = self.path / "sweep.json"
         way_out = "choose another --output_dir"
@@ -57,18 +59,20 @@ class ResultsFolder:
             their_config.items()
         except FileNotFoundError:
             if self.path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in self.path.iterdir()):
-                raise UserError(f"{self.path} is not empty, and holds no sweep; {way_out}") from None
+                raise UserError(f"{self.path} is not empty, but has no sweep; {way_out}") from None
             return
         except NotADirectoryError:
-            raise UserError(f"{self.path} is no folder; {way_out}") from None
+            raise UserError(f"{self.path} is not a folder; {way_out}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
         for key in {**theirs, **grid}:
             if theirs.get(key) != grid.get(key):
-                values = [", ".join(str(shown(v)) for v in g[key]) if key in g else "not set" for g in (theirs, grid)]
+                there, here = (
+                    ", ".join(str(format_value(value)) for value in values[key]) if key in values else "not set"
+                    for values in (theirs, grid)
+                )
                 raise UserError(
-                    f"{self.path} has results of another grid: {key} is {values[0]} there and {values[1]} here; "
-                    + way_out
+                    f"{self.path} has results of another grid: {key} is {there} there and {here} here; {way_out}"
                 )
         if missing_seeds:
             raise UserError(
@@ -82,17 +86,16 @@ class ResultsFolder:
                 )
 
     def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Make the folder if need be, note in it what it is of, and keep other sweeps out.
+        """Create the folder, lock it, and write ``sweep.json``.
 
         Raises:
-            UserError: it cannot be written, or another process is at it.
+            UserError: it cannot be written to, or another process has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            write_whole(
-                self.path / "sweep.json", json.dumps({"grid": grid, "seeds": seeds, "config": config}, indent=2)
-            )
+            definition = {"grid": grid, "seeds": seeds, "config": config}
+            write_atomically(self.path / "sweep.json", json.dumps(definition, indent=2) + "\n")
         except filelock.Timeout:
             raise UserError(f"{self.path} is in use by another process; wait until it ends") from None
         except OSError as error:
@@ -105,18 +108,18 @@ class ResultsFolder:
         return self.path / "runs" / run.name
 
     def refresh(self, runs: list[Run]) -> None:
-        """See which of these have ended since."""
+        """Read the results of those runs that have ended."""
         for run in runs:
             result = read_result(self.folder(run))
             if result is not None:
                 self._results[run.name] = result
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """How the run ended, ``None`` if it has not, as far as is known."""
+        """The result of a run as last read; ``None`` if it has not ended."""
         return self._results.get(run.name)
 
     def forget(self, run: Run) -> None:
-        """Have the run done again."""
+        """Delete the result of a run, so that the run is done again."""
         (self.folder(run) / "result.json").unlink(missing_ok=True)
         self._results.pop(run.name, None)
 
@@ -127,7 +130,7 @@ class ResultsFolder:
         return [run for run in self.runs if (self.result(run) or {}).get("status") == "failed"]
 
     def write_csv(self) -> None:
-        """``results.csv``: a row for each run that has ended, in the order of the grid."""
+        """Write ``results.csv``: a row for each run that has ended, in the order of the grid."""
         rows = list(self._rows())
         if not rows:
             return
@@ -135,32 +138,31 @@ class ResultsFolder:
         metrics = sorted({name for run in self.runs for name in (self.result(run) or {}).get("metrics", {})})
         first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
         columns = first + sorted(key for key in columns if key not in first)
-        temporary = self.path / "results.tmp"
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path / "results.csv")
+        file = io.StringIO()
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / "results.csv", file.getvalue())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for run in self.runs:
             result = self.result(run)
             if result is not None:
                 ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
-                # The grid's keys and what came out go before what the config says.
+                # The grid's keys and the results have priority over keys of the config.
                 yield {**result["config"], **result["metrics"], **ended, **run.key()}
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """How a run ended, ``None`` if it has not; nor has one whose ``result.json`` is damaged."""
+    """The result of a run; ``None`` if it has not ended or its ``result.json`` is damaged."""
     try:
         result = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return None
     if not isinstance(result, dict) or result.get("status") not in ("finished", "failed"):
         return None
-    is_whole = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
-    return result if is_whole and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
+    is_complete = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
+    return result if is_complete and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
 
 
 def write_result(
@@ -170,7 +172,7 @@ def write_result(
     summary: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
 ) -> None:
-    """Note how a run ended: ``finished``, or ``failed`` and why."""
+    """Record the result of a run: ``finished``, or ``failed`` with its error."""
     summary = summary or {}
     runs = [run for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
     result = {
@@ -182,18 +184,18 @@ def write_result(
         "config": config or {},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "result.json", json.dumps(result, indent=2))
+    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: whoever reads it, and whenever this process is killed, it is whole."""
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step, so that readers never see a part of it, even if this process is killed."""
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n")
+    temporary.write_text(text, newline="")
     temporary.replace(path)
 
 
 def num_steps_done(folder: Path) -> int:
-    """Optimizer steps that a run has logged so far, from the end of the newest ``metrics.csv`` in its folder."""
+    """Optimizer steps of a run so far, from the last line of the newest ``metrics.csv`` in its folder."""
     files = [run.path / "metrics.csv" for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
     try:
         with files[-1].open("rb") as file:
@@ -201,5 +203,5 @@ def num_steps_done(folder: Path) -> int:
             file.seek(max(0, files[-1].stat().st_size - 4096))
             last = file.read().decode().splitlines()[-1].split(",")
         return int(last[columns.index("step")]) + 1
-    except (LookupError, OSError, ValueError):  # nothing yet, or caught in the middle of a line
+    except (LookupError, OSError, ValueError):  # no file yet, or a line that is only partly written
         return 0

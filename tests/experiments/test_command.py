@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.command import spelled_out
+from experiments.command import to_yaml_words
 
 
 @pytest.mark.parametrize("study", cli.STUDIES)
@@ -27,11 +27,11 @@ def test_switches_need_no_value() -> None:
         (["--switch=false", "--a", "--b"], ["--switch=false", "--a", "--b"]),
         ([], []),
     ):
-        assert spelled_out(function, args) == expected
+        assert to_yaml_words(function, args) == expected
 
 
 def test_infinity_needs_no_dot() -> None:
     def function(tau: float | None = None, factor: float = 1.0, prompt: str = "") -> None: ...
 
     args = ["--tau", "inf", "--factor=inf", "--prompt", "inf", "--prompt=nan"]
-    assert spelled_out(function, args) == ["--tau", ".inf", "--factor=.inf", "--prompt", "inf", "--prompt=nan"]
+    assert to_yaml_words(function, args) == ["--tau", ".inf", "--factor=.inf", "--prompt", "inf", "--prompt=nan"]

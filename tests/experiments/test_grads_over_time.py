@@ -1,4 +1,4 @@
-"""|dL/dh_t| is that of a plain loop, and the product of Jacobians that the derivation says it is."""
+"""|dL/dh_t| equals that of a plain loop, and the product of Jacobians in the derivation."""
 
 import csv
 from pathlib import Path
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 import cli
+from experiments.attractor_measures import gradient_norms
 from experiments.grads_over_time import draw_palindromes, rows_of, summarize
-from experiments.memory_measures import gradient_norms
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
 
@@ -138,12 +138,12 @@ def test_checkpoints_of_the_same_name_are_told_apart(
         (["--length=1"], "length is 1; it must be at least 2"),
         (["--hidden_size=0"], "hidden_size is 0; it must be at least 1"),
         (["--num_palindromes=0"], "num_palindromes is 0; it must be at least 1"),
-        (["--length=1000000", "--num_palindromes=1000"], "that makes 1000000000 digits; they must be at most 16777216"),
+        (["--length=1000000", "--num_palindromes=1000"], "1000000000 digits; the limit is 16777216"),
         (["--seeds=[]"], "seeds is empty; give at least one"),
         (["--seeds=[-1]"], "seeds has -1; each must be from 0 to 4294967295"),
         (["--seeds=[1,1]"], "seeds has 1 2 times; give each seed once"),
         (["--untrained={rnn: [uniform, uniform]}"], "untrained has uniform for rnn more than once"),
-        (["--untrained={}"], "there is nothing to look at; give untrained or ckpt_paths"),
+        (["--untrained={}"], "untrained and ckpt_paths are both empty"),
         (["--untrained={lstm: [identity]}"], "initialization is 'identity'; for this network it is one of"),
         (["--untrained={gru: [uniform]}"], "untrained has gru; a network is one of rnn, lstm"),
         (["--ckpt_paths=[nowhere]"], "nowhere: no such file or folder"),

@@ -49,8 +49,8 @@ def test_a_single_run_will_do(runs: Path, tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["--runs=[]", "--output_dir=x"], "runs is empty; give at least one run's folder"),
-        (["--runs=[nowhere]", "--output_dir=x"], "runs: nowhere is neither a run's folder nor an experiment's"),
-        (["--runs=[{run}]", "--output_dir=x"], "version_0 is no finished run with a LengthCurriculum; leave it out"),
+        (["--runs=[nowhere]", "--output_dir=x"], "runs has nowhere, which has no runs"),
+        (["--runs=[{run}]", "--output_dir=x"], "version_0 is not a finished run with a LengthCurriculum; leave it out"),
         (["--output_dir=x"], "runs"),
     ],
 )
@@ -66,4 +66,4 @@ def test_wrong_input_ends_in_one_line(
 def test_a_place_that_cannot_be_written_to(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert cli.main(["longest", f"--runs=[{runs}]", f"--output_dir={tmp_path / 'file'}"]) == 2
-    assert "choose another with --output_dir" in capsys.readouterr().err
+    assert "choose another folder with --output_dir" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The report says what the results say, and nothing that it names is missing."""
+"""The report has the numbers of the results, and every file that it mentions exists."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.report import FIGURES, digits, filled_in, learned_to, lost_from, percent, read_sample, read_table
+from experiments.report import FIGURES, digits, learned_to, lost_from, percent, read_sample, read_table, render
 from models.networks import LSTM
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -23,13 +23,13 @@ def docs(tmp_path: Path) -> Path:
 
 
 def test_the_report_says_what_the_results_say() -> None:
-    assert filled_in(DOCS) == REPORT, "python cli.py report writes it anew"
+    assert render(DOCS) == REPORT, "python cli.py report writes it again"
 
 
 def test_it_would_say_something_else_of_other_results(docs: Path) -> None:
     path = docs / "results" / "spread" / "spread.csv"
     path.write_text(re.sub(r"(?m)^(gcn_lstm,\d),[0-9.]+", r"\1,0.5", path.read_text()))
-    assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in filled_in(docs)
+    assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in render(docs)
 
 
 def test_the_readmes_figure_is_described_as_it_is() -> None:
@@ -62,18 +62,18 @@ def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytes
     assert drawn == {"hops.png", "remembered.png"} | {f"{name}.png" for name in FIGURES}
     elsewhere = {"learning_rate_vs_length.png", "longest.png", "remembered.png"}
     assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
-    assert "The report is" in capsys.readouterr().out
+    assert f"Wrote {docs / 'report.md'} and {2 + len(FIGURES)} figures" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("results/spread/spread.csv", None, "spread.csv cannot be read: No such file or directory"),
-        ("results/spread/spread.csv", "network,seed\ngcn,1\n", "does not fit the results"),
+        ("results/spread/spread.csv", "network,seed\ngcn,1\n", "does not match the results"),
         ("results/text_grimm/taus.txt", "nothing\n", "taus.txt has no "),
-        ("report.md.jinja", None, "there is no"),
+        ("report.md.jinja", None, "report.md.jinja does not exist"),
         ("report.md.jinja", "{{ nothing }}", "'nothing' is undefined"),
-        ("report.md.jinja", "{% if %}", "does not fit the results"),
+        ("report.md.jinja", "{% if %}", "does not match the results"),
     ],
 )
 def test_what_does_not_fit_ends_in_one_line(

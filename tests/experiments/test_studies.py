@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cli
+from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
     learning_rate_vs_length,
@@ -17,7 +18,6 @@ from experiments.studies import (
     path_graph,
     spread,
 )
-from experiments.studies.results import read_results
 
 COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
 
@@ -136,12 +136,12 @@ def test_spread(num_seeds: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--study=spread", "--results=[{lengths}]"], "for spread; is it of another study?"),
+        (["--study=spread", "--results=[{lengths}]"], "has no runs of study spread"),
         (["--study=optimizers", "--results=[]"], "results is empty; give at least one sweep's output folder"),
         (["--study=optimizers", "--results=[{here}]"], "results.csv cannot be read: No such file or directory"),
-        (["--study=optimizers", "--results=[{lengths}]"], "for optimizers; is it of another study?"),
+        (["--study=optimizers", "--results=[{lengths}]"], "has no runs of study optimizers"),
         (["--study=accuracy_vs_length", "--results=[{lengths},{lengths}]"], "results has a folder twice: "),
-        (["--study=accuracy_vs_length", "--results=[{untested}]"], "for accuracy_vs_length; is it of another study?"),
+        (["--study=accuracy_vs_length", "--results=[{untested}]"], "has no runs of study accuracy_vs_length"),
         (["--study=nothing", "--results=[x]"], "study: expected"),
         (
             ["--study=optimizers", "--results=[{damaged}]"],

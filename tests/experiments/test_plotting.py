@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from experiments.figures import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
+from experiments.plotting import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
 
 
 def test_the_interval_is_students() -> None:

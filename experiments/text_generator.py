@@ -1,4 +1,4 @@
-"""A trained text model and what it is asked to write."""
+"""Generates text with a trained model: samples, streams and beam search."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -16,8 +16,11 @@ OnUnknown = Literal["error", "skip", "replace"]
 
 
 @dataclass(frozen=True)
-class Ways:
-    """How to write; ``seed`` is None where nothing is drawn, ``beam`` where nothing is searched."""
+class DecodingOptions:
+    """The options of ``generate`` that decide how characters are chosen.
+
+    ``seed`` is None if nothing is sampled. ``beam`` is None without a beam search.
+    """
 
     length: int
     num_samples: int
@@ -30,38 +33,38 @@ class Ways:
     seed: int | None
 
 
-class Writer:
-    """A trained model that writes in the ways asked for.
+class TextGenerator:
+    """A trained model with decoding options.
 
     Args:
         trained: the model.
-        ways: how.
-        on_unknown: what becomes of characters of a prompt that it does not know.
+        options: how characters are chosen.
+        on_unknown: what to do with characters of a prompt that are not in the vocabulary.
     """
 
-    def __init__(self, trained: TrainedText, ways: Ways, on_unknown: OnUnknown) -> None:
+    def __init__(self, trained: TrainedText, options: DecodingOptions, on_unknown: OnUnknown) -> None:
         self.trained = trained
-        self.ways = ways
+        self.options = options
         self.on_unknown = on_unknown
-        self.stop = self._encode("stop", normalized(ways.stop), "leave them out")
-        self._generator = torch.Generator().manual_seed(ways.seed or 0)
+        self.stop = self._encode("stop", normalized(options.stop), "leave them out")
+        self._generator = torch.Generator().manual_seed(options.seed or 0)
 
     @property
     def vocabulary(self) -> Vocabulary:
         return self.trained.vocabulary
 
     def prompt(self, text: str) -> str:
-        """A prompt as the model can read it: in NFC, with line feeds as line ends, of characters that it knows.
+        """The prompt as the model reads it: in NFC, with line feeds as line ends, without unknown characters.
 
         Raises:
-            UserError: it has others, and they are an error.
+            UserError: it has unknown characters, and ``on_unknown`` is ``error``.
         """
         text = normalized(text)
         if self.on_unknown == "skip":
             return self.vocabulary.without_unknown(text)
         if self.on_unknown == "replace":
             return self.vocabulary.with_replacements(text)
-        self._encode("prompt", text, "leave them out, or let --on_unknown skip or replace them")
+        self._encode("prompt", text, "leave them out, or choose --on_unknown skip or replace")
         return text
 
     def _encode(self, name: str, text: str, way_out: str) -> list[int]:
@@ -71,56 +74,56 @@ class Writer:
             raise UserError(f"{name} has {error}; {way_out}") from error
 
     def read(self, prompt: str, num: int) -> tuple[torch.Tensor, Any]:
-        """The logits of what follows ``prompt``, and the state, ``num`` times."""
+        """The logits (num, V) of the first character after ``prompt``, and the state, both repeated ``num`` times."""
         first = "\n" if "\n" in self.vocabulary.char_to_id else self.vocabulary.characters[0]
         ids = torch.tensor([self.vocabulary.encode(prompt or first)])
         logits, state = read(self.trained.network, ids, self.trained.network.start(1))
         return logits.expand(num, -1), tuple(tensor.expand(-1, num, -1).contiguous() for tensor in state)
 
     def seeds(self) -> list[int]:
-        """Of each sample another one, and others the next time; the first are the same, however many there are."""
-        return torch.randint(2**62, (self.ways.num_samples,), generator=self._generator).tolist()
+        """A seed for each sample. Each call returns new ones; the first do not depend on their number."""
+        return torch.randint(2**62, (self.options.num_samples,), generator=self._generator).tolist()
 
     def choice(self, seeds: list[int]) -> Choice:
-        """How to choose the characters of as many samples."""
-        ways = self.ways
-        if ways.seed is None:
+        """How to choose the characters of as many samples as there are seeds."""
+        options = self.options
+        if options.seed is None:
             return greedy
-        tau = 1.0 if ways.tau is None else ways.tau
-        return sampling(seeds, ways.length, tau, ways.top_k, ways.top_p)
+        tau = 1.0 if options.tau is None else options.tau
+        return sampling(seeds, options.length, tau, options.top_k, options.top_p)
 
     def complete(self, prompt: str) -> list[str]:
-        """What follows the prompt, ``num_samples`` times."""
-        logits, state = self.read(prompt, self.ways.num_samples)
+        """``num_samples`` completions of the prompt."""
+        logits, state = self.read(prompt, self.options.num_samples)
         choice = self.choice(self.seeds())
-        written = list(write(self.trained.network, logits, state, choice, self.ways.length, self.stop))
+        written = list(write(self.trained.network, logits, state, choice, self.options.length, self.stop))
         rows = torch.stack(written, dim=1).tolist()
         return [self.vocabulary.decode(i for i in row if i != ENDED) for row in rows]
 
     def stream(self, prompt: str) -> Iterator[Iterator[str]]:
-        """The same, one after the other, each a character at a time."""
+        """The same completions one after the other, each one character at a time."""
         for seed in self.seeds():
             logits, state = self.read(prompt, 1)
-            written = write(self.trained.network, logits, state, self.choice([seed]), self.ways.length, self.stop)
+            written = write(self.trained.network, logits, state, self.choice([seed]), self.options.length, self.stop)
             yield (self.vocabulary.characters[int(ids)] for ids in written)
 
     def search(self, prompt: str) -> list[Hypothesis]:
-        """The best of a beam search."""
-        assert self.ways.beam is not None
+        """The best ``num_samples`` hypotheses of a beam search."""
+        assert self.options.beam is not None
         logits, state = self.read(prompt, 1)
         (best,) = beam_search(
             self.trained.network,
             logits,
             state,
-            self.ways.length,
-            self.ways.beam,
+            self.options.length,
+            self.options.beam,
             self.stop,
-            self.ways.length_penalty,
-            self.ways.num_samples,
+            self.options.length_penalty,
+            self.options.num_samples,
         )
         return best
 
 
 def normalized(text: str) -> str:
-    """In NFC, with line feeds as line ends, as books are read."""
+    """The text in NFC, with line feeds as line ends, as in books that have been read."""
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
