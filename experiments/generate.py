@@ -7,6 +7,7 @@ import math
 import secrets
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from datamodules.text_file import read_string
 from experiments.text_generator import DecodingOptions, OnUnknown, TextGenerator
-from experiments.trained_text import load_text
+from experiments.trained_text import load_network
 from training.errors import UserError
 from training.seeds import SEED_MAX, check_seed
 
@@ -101,11 +102,12 @@ def generate(
         seed = secrets.randbelow(SEED_MAX + 1)
     penalty = 1.0 if length_penalty is None else length_penalty
     options = DecodingOptions(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if samples else None)
-    trained = load_text(ckpt_path)
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), trained.network.num_weights // WEIGHTS_PER_THREAD)))
-    generator = TextGenerator(trained, options, on_unknown)
+    path, network, vocabulary = load_network(ckpt_path)
+    generator = TextGenerator(network, vocabulary, options, on_unknown)
+    num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
     streams = stream or (interactive and beam is None)
-    show: Show = show_json if json else show_stream if streams else show_text
+    show: Show = partial(show_json, path) if json else show_stream if streams else show_text
     text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
     if prints_seed:
         log.info("--seed %d generates the same text again.", seed)
@@ -142,7 +144,7 @@ def show_stream(generator: TextGenerator, prompt: str) -> None:
         print(flush=True)
 
 
-def show_json(generator: TextGenerator, prompt: str) -> None:
+def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
     """Print a JSON object with the completions and everything that is needed to reproduce them."""
     options = generator.options
     if options.beam is None:
@@ -159,7 +161,7 @@ def show_json(generator: TextGenerator, prompt: str) -> None:
     if options.beam is not None:
         sampling = {"length_penalty": options.length_penalty}
     answer = {
-        "checkpoint": str(generator.trained.path),
+        "checkpoint": str(path),
         "decoding": "beam" if options.beam is not None else "greedy" if options.seed is None else "sampling",
         "beam": options.beam,
         **sampling,
@@ -222,28 +224,21 @@ def check_together(given: dict[str, Any]) -> None:
     Args:
         given: the arguments of ``generate``.
     """
-    if given["tau"] is not None and given["temperature"] is not None:
-        raise UserError(
-            f"tau is {given['tau']} and temperature is {given['temperature']}; tau is 1 / temperature, so give one"
-        )
-    if given["prompt"] and given["prompt_file"] is not None:
-        raise UserError("prompt and prompt_file are both given; give one of them")
-    if given["interactive"] and (given["prompt"] or given["prompt_file"] is not None):
-        raise UserError("interactive reads prompts from the input; leave prompt and prompt_file out")
-    if given["stream"] and given["json"]:
-        raise UserError("stream prints a text in parts, but json prints it whole; give one of them")
+    for first, second, reason in (
+        ("tau", "temperature", "tau is 1 / temperature"),
+        ("prompt", "prompt_file", "both give the prompt"),
+        ("interactive", "prompt", "interactive reads prompts from the input"),
+        ("interactive", "prompt_file", "interactive reads prompts from the input"),
+        ("stream", "json", "stream prints a text in parts, and json prints it whole"),
+        ("beam", "stream", "a beam search has its best text only at the end"),
+        *(("beam", name, "a beam search does not sample") for name in SAMPLING),
+    ):
+        if all(given[name] is not None and given[name] is not False and given[name] != "" for name in (first, second)):
+            values = " and ".join(f"{name} is {given[name]!r}" for name in (first, second))
+            raise UserError(f"{values}, but {reason}; give one of them")
     if given["length_penalty"] is not None and (given["beam"] is None or not given["stop"]):
         raise UserError(f"length_penalty is {given['length_penalty']}, but it needs beam and stop; give them too")
-    if given["beam"] is None:
-        return
-    for name in SAMPLING:
-        if given[name] is not None:
-            raise UserError(
-                f"beam is {given['beam']} and {name} is {given[name]}, but a beam search does not sample; give one"
-            )
-    if given["stream"]:
-        raise UserError("stream is set, but a beam search has its best text only at the end; leave one of them out")
-    if given["num_samples"] > given["beam"]:
+    if given["beam"] is not None and given["num_samples"] > given["beam"]:
         raise UserError(
             f"num_samples is {given['num_samples']}, but the limit is beam = {given['beam']}; increase beam"
         )

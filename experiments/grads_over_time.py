@@ -44,7 +44,6 @@ def gradients(
     untrained: dict[Literal["rnn", "lstm"], list[Initialization]] | None = None,
     ckpt_paths: list[str] | None = None,
     hidden_size: int = 128,
-    input_scale: float = 0.01,
     num_palindromes: int = 100,
     seeds: list[int] | None = None,
 ) -> None:
@@ -60,7 +59,6 @@ def gradients(
         untrained: initializations of untrained networks; by default three for each kind of network.
         ckpt_paths: trained networks: checkpoints, run folders or experiment folders.
         hidden_size: of the untrained networks, H.
-        input_scale: of the untrained networks: standard deviation of the input weights; uniform has its own.
         num_palindromes: palindromes for each seed, B; their gradients are averaged.
         seeds: of weights and palindromes; 1 to 5 by default.
     """
@@ -76,10 +74,8 @@ def gradients(
                 raise UserError(f"untrained has {initialization} for {kind} more than once; give each once")
             for seed in seeds:
                 torch.manual_seed(seed)
-                options: dict[str, Any] = {"initialization": initialization, "input_scale": input_scale}
-                if kind == "lstm":
-                    options["longest_memory"] = length
-                network = NETWORKS[kind](NUM_CLASSES, hidden_size, NUM_CLASSES, **options)
+                options: dict[str, Any] = {"longest_memory": length} if kind == "lstm" else {}
+                network = NETWORKS[kind](NUM_CLASSES, hidden_size, NUM_CLASSES, initialization, **options)
                 rows += rows_of(network, f"untrained, {initialization}", seed, length, num_palindromes)
     networks = [load(path, "last_digit") for path in ckpt_paths or []]
     paths = [trained.path for trained in networks]

@@ -11,6 +11,9 @@ from typing import Any
 
 import networkx
 import torch
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from torch import Tensor
 
 from datamodules.graph_files import read_graph
@@ -158,29 +161,20 @@ def draw(
         edge_color="#d55e00",
     )
     size = 420 if len(shown) <= PRINTED_MAX else 200
-    reached = [node for node in shown if updates[node] != NEVER]
-    borders = ["#d55e00" if node in (source, target) else "#444444" for node in reached]
-    nodes = networkx.draw_networkx_nodes(
+    colours = ScalarMappable(Normalize(0, last), "viridis_r")
+    ends = [node in (source, target) for node in shown]
+    networkx.draw_networkx_nodes(
         shown,
         positions,
-        reached,
         ax=axes,
-        node_color=[updates[node] for node in reached],
-        cmap="viridis_r",
-        vmin=0,
-        vmax=last,
+        node_color=[
+            "#dddddd" if updates[node] == NEVER else colormaps["viridis_r"](updates[node] / last) for node in shown
+        ],
         node_size=size,
-        edgecolors=borders,
-        linewidths=[0.5 if border == "#444444" else 2.5 for border in borders],
+        edgecolors=["#d55e00" if is_end else "#444444" for is_end in ends],
+        linewidths=[2.5 if is_end else 0.5 for is_end in ends],
     )
-    others = [node for node in shown if updates[node] == NEVER]
-    if others:
-        borders = ["#d55e00" if node == target else "#444444" for node in others]
-        networkx.draw_networkx_nodes(
-            shown, positions, others, ax=axes, node_color="#dddddd", node_size=size, edgecolors=borders
-        )
     for node, (x, y) in positions.items():
-        dark = updates[node] > last / 2
         axes.text(
             x,
             y,
@@ -188,16 +182,14 @@ def draw(
             ha="center",
             va="center",
             fontsize=9 if size > 200 else 6,
-            color="white" if dark else "black",
+            color="white" if updates[node] > last / 2 else "black",
             parse_math=False,  # a name with dollars is no formula
         )
-    source, target_name = shortened(source), shortened(target)
     ticks = range(last + 1) if last <= PRINTED_MAX else None
-    bar = figure.colorbar(nodes, ax=axes, ticks=ticks, shrink=0.7)
-    bar.set_label(f"updates from {source} to a node", parse_math=False)
+    bar = figure.colorbar(colours, ax=axes, ticks=ticks, shrink=0.7)
+    bar.set_label(f"updates from {shortened(source)} to a node", parse_math=False)
     left_out = len(graph) - len(shown)
-    title = f"From {source} to {target_name}: {words(updates[target])}"
-    title += "" if updates[target] == NEVER else " update" if updates[target] == 1 else " updates"
+    title = f"Updates from {shortened(source)} to {shortened(target)}: {words(updates[target])}"
     title += f"; {left_out:,} of {len(graph):,} nodes are not shown" if left_out else ""
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.axis("off")

@@ -1,27 +1,22 @@
 """Writes the report: a template's text with numbers from result files, and figures drawn from the same files."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, get_args
 
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
 
 from experiments import curves, grads_over_time, hops, longest
+from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
-from experiments.studies import (
-    accuracy_vs_length,
-    learning_rate_vs_length,
-    node_order,
-    optimizers,
-    oversmoothing,
-    path_graph,
-    spread,
-)
+from experiments.studies import accuracy_vs_length, optimizers
 from experiments.tables import Rows, column, filter_rows, percent, values_of
 from models.networks import LSTM
 from training.errors import UserError
@@ -29,16 +24,12 @@ from training.errors import UserError
 EXAMPLE = "python cli.py report --docs_dir docs"
 
 FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
-    "accuracy_vs_length": ("accuracy_vs_length/accuracy_vs_length.csv", accuracy_vs_length.draw),
-    "optimizers": ("optimizers/optimizers.csv", optimizers.draw),
-    "learning_rate_vs_length": ("learning_rate_vs_length/learning_rate_vs_length.csv", learning_rate_vs_length.draw),
+    **{
+        study: (f"{study}/{study}.csv", import_module(f"experiments.studies.{study}").draw) for study in get_args(Study)
+    },
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
-    "oversmoothing": ("oversmoothing/oversmoothing.csv", oversmoothing.draw),
-    "path_graph": ("path_graph/path_graph.csv", path_graph.draw),
-    "node_order": ("node_order/node_order.csv", node_order.draw),
-    "spread": ("spread/spread.csv", spread.draw),
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""
 
@@ -133,17 +124,22 @@ def render(folder: Path) -> str:
         raise UserError(f"{template} does not match the results: {error}; correct one of them") from error
 
 
-def read_table(path: Path) -> Rows:
-    """The rows of a CSV file; values that look like numbers become numbers.
+def read_text(path: Path) -> str:
+    """The text of a file of results.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: number_or_text(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+
+
+def read_table(path: Path) -> Rows:
+    """The rows of a CSV file; values that look like numbers become numbers."""
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    return [{key: number_or_text(value) for key, value in row.items()} for row in rows]
 
 
 def number_or_text(value: str) -> int | float | str:
@@ -157,10 +153,7 @@ def number_or_text(value: str) -> int | float | str:
 
 def read_sample(path: Path, heading: str) -> str:
     """The text in a file of samples between ``heading``, a line, and the next heading or command."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+    lines = read_text(path).splitlines()
     start = next((k for k, line in enumerate(lines) if line == heading), None)
     if start is None:
         raise UserError(f"{path} has no line {heading!r}; correct the template or the file")

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 
 from datamodules.vocabulary import Vocabulary
-from experiments.trained_text import TrainedText
 from models.decoding import ENDED, Choice, Hypothesis, beam_search, greedy, read, sampling, write
+from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 from training.errors import UserError
 
 OnUnknown = Literal["error", "skip", "replace"]
@@ -37,21 +37,21 @@ class TextGenerator:
     """A trained model with decoding options.
 
     Args:
-        trained: the model.
+        network: the trained network.
+        vocabulary: of its training text.
         options: how characters are chosen.
         on_unknown: what to do with characters of a prompt that are not in the vocabulary.
     """
 
-    def __init__(self, trained: TrainedText, options: DecodingOptions, on_unknown: OnUnknown) -> None:
-        self.trained = trained
+    def __init__(
+        self, network: StackedLSTM, vocabulary: Vocabulary, options: DecodingOptions, on_unknown: OnUnknown
+    ) -> None:
+        self.network = CharacterSteps(network)
+        self.vocabulary = vocabulary
         self.options = options
         self.on_unknown = on_unknown
         self.stop = self._encode("stop", normalized(options.stop), "leave them out")
         self._generator = torch.Generator().manual_seed(options.seed or 0)
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.trained.vocabulary
 
     def prompt(self, text: str) -> str:
         """The prompt as the model reads it: in NFC, with line feeds as line ends, without unknown characters.
@@ -77,7 +77,7 @@ class TextGenerator:
         """The logits (num, V) of the first character after ``prompt``, and the state, both repeated ``num`` times."""
         first = "\n" if "\n" in self.vocabulary.char_to_id else self.vocabulary.characters[0]
         ids = torch.tensor([self.vocabulary.encode(prompt or first)])
-        logits, state = read(self.trained.network, ids, self.trained.network.start(1))
+        logits, state = read(self.network, ids, self.network.start(1))
         return logits.expand(num, -1), tuple(tensor.expand(-1, num, -1).contiguous() for tensor in state)
 
     def seeds(self) -> list[int]:
@@ -96,7 +96,7 @@ class TextGenerator:
         """``num_samples`` completions of the prompt."""
         logits, state = self.read(prompt, self.options.num_samples)
         choice = self.choice(self.seeds())
-        written = list(write(self.trained.network, logits, state, choice, self.options.length, self.stop))
+        written = list(write(self.network, logits, state, choice, self.options.length, self.stop))
         rows = torch.stack(written, dim=1).tolist()
         return [self.vocabulary.decode(i for i in row if i != ENDED) for row in rows]
 
@@ -104,7 +104,7 @@ class TextGenerator:
         """The same completions one after the other, each one character at a time."""
         for seed in self.seeds():
             logits, state = self.read(prompt, 1)
-            written = write(self.trained.network, logits, state, self.choice([seed]), self.options.length, self.stop)
+            written = write(self.network, logits, state, self.choice([seed]), self.options.length, self.stop)
             yield (self.vocabulary.characters[int(ids)] for ids in written)
 
     def search(self, prompt: str) -> list[Hypothesis]:
@@ -112,7 +112,7 @@ class TextGenerator:
         assert self.options.beam is not None
         logits, state = self.read(prompt, 1)
         (best,) = beam_search(
-            self.trained.network,
+            self.network,
             logits,
             state,
             self.options.length,

@@ -1,34 +1,12 @@
 """Loads a text model from a checkpoint, without Lightning and without the book."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from datamodules.vocabulary import Vocabulary
 from experiments.trained_model import trained_model
-from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
+from models.networks.stacked_lstm import StackedLSTM
 
 SIZES = ("hidden_size", "num_layers", "embedding_size")
-
-
-@dataclass(frozen=True)
-class TrainedText:
-    """The network and the vocabulary in a checkpoint of a ``TextModel``.
-
-    Args:
-        path: the checkpoint file.
-        network: the trained network, which reads one character at a time.
-        vocabulary: the characters of the book.
-    """
-
-    path: Path
-    network: CharacterSteps
-    vocabulary: Vocabulary
-
-
-def load_text(ckpt_path: str) -> TrainedText:
-    """Load a text model for generation. Arguments and errors as for ``load_network``."""
-    path, network, vocabulary = load_network(ckpt_path)
-    return TrainedText(path, CharacterSteps(network), vocabulary)
 
 
 def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:

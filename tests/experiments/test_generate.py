@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import cli
-from experiments.trained_text import load_text
+from experiments.trained_text import load_network
 from models.decoding import beam_search, greedy, read, write
+from models.networks.stacked_lstm import CharacterSteps
 
 Generate = Any
 
@@ -50,10 +51,10 @@ def test_a_second_thread_is_for_large_models(generate: Generate, monkeypatch: py
 
 
 def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
-    trained = load_text(str(run))
-    ids = torch.tensor([trained.vocabulary.encode(prompt)])
-    logits, state = read(trained.network, ids, trained.network.start(1))
-    return trained.vocabulary.decode(int(i) for i in write(trained.network, logits, state, choose, length))
+    _, network, vocabulary = load_network(str(run))
+    steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode(prompt)])
+    logits, state = read(steps, ids, steps.start(1))
+    return vocabulary.decode(int(i) for i in write(steps, logits, state, choose, length))
 
 
 def test_it_completes_the_prompt(generate: Generate, text_run_dir: Path) -> None:
@@ -101,13 +102,13 @@ def test_what_follows_does_not_depend_on_the_length(generate: Generate) -> None:
 
 
 def test_a_beam_search_prints_its_best_hypotheses(generate: Generate, text_run_dir: Path) -> None:
-    trained = load_text(str(text_run_dir))
-    ids = torch.tensor([trained.vocabulary.encode("The king")])
-    logits, state = read(trained.network, ids, trained.network.start(1))
-    (best,) = beam_search(trained.network, logits, state, 20, 6, num_best=3)
+    _, network, vocabulary = load_network(str(text_run_dir))
+    steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode("The king")])
+    logits, state = read(steps, ids, steps.start(1))
+    (best,) = beam_search(steps, logits, state, 20, 6, num_best=3)
     _, out, _ = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3")
     expected = [
-        f"--- {i}, log probability {one.log_prob:.2f}\nThe king{trained.vocabulary.decode(one.ids)}\n"
+        f"--- {i}, log probability {one.log_prob:.2f}\nThe king{vocabulary.decode(one.ids)}\n"
         for i, one in enumerate(best, 1)
     ]
     assert out == "".join(expected)
@@ -236,19 +237,28 @@ def test_interactive_prompts(generate: Generate, monkeypatch: pytest.MonkeyPatch
         ),
         (
             ["--tau", "1", "--temperature", "1"],
-            "tau is 1.0 and temperature is 1.0; tau is 1 / temperature, so give one",
+            "tau is 1.0 and temperature is 1.0, but tau is 1 / temperature; give one of them",
         ),
-        (["--beam", "3", "--tau", "1"], "beam is 3 and tau is 1.0, but a beam search does not sample; give one"),
+        (
+            ["--beam", "3", "--tau", "1"],
+            "beam is 3 and tau is 1.0, but a beam search does not sample; give one of them",
+        ),
         (["--beam", "3", "--temperature", "1"], "beam is 3 and temperature is 1.0"),
         (["--beam", "3", "--top_k", "1"], "beam is 3 and top_k is 1"),
         (["--beam", "3", "--top_p", "0.5"], "beam is 3 and top_p is 0.5"),
-        (["--beam", "3", "--stream"], "stream is set, but a beam search has its best text only at the end"),
+        (
+            ["--beam", "3", "--stream"],
+            "beam is 3 and stream is True, but a beam search has its best text only at the end",
+        ),
         (["--beam", "3", "--num_samples", "4"], "num_samples is 4, but the limit is beam = 3"),
         (["--stream", "--json"], "give one of them"),
-        (["--prompt", "a", "--prompt_file", "b"], "prompt and prompt_file are both given; give one of them"),
+        (
+            ["--prompt", "a", "--prompt_file", "b"],
+            "prompt is 'a' and prompt_file is 'b', but both give the prompt; give one of them",
+        ),
         (
             ["--interactive", "--prompt", "a"],
-            "interactive reads prompts from the input; leave prompt and prompt_file out",
+            "interactive is True and prompt is 'a', but interactive reads prompts from the input",
         ),
         (["--prompt_file", "/no/such/file"], "/no/such/file: no such file"),
         (["--stop", "漢"], "stop has characters that the model has never seen: '漢'; leave them out"),
