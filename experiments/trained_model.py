@@ -1,6 +1,5 @@
 """Reads the checkpoint of a model, for commands that need no Lightning."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +9,19 @@ from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.run_folder import find_checkpoint
 
-NETWORK = "network."
+PREFIX = "network."
 """Prefix of the names of the network's weights in the ``state_dict`` of a model."""
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A checkpoint that has been read and checked.
-
-    Args:
-        path: its file.
-        checkpoint: its content.
-        arguments: of the model's constructor.
-    """
-
-    path: Path
-    checkpoint: dict[str, Any]
-    arguments: dict[str, Any]
-
-    def load_weights(self, network: nn.Module) -> None:
-        """Load the trained weights into ``network``.
-
-        Raises:
-            UserError: they are not all finite.
-        """
-        weights = self.checkpoint["state_dict"].items()
-        network.load_state_dict({name.removeprefix(NETWORK): w for name, w in weights if name.startswith(NETWORK)})
-        if not all(weight.isfinite().all() for weight in network.parameters()):
-            raise UserError(
-                f"the weights in {self.path} are not all finite; give a checkpoint from before the loss diverged"
-            )
-
-
-def trained_model(ckpt_path: str, class_name: str, *keys: str) -> TrainedModel:
+def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """Read the checkpoint of a model.
 
     Args:
         ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
         class_name: of the model.
         keys: that the checkpoint must also have.
+    Returns:
+        the path of the file, its content, and the arguments of the model's constructor.
     Raises:
         UserError: the checkpoint does not exist, is damaged, or is that of another model.
     """
@@ -63,4 +36,16 @@ def trained_model(ckpt_path: str, class_name: str, *keys: str) -> TrainedModel:
     name = str(model.get("class_path", "no model")).rpartition(".")[2]
     if name != class_name or not checkpoint.keys() >= set(keys):
         raise UserError(f"{path} has {name}, but this command needs {class_name}; give a checkpoint of that model")
-    return TrainedModel(path, checkpoint, model["init_args"])
+    return path, checkpoint, model["init_args"]
+
+
+def load_weights(network: nn.Module, path: Path, checkpoint: dict[str, Any]) -> None:
+    """Load the weights of a checkpoint into ``network``.
+
+    Raises:
+        UserError: they are not all finite.
+    """
+    weights = checkpoint["state_dict"].items()
+    network.load_state_dict({name.removeprefix(PREFIX): w for name, w in weights if name.startswith(PREFIX)})
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before the loss diverged")

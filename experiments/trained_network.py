@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.trained_model import trained_model
+from experiments.trained_model import load_weights, read_model
 from models.networks import LSTM, VanillaRNN
 from training.errors import UserError
 from training.run_folder import run_folder_of
@@ -46,15 +46,14 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
         UserError: the checkpoint does not exist, is damaged, is not that of a ``PalindromeClassifier`` trained for
             this task, or its weights are not finite.
     """
-    trained = trained_model(ckpt_path, "PalindromeClassifier")
-    trained_for = trained.checkpoint["config"]["data"]["init_args"]["task"]
+    path, checkpoint, arguments = read_model(ckpt_path, "PalindromeClassifier")
+    trained_for = checkpoint["config"]["data"]["init_args"]["task"]
     if trained_for != task:
-        raise UserError(f"{trained.path} was trained for task {trained_for}; this command needs task {task}")
-    network, untrained = (make_network(trained.arguments) for _ in range(2))
-    trained.load_weights(network)
-    run = run_folder_of(trained.path)
-    folder = trained.path.parent if run is None else run.path
-    return TrainedNetwork(trained.path, network, untrained, trained.arguments["num_classes"], folder)
+        raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
+    network, untrained = (make_network(arguments) for _ in range(2))
+    load_weights(network, path, checkpoint)
+    run = run_folder_of(path)
+    return TrainedNetwork(path, network, untrained, arguments["num_classes"], path.parent if run is None else run.path)
 
 
 def make_network(arguments: dict[str, Any]) -> Network:

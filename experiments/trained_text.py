@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datamodules.vocabulary import Vocabulary
-from experiments.trained_model import trained_model
+from experiments.trained_model import load_weights, read_model
 from models.networks.stacked_lstm import StackedLSTM
 
 SIZES = ("hidden_size", "num_layers", "embedding_size")
@@ -18,8 +18,8 @@ def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
         UserError: the checkpoint does not exist, is damaged, is not that of a ``TextModel``, or its weights are not
             finite.
     """
-    trained = trained_model(ckpt_path, "TextModel", "BookDataModule")
-    vocabulary = Vocabulary(trained.checkpoint["BookDataModule"]["characters"])
-    network = StackedLSTM(len(vocabulary), **{name: trained.arguments[name] for name in SIZES})
-    trained.load_weights(network)
-    return trained.path, network.eval(), vocabulary
+    path, checkpoint, arguments = read_model(ckpt_path, "TextModel", "BookDataModule")
+    vocabulary = Vocabulary(checkpoint["BookDataModule"]["characters"])
+    network = StackedLSTM(len(vocabulary), **{name: arguments[name] for name in SIZES})
+    load_weights(network, path, checkpoint)
+    return path, network.eval(), vocabulary

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from training.run_folder import run_folders
 KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
-LEFT_BY_A_KILL = (".lock", "sweep.tmp")
-"""Files that a killed sweep may leave in its folder before ``sweep.json`` exists."""
+NOT_SET = "not set"
 
 
 class ResultsFolder:
@@ -51,39 +50,31 @@ class ResultsFolder:
         path = self.path / "sweep.json"
         way_out = "choose another --output_dir"
         try:
-            before = json.loads(path.read_text())
-            theirs, their_seeds, their_config = before["grid"], before["seeds"], before["config"]
+            sweep = json.loads(path.read_text())
+            theirs, their_seeds, their_config = sweep["grid"], sweep["seeds"], sweep["config"]
             if not all(isinstance(values, list) for values in theirs.values()):
                 raise ValueError
             missing_seeds = [seed for seed in their_seeds if seed not in seeds]
             their_config.items()
         except FileNotFoundError:
-            if self.path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in self.path.iterdir()):
+            if self.path.is_dir() and any(not left_by_a_kill(file) for file in self.path.iterdir()):
                 raise UserError(f"{self.path} is not empty, but has no sweep; {way_out}") from None
             return
         except NotADirectoryError:
             raise UserError(f"{self.path} is not a folder; {way_out}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
-        for key in {**theirs, **grid}:
-            if theirs.get(key) != grid.get(key):
-                there, here = (
-                    ", ".join(str(format_value(value)) for value in values[key]) if key in values else "not set"
-                    for values in (theirs, grid)
-                )
-                raise UserError(
-                    f"{self.path} has results of another grid: {key} is {there} there and {here} here; {way_out}"
-                )
         if missing_seeds:
             raise UserError(
                 f"{self.path} has results of seed {missing_seeds[0]}, which seeds lacks; add it, or {way_out}"
             )
-        for key in {**their_config, **config}:
-            there, here = (some.get(key, "not set") for some in (their_config, config))
-            if there != here:
-                raise UserError(
-                    f"{self.path} has results of another base: {key} is {there} there and {here} here; {way_out}"
-                )
+        for what, before, now in (("grid", theirs, grid), ("base", their_config, config)):
+            for key in {**before, **now}:
+                if before.get(key, NOT_SET) != now.get(key, NOT_SET):
+                    there, here = (format_values(values.get(key, NOT_SET)) for values in (before, now))
+                    raise UserError(
+                        f"{self.path} has results of another {what}: {key} is {there} there and {here} here; {way_out}"
+                    )
 
     def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
         """Create the folder, lock it, and write ``sweep.json``.
@@ -131,26 +122,31 @@ class ResultsFolder:
 
     def write_csv(self) -> None:
         """Write ``results.csv``: a row for each run that has ended, in the order of the grid."""
-        rows = list(self._rows())
+        rows, metrics = [], set()
+        for run in self.runs:
+            if result := self.result(run):
+                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
+                # The grid's keys and the results have priority over keys of the config.
+                rows.append({**result["config"], **result["metrics"], **ended, **run.key()})
+                metrics |= result["metrics"].keys()
         if not rows:
             return
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        metrics = sorted({name for run in self.runs for name in (self.result(run) or {}).get("metrics", {})})
-        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
-        columns = first + sorted(key for key in columns if key not in first)
+        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *sorted(metrics), *KEYS_AFTER_METRICS]
+        others = {key for row in rows for key in row} - set(first)
         file = io.StringIO()
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, [*first, *sorted(others)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.path / "results.csv", file.getvalue())
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        for run in self.runs:
-            result = self.result(run)
-            if result is not None:
-                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
-                # The grid's keys and the results have priority over keys of the config.
-                yield {**result["config"], **result["metrics"], **ended, **run.key()}
+
+def left_by_a_kill(path: Path) -> bool:
+    """Whether a sweep that was killed may have left this file before it wrote ``sweep.json``."""
+    return path.name == ".lock" or path.suffix == ".tmp"
+
+
+def format_values(values: Any) -> str:
+    return ", ".join(str(format_value(value)) for value in values) if isinstance(values, list) else str(values)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -174,13 +170,13 @@ def write_result(
 ) -> None:
     """Record the result of a run: ``finished``, or ``failed`` with its error."""
     summary = summary or {}
-    runs = [run for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    run_dir = newest_run(folder)
     result = {
         "status": status,
         "error": error,
         "metrics": summary.get("metrics", {}),
         **{key: summary.get(key, "") for key in ("steps", "seconds", "git_commit")},
-        "run_dir": str(runs[-1].path.relative_to(folder.parent.parent)) if runs else "",
+        "run_dir": str(run_dir.relative_to(folder.parent.parent)) if run_dir else "",
         "config": config or {},
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -196,12 +192,20 @@ def write_atomically(path: Path, text: str) -> None:
 
 def num_steps_done(folder: Path) -> int:
     """Optimizer steps of a run so far, from the last line of the newest ``metrics.csv`` in its folder."""
-    files = [run.path / "metrics.csv" for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    run_dir = newest_run(folder)
+    if run_dir is None:
+        return 0
     try:
-        with files[-1].open("rb") as file:
+        with (run_dir / "metrics.csv").open("rb") as file:
             columns = file.readline().decode().rstrip("\n").split(",")
-            file.seek(max(0, files[-1].stat().st_size - 4096))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             last = file.read().decode().splitlines()[-1].split(",")
         return int(last[columns.index("step")]) + 1
     except (LookupError, OSError, ValueError):  # no file yet, or a line that is only partly written
         return 0
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run folder that ``fit`` has created last in the folder of a sweep's run."""
+    runs = [run.path for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    return runs[-1] if runs else None

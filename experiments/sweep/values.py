@@ -24,32 +24,19 @@ def check_values(base: Path, grid: Grid) -> dict[str, Any]:
     for key, values in grid.items():
         for value in reversed(values):  # the first value is last: it stays
             first[key] = value
-            config = resolve(base, first, key)
+            config = resolve(base, first, f"grid has {key} = {format_value(value)}, which {base} does not accept")
     return flat_config(config)
 
 
-def resolve(base: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
+def resolve(base: Path, values: dict[str, Any], message: str) -> dict[str, Any]:
+    """The complete configuration for these values; a failure is reported with ``message`` and its reason."""
     try:
         return resolved_config(["fit", f"--config={base}", *overrides(values)])
     except (UserError, SystemExit) as error:  # some keys, such as --print_config, exit
-        if reason := reason_for_refusing(base):
-            raise UserError(f"base {base} is not a config of fit: {reason}") from error
-        raise UserError(
-            f"grid has {key} = {format_value(values[key])}, which {base} does not accept: {reason_of(error)}"
-        ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    return str(error).partition("; see python cli.py")[0].rstrip(": ")
-
-
-def reason_for_refusing(base: Path) -> str:
-    """The error in the base itself; empty if it is a config of fit."""
-    try:
-        resolved_config(["fit", f"--config={base}"])
-    except UserError as error:
-        return reason_of(error)
-    return ""
+        if values:
+            resolve(base, {}, f"base {base} is not a config of fit")
+        reason = str(error).partition("; see python cli.py")[0].rstrip(": ")
+        raise UserError(f"{message}: {reason}") from error
 
 
 def flat_config(config: dict[str, Any]) -> dict[str, Any]:
