@@ -1,6 +1,6 @@
 """Palimpsest: recurrent networks that remember. The one entry point; ``python cli.py --help`` lists the commands.
 
-Nothing heavy is imported before a command is known that needs it.
+Heavy libraries are imported only by the commands that need them.
 """
 
 import errno
@@ -12,36 +12,36 @@ from importlib import import_module
 HELP = """\
 usage: python cli.py COMMAND [--config FILE] [--key value ...]
 
-Recurrent networks that remember: train them, score them, see how they do it.
+Recurrent networks that remember: train them, test them, and see how they do it.
 
 commands:
   fit        train a model, keep its checkpoints and curves, and test the best
-  validate   score a checkpoint on the validation split
-  test       score a checkpoint on the test split
+  validate   evaluate a checkpoint on the validation split
+  test       evaluate a checkpoint on the test split
   predict    show what a checkpoint predicts for the first items of the test split
-  generate   let a text model write
+  generate   write text with a trained model
   sweep      train once for each combination of a grid's values, with several seeds
-  figure     draw what came of sweeps
-  curves     draw loss and accuracy of runs while they trained
+  figure     draw the results of sweeps
+  curves     draw loss and accuracy of runs against optimizer steps
   gradients  show how far back in time the gradient of the loss reaches
   attractors show how a checkpoint keeps the first digit: its states as attractors
   longest    show the longest palindromes that runs with a curriculum have mastered
   hops       show how many updates a message needs from one node of a graph to another
-  report     write docs/report.md and its figures again, from what is kept in docs/results
+  report     rewrite docs/report.md and its figures from the results in docs/results
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
   tensorboard --logdir runs                                           watch
-  python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   go on after a stop
-  python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  score it again
+  python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   resume it after a stop
+  python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  test it again
   python cli.py attractors --ckpt_path runs/lstm_T20                  look inside
-  python cli.py fit --config configs/text_grimm.yaml                  learn a book
+  python cli.py fit --config configs/text_grimm.yaml                  train on a book
   python cli.py generate --ckpt_path runs/text_grimm --tau 1          write
-  python cli.py fit --config configs/gcn_cora.yaml                    tell the nodes of a graph apart
+  python cli.py fit --config configs/gcn_cora.yaml                    classify the nodes of a graph
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-STUDIES = {
+EXPERIMENTS = {
     "generate": "generate",
     "sweep": "sweep",
     "figure": "plot_command",
@@ -52,13 +52,13 @@ STUDIES = {
     "hops": "hops",
     "report": "report",
 }
-"""Functions, and the modules of ``experiments`` in which they are, each with an example of what to type."""
+"""Commands, each a function in a module of ``experiments``."""
 
-COMMANDS = ("fit", "validate", "test", "predict", *STUDIES)
+COMMANDS = ("fit", "validate", "test", "predict", *EXPERIMENTS)
 
 
 def main(args: list[str]) -> int:
-    """Run one command; returns the exit status: 0, 2 for something a person can put right, 128 + n after signal n."""
+    """Run one command. Returns the exit status: 0, 2 for an error that a person can correct, 128 + n after signal n."""
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
         return 0
@@ -67,76 +67,77 @@ def main(args: list[str]) -> int:
     from training.errors import UserError
 
     try:
-        return study(*args) if args[0] in STUDIES else run(args)
+        return run_experiment(*args) if args[0] in EXPERIMENTS else run(args)
     except UserError as error:
         return complain(str(error))
     except KeyboardInterrupt:
-        print("stopped" if args[0] in STUDIES else "stopped before anything was done", file=sys.stderr)
+        print("stopped" if args[0] in EXPERIMENTS else "stopped before it began", file=sys.stderr)
         return 130
 
 
-def study(name: str, *args: str) -> int:
+def run_experiment(name: str, *args: str) -> int:
     from experiments.command import run_command
-    from training.messages import hush_libraries, set_up_messages
+    from training.messages import ignore_library_warnings, set_up_messages
 
-    hush_libraries()
+    ignore_library_warnings()
     set_up_messages()
-    module = import_module(f"experiments.{STUDIES[name]}")
+    module = import_module(f"experiments.{EXPERIMENTS[name]}")
     return run_command(getattr(module, name), module.EXAMPLE, list(args))
 
 
 def run(args: list[str]) -> int:
-    from training.messages import hush_libraries, set_up_messages
-    from training.processes import LostProcess, is_first
-    from training.signals import AbortedRun, InterruptedRun, SignalListener, say_what_now
+    from training.messages import ignore_library_warnings, set_up_messages
+    from training.processes import LostProcess, is_rank_zero
+    from training.signals import AbortedRun, InterruptedRun, SignalListener, report_stop
 
-    hush_libraries()
+    ignore_library_warnings()
     listener = SignalListener()
     try:
         with listener.listening():
             listener.raises = False
-            from training.command_line import RunCLI
+            from training.launch import prepare
 
             listener.raises = True
             set_up_messages()
-            RunCLI(args, listener).run()
+            run_method = getattr(prepare(args, listener), args[0])
+            run_method()
     except (InterruptedRun, AbortedRun) as stopped:
-        say_what_now(stopped)
+        report_stop(stopped)
         return 128 + stopped.signum
     except LostProcess as lost:
-        if is_first():
+        if is_rank_zero():
             print(lost, file=sys.stderr)
         return 1
     return 0
 
 
 def complain(message: str) -> int:
-    from training.processes import is_first
+    from training.processes import is_rank_zero
 
-    if is_first():  # of several processes, each finds the same
+    if is_rank_zero():  # every process finds the same error
         print(f"error: {message}", file=sys.stderr)
     return 2
 
 
 def leave_stdout() -> None:
-    """Send what is still to be written nowhere, so that Python does not try again when it ends."""
+    """Discard what is still buffered, so that Python does not try to write it when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
-    # A Slurm job gets it when its time is nearly up. It waits until somebody listens; where nobody does, there is
-    # nothing to save, or all is saved.
+    # A Slurm job gets SIGUSR1 when its time is nearly up. It stays pending until a listener exists. Where none does,
+    # there is nothing to save, or everything is saved.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         status = main(sys.argv[1:])
-        if sys.stdout is not None:  # it is where it was closed from the beginning
+        if sys.stdout is not None:  # it is None if stdout was closed from the start
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader, a pager or head, has seen enough
+    except BrokenPipeError:  # the reader, such as a pager or head, has closed the pipe
         leave_stdout()
         status = 128 + signal.SIGPIPE
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         leave_stdout()
-        status = complain("cannot write what there is to show: there is no space left where it goes")
+        status = complain("cannot write the output: no space is left on its device")
     sys.exit(status)

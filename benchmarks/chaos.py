@@ -30,6 +30,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.checkpoint_file import read_checkpoint
+from training.resume import find_checkpoint
 from training.run_folder import NAMES, CheckpointName, RunFolder, run_folders
 
 EVERY_N_STEPS = 40
@@ -164,7 +165,9 @@ class Experiment:
         run = self._run("parts")
         if run is None or not run.has_checkpoint():
             return 0
-        return int(read_checkpoint(run.find_checkpoint("last"))["global_step"])
+        found = find_checkpoint(str(run.path), run.path.parent, "last")
+        assert found is not None
+        return int(found.load()["global_step"])
 
     def _lines(self) -> list[str]:
         log = self.folder / "parts.log"

@@ -16,10 +16,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from pytorch_lightning import Trainer
 
 from callbacks import RunCheckpoints
-from training.command_line import RunCLI
+from callbacks.contracts import RunTrainer
+from training.launch import prepare
 from training.messages import set_up_messages
 
 CONFIGS = {
@@ -37,9 +37,9 @@ class TimedCheckpoints(RunCheckpoints):
 
     seconds = 0.0
 
-    def between_steps(self, trainer: Trainer, ending: bool) -> None:
+    def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
         start = time.perf_counter()
-        super().between_steps(trainer, ending)
+        super().on_step_complete(trainer, is_last)
         self.seconds += time.perf_counter() - start
 
 
@@ -47,11 +47,11 @@ def share_of_saving(args: list[str], every_n_steps: int, steps: int) -> tuple[fl
     """The share of training in which checkpoints are saved, and the milliseconds of one."""
     with tempfile.TemporaryDirectory(dir=".") as root, contextlib.redirect_stdout(io.StringIO()):
         limits = [f"--trainer.max_steps={steps}", "--trainer.max_time=null", f"--trainer.default_root_dir={root}"]
-        cli = RunCLI(["fit", *args, *limits, f"--trainer.val_check_interval={steps}"])
-        callbacks = [c for c in cli.trainer.callbacks if not isinstance(c, RunCheckpoints)]
+        run = prepare(["fit", *args, *limits, f"--trainer.val_check_interval={steps}"])
+        callbacks = [c for c in run.trainer.callbacks if not isinstance(c, RunCheckpoints)]
         timed = TimedCheckpoints(every_n_steps)
-        cli.trainer.callbacks = [*callbacks, timed]
-        cli.run()
+        run.trainer.callbacks = [*callbacks, timed]
+        run.fit()
         (summary,) = Path(root).glob("*/version_0/summary.json")
         seconds = float(json.loads(summary.read_text())["seconds"])
     return timed.seconds / seconds, 1000 * timed.seconds / (steps // every_n_steps)

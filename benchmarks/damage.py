@@ -33,7 +33,7 @@ from typing import Any
 import yaml
 
 import cli
-from training.checkpoint_file import seal
+from training.checkpoint_file import add_checksum
 
 TRAINER = """\
 trainer:
@@ -189,7 +189,7 @@ def damaged_checkpoint(content: bytes, mark: Path, rng: random.Random) -> tuple[
     elif kind == "another archive's end":
         other[-71:] = rng.randbytes(71)
     elif kind == "code, sealed":
-        return kind, seal(with_code(content, mark))
+        return kind, add_checksum(with_code(content, mark))
     return kind, bytes(other)
 
 

@@ -36,7 +36,7 @@ from experiments.tables import Rows, print_table
 from models import NodeClassifier
 from models.networks import GCN
 from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_adjacency
-from training.messages import hush_libraries, set_up_messages
+from training.messages import ignore_library_warnings, set_up_messages
 
 HIDDEN_SIZE, DROPOUT, LEARNING_RATE, WEIGHT_DECAY = 16, 0.5, 0.01, 5e-4
 
@@ -131,12 +131,12 @@ def accuracies_of(graph: str, num_seeds: int, model: list[str]) -> list[float]:
 
 def accuracy_of(graph: str, seed: int, model: list[str]) -> float:
     """The share of the test set that a run of ``fit`` names right."""
-    from training.command_line import RunCLI
+    from training.launch import prepare
 
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         args = [f"--config=configs/gcn_{graph}.yaml", *model, f"--seed_everything={seed}"]
         trainer = [f"--trainer.default_root_dir={root}", "--trainer.enable_progress_bar=false"]
-        RunCLI(["fit", *args, *trainer]).run()
+        prepare(["fit", *args, *trainer]).fit()
         (summary,) = Path(root).rglob("summary.json")
         share: float = json.loads(summary.read_text())["metrics"]["test/accuracy"]
     return share
@@ -255,7 +255,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         parser.error(f"--seeds is {arguments.seeds}; it must be at least 1")
-    hush_libraries()
+    ignore_library_warnings()
     set_up_messages()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure)))

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.networks import contender, seconds_per_step
 from models.classifier import percent
-from training.command_line import RunCLI
+from training.launch import prepare
 
 CONFIG = "configs/{network}_T1000.yaml"
 LENGTHS = [5, 6, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000]
@@ -31,7 +31,7 @@ ROUNDS = 5
 def train(network: str, seed: int, root: str) -> float:
     """Seconds of training, validation and checkpoints included; the run is under ``root``."""
     with contextlib.redirect_stdout(io.StringIO()):
-        RunCLI(["fit", *arguments_of(network, seed, root)]).run()
+        prepare(["fit", *arguments_of(network, seed, root)]).fit()
     (summary,) = Path(root).glob("*/version_0/summary.json")
     return float(json.loads(summary.read_text())["seconds"])
 
@@ -40,8 +40,8 @@ def test(network: str, seed: int, root: str, lengths: list[int], num_test: int) 
     """Accuracy of the best checkpoint at each length, in per cent."""
     args = [f"--data.test_lengths={lengths}", f"--data.num_test={num_test}"]
     with contextlib.redirect_stdout(io.StringIO()):
-        command = RunCLI(["test", *arguments_of(network, seed, root), *args])
-        command.run()
+        command = prepare(["test", *arguments_of(network, seed, root), *args])
+        command.test()
     return [percent(*result["num_accuracy"]) for result in command.model.test_results]
 
 

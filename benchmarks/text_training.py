@@ -39,8 +39,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.command_line import RunCLI
+from training.launch import prepare
 from training.messages import set_up_messages
+from training.run import Run
 
 CONFIG = "configs/text_grimm.yaml"
 CHAR_RNN = (
@@ -55,29 +56,29 @@ TURN = 50
 WITHOUT_EARLY_STOPPING = '--trainer.callbacks=[{"class_path": "callbacks.TextSamples"}]'
 
 
-def command(book: str, root: str, *args: str) -> RunCLI:
-    return RunCLI(["fit", "--config", CONFIG, f"--data.book={book}", f"--trainer.default_root_dir={root}", *args])
+def command(book: str, root: str, *args: str) -> Run:
+    return prepare(["fit", "--config", CONFIG, f"--data.book={book}", f"--trainer.default_root_dir={root}", *args])
 
 
-def run(cli: RunCLI) -> Path:
+def train(run: Run) -> Path:
     """Train and test; returns the run's folder."""
     with contextlib.redirect_stdout(io.StringIO()):
-        cli.run()
-    assert cli.folder is not None
-    return cli.folder.path
+        run.fit()
+    assert run.folder is not None
+    return run.folder.path
 
 
 class BareLoop:
     """The network, data and optimizer of a command in the shortest loop that trains them; the batches lie ready."""
 
-    def __init__(self, cli: RunCLI, steps: int) -> None:
-        loader = cli.datamodule.train_dataloader()
+    def __init__(self, run: Run, steps: int) -> None:
+        loader = run.data.train_dataloader()
         self.batches = [loader.batch(k) for k in range(steps)]
         self.num_done = 0
-        self.network = cli.model.network
+        self.network = run.model.network
         self.parameters = list(self.network.parameters())
-        self.optimizer = cli.model.configure_optimizers()["optimizer"]
-        self.gradient_clip_val = cli.trainer.gradient_clip_val
+        self.optimizer = run.model.configure_optimizers()["optimizer"]
+        self.gradient_clip_val = run.trainer.gradient_clip_val
         self.state: Any = None
 
     def run(self, steps: int) -> None:
@@ -111,16 +112,16 @@ class InTurns(Callback):
 def seconds_of_both(book: str, steps: int) -> tuple[float, float]:
     """Seconds of the bare loop and of ``fit``, from its first step to the end of training, all between included."""
     with tempfile.TemporaryDirectory() as root:
-        cli = command(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING)
+        run = command(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING)
         in_turns = InTurns(BareLoop(command(book, root), steps), TURN)
-        cli.trainer.callbacks.insert(0, in_turns)
-        seconds = float(json.loads((run(cli) / "summary.json").read_text())["seconds"])
+        run.trainer.callbacks.insert(0, in_turns)
+        seconds = float(json.loads((train(run) / "summary.json").read_text())["seconds"])
     return in_turns.seconds_of_bare_loop, seconds - in_turns.seconds_of_bare_loop
 
 
 def compare_throughput(book: str, steps: int, rounds: int) -> None:
     """Print characters per second of both in each round, and their ratio."""
-    data = command(book, "nowhere").datamodule
+    data = command(book, "nowhere").data
     num_characters = steps * data.batch_size * data.seq_len
     print(f"{steps} steps a round, {TURN} of each in turns; characters per second")
     print(f"{'bare loop':>12} {'fit':>12} {'fit/bare':>9}")
@@ -132,10 +133,10 @@ def compare_throughput(book: str, steps: int, rounds: int) -> None:
     print(f"{'median':>25} {statistics.median(ratios):9.3f}")
 
 
-def as_char_rnn(cli: RunCLI) -> RunCLI:
+def as_char_rnn(run: Run) -> Run:
     """The model of the command as char-rnn would start and train it."""
-    model = cli.model
-    steps_per_epoch = cli.datamodule.num_windows // cli.datamodule.batch_size
+    model = run.model
+    steps_per_epoch = run.data.num_windows // run.data.batch_size
 
     def decay(step: int) -> float:
         return float(0.97 ** max(0, step // steps_per_epoch - DECAY_AFTER_EPOCHS + 1))
@@ -151,7 +152,7 @@ def as_char_rnn(cli: RunCLI) -> RunCLI:
         for name, parameter in model.network.lstm.named_parameters():
             if name.startswith("bias_ih"):
                 parameter.chunk(4)[1].fill_(1.0)
-    return cli
+    return run
 
 
 def time_limit(seconds: float) -> list[str]:
@@ -166,13 +167,13 @@ def compare_recipes(book: str, limits: Sequence[str], root: str) -> None:
     """Print how low the validation loss of each recipe falls within the limits, arguments of ``fit``."""
     print(f"{'recipe':10} {'characters/s':>13} {'best':>16} {'after':>8} {'at the end':>16} {'test, of the best':>18}")
     for name in ("ours", "char-rnn"):
-        cli = command(book, root, WITHOUT_EARLY_STOPPING, *limits, *(CHAR_RNN if name == "char-rnn" else ()))
-        folder = run(as_char_rnn(cli) if name == "char-rnn" else cli)
+        run = command(book, root, WITHOUT_EARLY_STOPPING, *limits, *(CHAR_RNN if name == "char-rnn" else ()))
+        folder = train(as_char_rnn(run) if name == "char-rnn" else run)
         summary = json.loads((folder / "summary.json").read_text())
         with (folder / "metrics.csv").open(newline="") as file:
             losses = [(float(row["val/loss"]), int(row["step"])) for row in csv.DictReader(file) if row["val/loss"]]
         best, step = min(losses)
-        rate = cli.datamodule.batch_size * cli.datamodule.seq_len * summary["steps_per_second"]
+        rate = run.data.batch_size * run.data.seq_len * summary["steps_per_second"]
         figures = (in_bits(loss) for loss in (best, losses[-1][0], summary["metrics"]["test/loss"]))
         best_shown, last_shown, test_shown = figures
         print(

@@ -1,6 +1,6 @@
-"""Observers of a run, each of which writes one kind of thing, and ``LengthCurriculum``, which acts on it.
+"""Observers of a run, each of which writes one kind of file, and ``LengthCurriculum``, which changes the training.
 
-Names are imported when first asked for (PEP 562).
+Names are imported on first use (PEP 562). ``callbacks.contracts`` says what a callback may implement.
 """
 
 from importlib import import_module

@@ -1,7 +1,6 @@
-"""Checkpoints of a run: ``best``, ``last`` and, beside it, ``previous``."""
+"""Checkpoints of a run: ``best``, ``last`` and ``previous``."""
 
-import os
-import shutil
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,29 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
+from callbacks.contracts import RunCallback, RunTrainer
 
-class RunCheckpoints(Checkpoint):
-    """Saves ``last.ckpt`` every n steps, when validation improves, and at the end; the best one is also ``best.ckpt``.
+log = logging.getLogger(__name__)
 
-    Nothing is saved inside a step: the loop calls ``between_steps`` when a step, and the validation that may follow it,
-    is complete. The file that was ``last`` becomes ``previous`` only when the new one is whole on the disk.
+DEFAULT_MONITOR = "val/loss"
+"""What every model of this project logs."""
+
+
+class RunCheckpoints(RunCallback, Checkpoint):
+    """Saves ``last.ckpt`` every n steps, when validation improves, and at the end. The best one is also ``best.ckpt``.
+
+    It decides when to save; the trainer writes the files. A checkpoint is only written between two steps, so a resumed
+    run never has half a step to repeat.
 
     Args:
-        every_n_steps: optimizer steps from one ``last`` to the next at most, at least 1.
-        monitor: the validation metric that is to become small.
+        every_n_steps: the largest number of optimizer steps between two ``last``, at least 1.
+        monitor: name of the validation metric to minimize. A model that does not log the default has no ``best``.
     Raises:
-        ValueError: ``every_n_steps`` is below 1.
-        MisconfigurationException: at the first validation, if it does not measure ``monitor``.
+        ValueError: ``every_n_steps`` is below 1; at setup, the trainer is Lightning's own.
+        MisconfigurationException: at the first validation, another ``monitor`` than the default was not logged.
     """
 
-    def __init__(self, every_n_steps: int = 250, monitor: str = "val/loss") -> None:
+    def __init__(self, every_n_steps: int = 250, monitor: str = DEFAULT_MONITOR) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps is {every_n_steps}; it must be at least 1")
         self.every_n_steps = every_n_steps
@@ -35,18 +41,15 @@ class RunCheckpoints(Checkpoint):
         self.best_step = -1
         self.best_is_due = False
         self.last_saved_step = -1
-        self.random_state: dict[str, Tensor] | None = None  # to go on with
-
-    def path(self, trainer: Trainer, name: str) -> Path:
-        """Where the checkpoint ``best``, ``last`` or ``previous`` of this run lies."""
-        return Path(str(trainer.log_dir)) / "checkpoints" / f"{name}.ckpt"
+        self._has_warned = False
+        self.random_state: dict[str, Tensor] | None = None  # of the checkpoint that the run resumes from
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and trainer.is_global_zero:
-            folder = self.path(trainer, "last").parent
-            folder.mkdir(parents=True, exist_ok=True)
-            for left_by_a_killed_process in [*folder.glob(".*.tmp"), *folder.glob("coming.ckpt")]:
-                left_by_a_killed_process.unlink()
+        if not isinstance(trainer, RunTrainer):
+            raise ValueError(
+                "RunCheckpoints needs training.trainer.Trainer, which calls it between two steps; with Lightning's own "
+                "Trainer use pytorch_lightning.callbacks.ModelCheckpoint"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_step": self.best_step}
@@ -66,88 +69,53 @@ class RunCheckpoints(Checkpoint):
         checkpoint["random_state"] = random_state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # None in a checkpoint from before any model drew random numbers in training.
+        # The first checkpoints of this project have no random state: no model drew random numbers in training.
         self.random_state = checkpoint.get("random_state")
         state = checkpoint["callbacks"].get(self.state_key, {})
-        if trainer.state.fn == "fit" and trainer.is_global_zero and checkpoint["global_step"] == state.get("best_step"):
-            # The process may have ended when it had saved ``last`` and not yet copied it.
-            copy_whole(Path(str(trainer.ckpt_path)), self.path(trainer, "best"))
+        if trainer.state.fn == "fit" and checkpoint["global_step"] == state.get("best_step"):
+            # The process may have been killed after it saved ``last`` and before it copied it to ``best``.
+            assert isinstance(trainer, RunTrainer)
+            trainer.keep_as_best(Path(str(trainer.ckpt_path)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         if self.monitor not in trainer.callback_metrics:
-            known = ", ".join(sorted(trainer.callback_metrics))
-            raise MisconfigurationException(f"RunCheckpoints.monitor is {self.monitor}; what is measured is {known}")
+            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            if self.monitor == DEFAULT_MONITOR:
+                if not self._has_warned:
+                    self._has_warned = True
+                    log.warning(
+                        "No best checkpoint is kept: %s does not log %s in validation, but %s; log it, or set the "
+                        "monitor of callbacks.RunCheckpoints.",
+                        *(type(pl_module).__name__, self.monitor, known),
+                    )
+                return
+            raise MisconfigurationException(f"RunCheckpoints.monitor is {self.monitor}; it must be one of {known}")
         score = trainer.callback_metrics[self.monitor]
         if torch.lt(score, self.best_score):
             self.best_score = float(score)
             self.best_step = trainer.global_step
             self.best_is_due = True
 
-    def between_steps(self, trainer: Trainer, ending: bool) -> None:
-        """Save what is due; called by the loop after every step, ``ending`` when none follows in this epoch or run."""
-        if ending or self.best_is_due or trainer.global_step % self.every_n_steps == 0:
-            self.save_last(trainer)
+    def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
+        is_due = is_last or self.best_is_due or trainer.global_step % self.every_n_steps == 0
+        if is_due and self.last_saved_step != trainer.global_step:
+            self.last_saved_step = trainer.global_step
+            trainer.save_last()
         if self.best_is_due:
             self.best_is_due = False
-            if trainer.is_global_zero:
-                copy_whole(self.path(trainer, "last"), self.path(trainer, "best"))
-
-    def save_last(self, trainer: Trainer) -> None:
-        """Save ``last`` unless that step is saved already; to be called between two steps only."""
-        if self.last_saved_step == trainer.global_step:
-            return
-        self.last_saved_step = trainer.global_step
-        last = self.path(trainer, "last")
-        coming = self.path(trainer, "coming")
-        trainer.save_checkpoint(coming)
-        if trainer.is_global_zero:
-            sync_curves(Path(str(trainer.log_dir)))
-            if last.exists():
-                last.replace(self.path(trainer, "previous"))
-            coming.replace(last)
-            sync(last.parent)  # else the names might be lost with the power, and two checkpoints' steps
+            trainer.keep_as_best()
 
 
 def random_state() -> dict[str, Tensor]:
-    """Where torch's random numbers are, of the processor and, if there is one, of the GPU; dropout draws from them."""
+    """The state of torch's random generators, on the CPU and on the GPU if there is one. Dropout draws from them."""
     state = {"cpu": torch.get_rng_state()}
     return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
 
 
 def set_random_state(state: dict[str, Tensor]) -> None:
-    """Put torch's random numbers back where they were."""
+    """Restore what ``random_state`` returned."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
-
-
-def sync_curves(run_dir: Path) -> None:
-    """Bring what was logged to the disk: a run is gone on with after its checkpoint, so what came before is not logged
-    again."""
-    for path in (*run_dir.glob("events.*"), *run_dir.glob("metrics.csv")):
-        sync(path)
-
-
-def sync(path: Path) -> None:
-    """Bring a file to the disk, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that ``target`` is the old file or the whole new one, never a part."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        with source.open("rb") as read, temporary.open("wb") as written:
-            shutil.copyfileobj(read, written)
-            written.flush()
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

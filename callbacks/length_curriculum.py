@@ -1,33 +1,36 @@
-"""Sequences that grow as they are mastered."""
+"""A curriculum over lengths: training starts with short sequences and lengthens them step by step."""
 
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.contracts import CompletesSequences, HasTrainingLengths, RunCallback
 
-class LengthCurriculum(Callback):
-    """Trains on short sequences first, on longer ones as soon as those are mastered (Elman 1993; Bengio et al. 2009).
 
-    Training begins at length ``start``. The batches of the current length T are judged ``window`` at a time: if at
-    least the share ``threshold`` of them was completed without a mistake, the length becomes ``max(T * growth, T +
-    increment)``, rounded down, and at most the data's own. All the while a share of the batches is shorter,
-    log-uniformly from ``start`` on: what is never asked for is forgotten. The datamodule makes the batches
-    (``train_lengths``, ``length``), the model says which items it completed (``completed``). All of its state is in the
-    checkpoint.
+class LengthCurriculum(RunCallback):
+    """Trains on short sequences first, and on longer ones once those are mastered (Elman 1993; Bengio et al. 2009).
+
+    Training begins at length ``start``. The batches of the current length T are evaluated ``window`` at a time. If the
+    share of their sequences that were completed without a mistake is at least ``threshold``, the length becomes ``max(T
+    * growth, T + increment)``, rounded down, and at most the length of the held-out data. Throughout, a share of the
+    batches is shorter, log-uniformly from ``start`` on, so that the network does not forget short sequences. The
+    checkpoint contains the whole state of the curriculum.
 
     Args:
         start: the first length, at least 2.
-        growth: by what the length is multiplied, at least 1.
-        increment: by how much it grows at least, at least 1.
-        threshold: share to be completed before it grows, in (0, 1].
-        window: batches of the current length that are judged together, at least 1.
+        growth: factor by which the length grows, at least 1.
+        increment: number by which the length grows at least, at least 1.
+        threshold: share of sequences to complete before the length grows, in (0, 1].
+        window: batches of the current length that are evaluated together, at least 1.
         shorter_fraction: share of the batches that are shorter than the current length, in [0, 1).
     Raises:
-        ValueError: an argument is out of its range; when training begins, the data has no lengths, or is shorter than
-            ``start``.
+        ValueError: an argument is out of its range; at setup, the data has no training lengths, the model does not tell
+            what it completed, or the data's length is below ``start``.
     """
+
+    MUST_MATCH_ON_RESUME = True
 
     def __init__(
         self,
@@ -41,8 +44,7 @@ class LengthCurriculum(Callback):
         at_least = {"start": (start, 2), "growth": (growth, 1), "increment": (increment, 1), "window": (window, 1)}
         for name, (value, limit) in at_least.items():
             if not limit <= value < float("inf"):
-                rises = ", so that lengths rise" if name in ("growth", "increment") else ""
-                raise ValueError(f"LengthCurriculum.{name} is {value}; it must be a number of at least {limit}{rises}")
+                raise ValueError(f"LengthCurriculum.{name} is {value}; it must be a number of at least {limit}")
         if not 0 < threshold <= 1:
             raise ValueError(f"LengthCurriculum.threshold is {threshold}; it must be above 0 and at most 1")
         if not 0 <= shorter_fraction < 1:
@@ -57,23 +59,23 @@ class LengthCurriculum(Callback):
         self.shorter_fraction = shorter_fraction
         self.length = start
         self.target = start
-        self.accuracy = 0.0  # of the window that was judged last
+        self.accuracy = 0.0  # share completed in the latest window
         self.mastered = 0  # the longest length that passed the threshold
-        self._completed: list[Tensor] = []  # (B,) bool for each batch of the current length since it was last judged
+        self._completed: list[Tensor] = []  # (B,) bool for each batch of the current window
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         data = trainer.datamodule
-        if not hasattr(data, "train_lengths") or not hasattr(pl_module, "completed"):
+        if not isinstance(data, HasTrainingLengths) or not isinstance(pl_module, CompletesSequences):
             raise ValueError(
                 f"LengthCurriculum cannot change the lengths of {type(data).__name__} for {type(pl_module).__name__}; "
-                "it is for PalindromeDataModule and PalindromeClassifier, so leave it out"
+                "remove it, or use it with PalindromeDataModule and PalindromeClassifier"
             )
         if data.length < self.start:
             raise ValueError(
-                f"data.length is {data.length}, where the curriculum is to end, and LengthCurriculum.start is "
-                f"{self.start}; the length must be at least the start"
+                f"data.length is {data.length}, where the curriculum ends, and LengthCurriculum.start is {self.start}; "
+                "the length must be at least the start"
             )
         self.target = data.length
 
@@ -92,7 +94,7 @@ class LengthCurriculum(Callback):
         self._completed = list(state_dict["completed"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._completed = [right.to(pl_module.device) for right in self._completed]  # a checkpoint is read to the CPU
+        self._completed = [batch.to(pl_module.device) for batch in self._completed]  # checkpoints are loaded to the CPU
         self._set_lengths(trainer)
 
     def on_train_batch_end(
@@ -101,13 +103,14 @@ class LengthCurriculum(Callback):
         digits, _ = batch
         if digits.shape[1] + 1 != self.length:
             return
+        assert isinstance(pl_module, CompletesSequences)
         completed = pl_module.completed()
-        if trainer.world_size > 1:  # each process has a part of the batch
+        if trainer.world_size > 1:  # each process has a shard of the batch
             completed = trainer.strategy.all_gather(completed).flatten()
         self._completed.append(completed)
         if len(self._completed) == self.window:
             completed = torch.cat(self._completed)
-            self.accuracy = int(completed.sum()) / len(completed)  # in float32, 9 of 10 would be less than 0.9
+            self.accuracy = int(completed.sum()) / len(completed)  # exact, because 9 / 10 in float32 is below 0.9
             self._completed.clear()
             if self.accuracy >= self.threshold:
                 self.mastered = self.length
@@ -116,7 +119,9 @@ class LengthCurriculum(Callback):
                 self._set_lengths(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.callback_metrics.update(self.training_metrics())  # for the summary: there may have been no log since
+        trainer.callback_metrics.update(
+            self.training_metrics()
+        )  # for the summary, because nothing may have been logged since
 
     def _set_lengths(self, trainer: Trainer) -> None:
         lengths = trainer.datamodule.train_lengths
@@ -124,7 +129,7 @@ class LengthCurriculum(Callback):
         lengths.shorter_fraction = self.shorter_fraction
 
     def training_metrics(self) -> dict[str, Tensor]:
-        """The current length, the longest that has passed the threshold, and the share completed when last judged."""
+        """The current length, the longest mastered one, and the share completed in the latest window."""
         return {
             "train/length": torch.tensor(self.length),
             "train/mastered_length": torch.tensor(self.mastered),
@@ -132,5 +137,4 @@ class LengthCurriculum(Callback):
         }
 
     def describe_progress(self) -> str:
-        """For the progress bar."""
         return f"length {self.length}/{self.target}"

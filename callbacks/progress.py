@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar in a terminal, plain lines elsewhere."""
 
 import math
 import sys
@@ -19,17 +19,22 @@ from rich.progress import (
 )
 from rich.table import Column
 
-SHOWN = {"train/loss": "loss", "val/loss": "val loss", "val/accuracy": "val accuracy"}
-"""The metrics shown, and what they are called there."""
+from callbacks.contracts import RunCallback
 
-WIDTH_FOR_TIME, WIDTH_FOR_ALL, WIDTH_OF_REST = 80, 100, 92
-"""Columns that a terminal must have for the time left, and for what is no news; what all but the bar takes."""
+SHOWN = {"train/loss": "loss", "val/loss": "val loss", "val/accuracy": "val accuracy"}
+"""The metrics of the bar, and their names there."""
+
+MIN_WIDTH_FOR_TIME_LEFT, MIN_WIDTH_FOR_ALL = 80, 100
+"""The narrowest terminals, in characters, that show the time left, and all columns."""
+
+WIDTH_BESIDE_BAR = 92
+"""Characters that all columns but the bar need together."""
 
 
 class StepProgress(ProgressBar):
-    """A Rich progress bar over optimizer steps on a terminal; a line at every validation where there is none.
+    """A Rich progress bar over optimizer steps in a terminal; without a terminal, a line at every validation.
 
-    Beside the metrics stands what the callbacks that have ``describe_progress()`` say.
+    The bar shows metrics and the words of each callback's ``describe_progress()``.
 
     Args:
         refresh_seconds: time between two updates of the bar.
@@ -48,12 +53,12 @@ class StepProgress(ProgressBar):
         console = Console()
         if console.is_terminal and trainer.is_global_zero:
             columns: dict[ProgressColumn, int] = {
-                TextColumn("training"): WIDTH_FOR_ALL,
-                BarColumn(bar_width=max(4, console.width - WIDTH_OF_REST)): 0,
+                TextColumn("training"): MIN_WIDTH_FOR_ALL,
+                BarColumn(bar_width=max(4, console.width - WIDTH_BESIDE_BAR)): 0,
                 MofNCompleteColumn(): 0,
-                TimeElapsedColumn(): WIDTH_FOR_ALL,
-                TimeRemainingColumn(): WIDTH_FOR_TIME,
-                # Of all columns this one alone may take several lines, where it must.
+                TimeElapsedColumn(): MIN_WIDTH_FOR_ALL,
+                TimeRemainingColumn(): MIN_WIDTH_FOR_TIME_LEFT,
+                # Only this column may wrap.
                 TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=False)): 0,
             }
             shown = [column for column, width in columns.items() if console.width >= width]
@@ -76,8 +81,8 @@ class StepProgress(ProgressBar):
             self._update(trainer)
         elif trainer.is_global_zero:
             total = total_steps(trainer)
-            of_all = "" if total is None else f"/{total}"
-            print(f"step {trainer.global_step}{of_all}  {self._metrics(trainer)}", file=sys.stdout, flush=True)
+            progress = trainer.global_step if total is None else f"{trainer.global_step}/{total}"
+            print(f"step {progress}  {self._metrics(trainer)}", file=sys.stdout, flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop(trainer)
@@ -97,13 +102,12 @@ class StepProgress(ProgressBar):
 
     def _metrics(self, trainer: Trainer) -> str:
         values = trainer.callback_metrics
-        told = [
-            callback.describe_progress() for callback in trainer.callbacks if hasattr(callback, "describe_progress")
-        ]
-        return "  ".join(told + [f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values])
+        words = [c.describe_progress() for c in trainer.callbacks if isinstance(c, RunCallback)]
+        numbers = [f"{shown} {values[name]:.4f}" for name, shown in SHOWN.items() if name in values]
+        return "  ".join([*filter(None, words), *numbers])
 
 
 def total_steps(trainer: Trainer) -> int | None:
-    """Optimizer steps of the whole run; ``None`` where it is ended by something else, such as the time."""
+    """Optimizer steps of the whole run; ``None`` where something else ends it, such as a time limit."""
     total = trainer.estimated_stepping_batches
     return None if math.isinf(total) else int(total)

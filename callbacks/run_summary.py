@@ -1,4 +1,4 @@
-"""The end of a run in one file, and its place in TensorBoard's tabs HParams and Custom Scalars."""
+"""The results of a run in one file, and in TensorBoard's tabs HParams and Custom Scalars."""
 
 import json
 import platform
@@ -12,6 +12,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from callbacks.contracts import RunTrainer, folder_of
+
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "tensorboard", "jsonargparse")
 CHARTS = {
     "Learning": {
@@ -24,26 +26,22 @@ CHARTS = {
         "steps per second": ["Multiline", ["train/steps_per_second"]],
     },
 }
-"""Which curves TensorBoard's custom scalars show together: category, chart, regular expressions of its curves."""
+"""Curves that TensorBoard's custom scalars show together: category, chart, regular expressions of its curves."""
 
 
 class RunSummary(Callback):
-    """Writes ``summary.json`` when training ends and again when the test that follows it has ended.
+    """Writes ``summary.json`` when training ends, and again after the test that follows.
 
-    It holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per second, the
-    versions of what was used and the git commit. When training starts, the hyperparameters go to TensorBoard's HParams
-    tab, beside the curves of the same names, and its Custom Scalars tab learns which curves belong together.
-
-    Args:
-        config: the run's configuration, nested dictionaries of plain values.
+    The file holds the final metrics, optimizer steps, seconds of training (over all starts of the run), steps per
+    second, the versions of the packages and the git commit. When training starts, the hyperparameters go to
+    TensorBoard's HParams tab, and the Custom Scalars tab gets charts of related curves.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self) -> None:
         self.seconds_before = 0.0
         self.started: float | None = None
         self.seconds: float | None = None
-        self.metrics_before: dict[str, float] = {}  # a run that is gone on with may end before each is logged again
+        self.metrics_before: dict[str, float] = {}  # a resumed run may end before it logs each of them
 
     def state_dict(self) -> dict[str, Any]:
         since = 0.0 if self.started is None else time.perf_counter() - self.started
@@ -62,31 +60,33 @@ class RunSummary(Callback):
         if trainer.global_step == 0 and trainer.is_global_zero:
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    self._write_hparams(logger)
+                    self._write_hparams(logger, trainer)
                     logger.experiment.add_custom_scalars(CHARTS)
         self.started = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not on_train_end: a run that had done all its steps when it was stopped, while tested, trains no more.
+        # Not on_train_end: a run that was stopped during its test has no step left when it is resumed.
         self.seconds = self.state_dict()["seconds"]
         self._write(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.seconds is not None:  # a test of its own, without training before it, has no folder to write to
+        if self.seconds is not None:  # a test without training has no folder to write to
             self._write(trainer)
 
-    def _write_hparams(self, logger: TensorBoardLogger) -> None:
-        shown: dict[str, Any] = {key: self.config[key] for key in ("seed_everything", "model", "data")}
+    def _write_hparams(self, logger: TensorBoardLogger, trainer: Trainer) -> None:
+        config = (trainer.run_config if isinstance(trainer, RunTrainer) else None) or {}
+        shown: dict[str, Any] = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
         writer = logger.experiment._get_file_writer()
-        # Without the first summary, the experiment's: of several, TensorBoard takes any one's columns for all the runs
-        # that it shows. Where there is none, it takes what hyperparameters and metrics they have.
+        # Without the first summary, which lists the columns of the table. TensorBoard would take the columns of one run
+        # for all the runs that it shows; without a list, it takes the hyperparameters and metrics that the runs have.
         for summary in hparams_summaries(flatten(shown), {})[1:]:
             writer.add_summary(summary)
 
     def _write(self, trainer: Trainer) -> None:
-        if not trainer.is_global_zero:
+        folder = folder_of(trainer)
+        if folder is None or not trainer.is_global_zero:
             return
-        path = Path(str(trainer.log_dir)) / "summary.json"
+        path = folder / "summary.json"
         in_test = path.exists() and trainer.state.fn != "fit"
         earlier = json.loads(path.read_text())["metrics"] if in_test else self.metrics_before
         summary = {
@@ -105,9 +105,9 @@ def metrics_so_far(trainer: Trainer) -> dict[str, float]:
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"model": {"init_args": {"network": "rnn"}}}`` -> ``{"model.network": "rnn"}``, as it is typed.
+    """``{"model": {"init_args": {"network": "rnn"}}}`` -> ``{"model.network": "rnn"}``, the keys of the command line.
 
-    Values that TensorBoard cannot show become text.
+    Values that are neither numbers nor text become text.
     """
     flat: dict[str, Any] = {}
     for key, value in nested.items():

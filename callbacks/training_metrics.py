@@ -1,17 +1,19 @@
-"""What is known of training while it goes on."""
+"""Metrics of training, logged while it runs."""
 
 import time
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
+from callbacks.contracts import HasTrainingMetrics, RunCallback
 
-class TrainingMetrics(Callback):
+
+class TrainingMetrics(RunCallback):
     """Logs ``training_metrics()`` and ``train/steps_per_second`` every ``trainer.log_every_n_steps`` steps.
 
-    They are the model's, and those of every callback that has a method of that name. They go to the loggers directly:
-    ``LightningModule.log`` takes a quarter of a millisecond a value. The time spent on validation does not count.
+    It asks the model and every ``RunCallback`` for their metrics, and passes them to the loggers directly, because
+    ``LightningModule.log`` takes a quarter of a millisecond for each value. Time spent in validation does not count.
     """
 
     def __init__(self) -> None:
@@ -36,7 +38,7 @@ class TrainingMetrics(Callback):
             return
         metrics: dict[str, Tensor] = {}
         for source in (pl_module, *trainer.callbacks):
-            if hasattr(source, "training_metrics"):
+            if isinstance(source, HasTrainingMetrics):
                 metrics |= source.training_metrics()
         now = time.perf_counter()
         rate = (step - self.step_before) / (now - self.time_before)

@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
-from training.run_folder import find_checkpoint
+from training.resume import find_checkpoint
 
 PREFIX = "network."
 """Prefix of the names of the network's weights in the ``state_dict`` of a model."""
@@ -27,9 +26,9 @@ def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[
     """
     if ckpt_path in ("best", "last", "auto"):
         raise UserError(f"--ckpt_path {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
-    path = find_checkpoint(ckpt_path, Path("runs"), "best")
-    assert path is not None  # only "auto" may find none
-    checkpoint = read_checkpoint(path)
+    found = find_checkpoint(ckpt_path, Path("runs"), "best")
+    assert found is not None  # only "auto" may find none
+    path, checkpoint = found.path, found.load()
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     model = model if isinstance(model, dict) else {}

@@ -14,8 +14,8 @@ import cli
 import datamodules
 import models
 from datamodules import graphs, library
-from training.command_line import TRAINER_DEFAULTS, RunCLI
-from training.trainer import Trainer
+from training.launch import prepare
+from training.trainer import DEFAULTS, Trainer
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -37,11 +37,11 @@ def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_builds_and_means_what_it_meant(path: Path) -> None:
-    command = RunCLI(["fit", "--config", str(path)])
-    assert isinstance(command.model, LightningModule) and isinstance(command.datamodule, LightningDataModule)
-    ours = {key: command.config_dump[key] for key in ("seed_everything", "model", "data")}
-    set_by_us = TRAINER_DEFAULTS.keys() | yaml.safe_load(path.read_text())["trainer"].keys()
-    ours["trainer"] = {key: command.config_dump["trainer"][key] for key in set_by_us}
+    command = prepare(["fit", "--config", str(path)])
+    assert isinstance(command.model, LightningModule) and isinstance(command.data, LightningDataModule)
+    ours = {key: command.config[key] for key in ("seed_everything", "model", "data")}
+    set_by_us = DEFAULTS.keys() | yaml.safe_load(path.read_text())["trainer"].keys()
+    ours["trainer"] = {key: command.config["trainer"][key] for key in set_by_us}
     golden = GOLDEN / path.name
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(yaml.safe_dump(ours))
@@ -99,7 +99,7 @@ def test_it_repeats_no_default(path: Path) -> None:
         assert repeated_defaults(config[key].get("init_args", {}), inspect.signature(cls)) == []
     trainer = inspect.signature(Trainer.__base__)
     assert repeated_defaults(config["trainer"], trainer) == []
-    assert not [key for key, value in config["trainer"].items() if TRAINER_DEFAULTS.get(key) == value]
+    assert not [key for key, value in config["trainer"].items() if DEFAULTS.get(key) == value]
 
 
 @pytest.mark.parametrize("model", models.__all__)
@@ -111,16 +111,16 @@ def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None
         "GraphDataModule": ["--data.graph=karate"],
         "SpreadDataModule": [],
     }
-    command = RunCLI(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
-    assert type(command.model).__name__ == model and type(command.datamodule).__name__ == data
+    command = prepare(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
+    assert type(command.model).__name__ == model and type(command.data).__name__ == data
 
 
 def test_values_needed_twice_are_linked() -> None:
     book = ["--data=datamodules.BookDataModule", "--data.book=python_reference", "--data.carry_state=false"]
-    command = RunCLI(["fit", "--model=models.TextModel", *book, "--seed_everything=7"])
-    assert command.model.network.vocab_size == command.datamodule.vocab_size > 50
-    assert command.model.carry_state is command.datamodule.carry_state is False
-    assert command.datamodule.seed == 7
+    command = prepare(["fit", "--model=models.TextModel", *book, "--seed_everything=7"])
+    assert command.model.network.vocab_size == command.data.vocab_size > 50
+    assert command.model.carry_state is command.data.carry_state is False
+    assert command.data.seed == 7
 
 
 @pytest.mark.parametrize("package", [models, datamodules])

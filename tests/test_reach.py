@@ -9,7 +9,7 @@ import yaml
 
 import cli
 from tests.test_configs import CONFIGS, ROOT
-from training.command_line import RunCLI
+from training.launch import prepare
 
 RECURRENT = "models.PalindromeClassifier"
 PALINDROMES = [path for path in CONFIGS if yaml.safe_load(path.read_text())["model"]["class_path"] == RECURRENT]
@@ -36,8 +36,8 @@ def test_a_vanilla_rnn_remembers_longer_than_it_was_trained_to(tmp_path: Path) -
     assert metrics_of(config, tmp_path)["train/mastered_length"] == 1000
     root = f"--trainer.default_root_dir={tmp_path}"
     args = ["--data.test_lengths=[5,6,20,100,1000,5000]", "--data.num_test=1000"]
-    command = RunCLI(["test", "--config", str(config), root, *args])
-    command.run()
+    command = prepare(["test", "--config", str(config), root, *args])
+    command.test()
     assert len(command.model.test_results) == 6
     for result in command.model.test_results:
         right, num = result["num_accuracy"]

@@ -1,11 +1,87 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""Errors: one line for what a person typed, the whole traceback for a bug."""
+
+import contextlib
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+ROOMS = ("benchmarks", "callbacks", "datamodules", "experiments", "models", "training")
+"""The packages of this project."""
 
 
 class UserError(Exception):
-    """Something a person can put right. The message is one line: the value, the limit, the way out.
+    """Something that a person can correct. The message is one line: the value, the limit, the way out.
 
-    The command line prints it and ends with exit status 2; anything else that is raised is a bug of this project.
+    The command line prints it and exits with status 2. Any other exception is a bug and keeps its traceback.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+LESS_MEMORY = "lower data.batch_size, the length (data.length, of a text data.seq_len) or model.hidden_size"
+
+
+@contextlib.contextmanager
+def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn errors that a configuration causes into a ``UserError``.
+
+    Misconfigurations that Lightning reports, and a lack of memory, always are. While ``is_setup`` holds, so are a
+    ``ValueError`` and whatever else a library raises when it cannot work with a value. An error that comes from a
+    user's own class is a bug, unless it is a ``ValueError``, with which a class refuses an argument.
+    """
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+    from torch import OutOfMemoryError
+
+    from training.messages import one_line
+
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UserError(one_line(str(error))) from error
+    except (MemoryError, OutOfMemoryError) as error:
+        raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ImportError, ArithmeticError, RuntimeError) as error:
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
+        is_unknown_metric = str(error).startswith("Early stopping conditioned on metric")
+        if not is_unknown_metric and (not is_setup() or is_bug(error)):
+            raise
+        kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
+        raise UserError(f"{kind}{one_line(str(error))}") from error
+
+
+def is_bug(error: Exception) -> bool:
+    """Whether an error during setup comes from wrong code and not from a wrong value."""
+    if isinstance(error, ValueError):
+        return False
+    if comes_from_user_code(error):
+        return True
+    *_, innermost = files_of(error.__traceback__)
+    return isinstance(error, AttributeError | LookupError | NameError) and is_ours(innermost)
+
+
+def comes_from_user_code(error: BaseException) -> bool:
+    """Whether code that belongs neither to this project nor to a library took part in raising the error."""
+    return any(not is_ours(file) and not is_library(file) for file in files_of(error.__traceback__))
+
+
+def files_of(traceback: TracebackType | None) -> Iterator[Path]:
+    """The source files of a traceback, the outermost first."""
+    while traceback is not None:
+        yield Path(traceback.tb_frame.f_code.co_filename)
+        traceback = traceback.tb_next
+
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = tuple({Path(path) for name, path in sysconfig.get_paths().items() if "lib" in name})
+
+
+def is_ours(file: Path) -> bool:
+    return file == ROOT / "cli.py" or any(file.is_relative_to(ROOT / room) for room in ROOMS)
+
+
+def is_library(file: Path) -> bool:
+    is_generated = str(file).startswith("<")
+    return is_generated or "site-packages" in file.parts or any(file.is_relative_to(path) for path in LIBRARIES)

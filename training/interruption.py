@@ -1,43 +1,46 @@
-"""The end of a training run that a signal asks for."""
+"""Stops a training run after a signal."""
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.checkpoints import RunCheckpoints
+from callbacks.contracts import RunCallback, RunTrainer
 from training.signals import InterruptedRun, SignalListener
 
 
-class StopOnSignal(Callback):
-    """Ends training after the step under way when a signal has come, and saves ``last`` first.
+class StopOnSignal(RunCallback):
+    """Stops training after the current step once a signal has come, and saves ``last`` first.
 
-    A signal inside a step would leave the weights of one step beside the counters of another.
+    A stop inside a step would save the weights of one step with the counters of another.
 
-    Args:
-        listener: notes the signals.
+    Attributes:
+        listener: receives the signals; ``None`` leaves signals to Lightning.
     """
 
-    def __init__(self, listener: SignalListener) -> None:
-        self.listener = listener
+    def __init__(self) -> None:
+        self.listener: SignalListener | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.listener.listen()  # again: Lightning has put in a handler of its own, which would end it without saving
+        if self.listener is None:
+            return
+        self.listener.listen()  # again: Lightning has installed its own handler, which would end without saving
         signum = self._received_by_any(trainer)
         if signum is not None:
             raise InterruptedRun(signum, trainer.global_step)
 
-    def between_steps(self, trainer: Trainer, ending: bool) -> None:
-        """Stop if a signal has come; called by the loop after every step."""
+    def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
         signum = self._received_by_any(trainer)
         if signum is not None:
             for callback in trainer.callbacks:
                 if isinstance(callback, RunCheckpoints):
-                    callback.between_steps(trainer, ending=True)  # its turn comes after this one's
+                    callback.on_step_complete(trainer, is_last=True)  # Lightning calls checkpoint callbacks last
             raise InterruptedRun(signum, trainer.global_step)
 
     def _received_by_any(self, trainer: Trainer) -> int | None:
-        """The signal that has come to any of the run's processes, so that all stop after the same step."""
-        if trainer.world_size == 1:
-            return self.listener.received
+        """The signal that any process of the run has received, so that all of them stop after the same step."""
+        if self.listener is None or trainer.world_size == 1:
+            return self.listener.received if self.listener else None
         signum = torch.tensor(self.listener.received or 0, device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(signum, torch.distributed.ReduceOp.MAX)  # SIGTERM outdoes SIGUSR1 and SIGINT
+        # The largest number is SIGTERM's, which has priority over SIGUSR1's and SIGINT's.
+        torch.distributed.all_reduce(signum, torch.distributed.ReduceOp.MAX)
         return int(signum) or None

@@ -1,7 +1,8 @@
-"""What a run writes as it goes: TensorBoard's events and ``metrics.csv``, one curve however often it is resumed."""
+"""The loggers of a run: TensorBoard's events and ``metrics.csv``. A resumed run continues the same curves."""
 
 import contextlib
 import csv
+import io
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,17 +11,19 @@ from pathlib import Path
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
+from training.files import write_atomically
+
 log = logging.getLogger(__name__)
 
 
 def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Lightning adds an epoch to what validation and test measure; as a metric it says less than the step does."""
+    """The metrics without the epoch that Lightning adds in validation and test: the step says more."""
     return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 @contextlib.contextmanager
-def quiet_writing_thread() -> Iterator[None]:
-    """Say nothing of an error in TensorBoard's writing thread: it is raised again where something is logged next."""
+def silent_writer_thread() -> Iterator[None]:
+    """Do not print errors of TensorBoard's writing thread: they are raised again at the next log."""
     before = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
@@ -35,7 +38,7 @@ def quiet_writing_thread() -> Iterator[None]:
 
 
 class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard's events in the run folder; events from ``first_step`` on, written before, are purged.
+    """TensorBoard's events in the run folder. Earlier events from ``first_step`` on are purged.
 
     Args:
         run_dir: the run folder.
@@ -51,11 +54,11 @@ class RunTensorBoard(TensorBoardLogger):
         super().log_metrics(without_epoch(metrics), step)
 
     def save(self) -> None:
-        self.experiment.flush()  # and no hparams.yaml: config.yaml says it all
+        self.experiment.flush()  # without hparams.yaml, because config.yaml has everything
 
 
 class RunMetricsFile(CSVLogger):
-    """``metrics.csv`` in the run folder, a row for each logged step; rows from ``first_step`` on are cut off first.
+    """``metrics.csv`` in the run folder, a row for each logged step. Earlier rows from ``first_step`` on are removed.
 
     Args:
         run_dir: the run folder.
@@ -71,13 +74,13 @@ class RunMetricsFile(CSVLogger):
 
 
 class AppendingWriter(ExperimentWriter):
-    """Lightning's writer deletes an existing file; this one goes on with what came before ``first_step``."""
+    """Continues an existing file, which Lightning's writer would delete. Rows from ``first_step`` on are removed."""
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
         super().__init__(str(run_dir))
         path = Path(self.metrics_file_path)
         if path.exists():
-            # A process that was killed may have written half a line.
+            # A killed process may have written half a line.
             lines = path.read_text(errors="replace").splitlines(keepends=True)
             reader = csv.DictReader(line for line in lines if line.endswith("\n"))
             is_known = "step" in (reader.fieldnames or [])
@@ -86,26 +89,24 @@ class AppendingWriter(ExperimentWriter):
             num_damaged = len(lines) - len(rows) - int(is_known)
             if num_damaged > 0:
                 log.warning(
-                    "%s: %d line%s damaged, and left out.", path, num_damaged, " is" if num_damaged == 1 else "s are"
+                    "%s: %d damaged line%s removed.", path, num_damaged, " was" if num_damaged == 1 else "s were"
                 )
-            self._write_anew([row for row in rows if int(row["step"]) < first_step])
+            self._replace([row for row in rows if int(row["step"]) < first_step])
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         with Path(self.metrics_file_path).open(newline="") as file:
-            self._write_anew(list(csv.DictReader(file)))
+            self._replace(list(csv.DictReader(file)))
 
-    def _write_anew(self, rows: list[dict[str, str]]) -> None:
-        """Replace the file by these rows under the header ``metrics_keys``, at once: a kill must not cost a curve."""
-        path = Path(self.metrics_file_path)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
+    def _replace(self, rows: list[dict[str, str]]) -> None:
+        """Replace the file by these rows under the header ``metrics_keys``, so that a kill costs no curve."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.metrics_keys, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(Path(self.metrics_file_path), text.getvalue())
 
     def _check_log_dir_exists(self) -> None:
-        """Where Lightning's writer deletes the file."""
+        """Lightning's writer deletes the file here."""
 
     def save(self) -> None:
         super(ExperimentWriter, self).save()  # no hparams.yaml

@@ -1,27 +1,19 @@
-"""Which seeds there are."""
+"""The range of seeds."""
 
 from training.errors import UserError
 
 SEED_MAX = 2**32 - 1
-"""The largest seed that Lightning takes, since numpy takes none above it."""
+"""The largest seed of numpy, and so of Lightning."""
 
 
 def check_seed(seed: int, name: str = "seed") -> None:
-    """Refuse a seed that is out of range.
-
-    Raises:
-        UserError: it is.
-    """
+    """Raise a ``UserError`` if a seed is out of range."""
     if not 0 <= seed <= SEED_MAX:
         raise UserError(f"{name} is {seed}; it must be from 0 to {SEED_MAX}")
 
 
 def check_seeds(seeds: list[int]) -> None:
-    """Refuse an empty list of seeds, one that is out of range, and one that stands there twice.
-
-    Raises:
-        UserError: that is so.
-    """
+    """Raise a ``UserError`` if a list of seeds is empty, has a seed twice, or one that is out of range."""
     if not seeds:
         raise UserError("seeds is empty; give at least one, such as [1, 2, 3, 4, 5]")
     for seed in seeds:

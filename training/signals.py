@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: noted at once, acted on between two steps of training.
+"""Ctrl-C, SIGTERM and SIGUSR1: received at any time, acted on between two training steps.
 
-Importing this module imports neither torch nor Lightning, so that it listens while they are imported.
+Importing this module imports neither torch nor Lightning, so that signals are handled while those are imported.
 """
 
 import contextlib
@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from types import FrameType
 
 from training import slurm
-from training.processes import is_first
+from training.processes import is_rank_zero
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class InterruptedRun(Exception):  # noqa: N818 - it is no error
-    """Training was stopped by a signal, and ``last`` is saved.
+    """A signal stopped the training, and ``last`` is saved.
 
     Args:
         signum: the signal.
         step: optimizer steps done.
     """
 
-    how_to_go_on = ""
+    hint = ""
+    """How to resume."""
 
     def __init__(self, signum: int, step: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
@@ -33,15 +34,15 @@ class InterruptedRun(Exception):  # noqa: N818 - it is no error
 
 
 class AbortedRun(BaseException):
-    """A second Ctrl-C, or a signal while there is nothing to save: nothing is waited for.
+    """A signal stopped the command at once: a second Ctrl-C, or a signal while there was nothing to save.
 
-    No ``KeyboardInterrupt``, which Lightning would turn into exit status 1.
+    It is no ``KeyboardInterrupt``, which Lightning would turn into exit status 1.
 
     Args:
         signum: the signal.
     """
 
-    how_to_go_on = "what was saved before is intact"
+    hint = "what was saved before is intact"
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} at once")
@@ -49,24 +50,23 @@ class AbortedRun(BaseException):
 
 
 class SignalListener:
-    """Notes signals instead of obeying them.
+    """Records signals, so that training can stop after the current step.
 
     Attributes:
         received: the signal that has come.
-        waits_for_the_step: whether training goes on to the end of its step, or ends at once. A second Ctrl-C never
-            waits.
-        raises: whether what ends at once does so by an exception. While libraries are imported it does not: some would
-            catch it, and go on with another of which only a half is there.
+        waits_for_step: whether the current training step is finished first. A second Ctrl-C never waits.
+        raises: whether a stop at once raises an exception. While libraries are imported it ends the process instead:
+            some libraries catch every exception and continue with a half-imported module.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.waits_for_the_step = False
+        self.waits_for_step = False
         self.raises = True
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen, also to what has been waiting; what was done about the signals before is done again afterwards."""
+        """Receive signals, pending ones included; restore the previous handlers on exit."""
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self.listen()
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -78,37 +78,37 @@ class SignalListener:
                 signal.signal(signum, handler)
 
     def listen(self) -> None:
-        """Put in the handlers, again if some library has put in its own."""
+        """Install the handlers, also after a library has replaced them."""
         for signum in SIGNALS:
-            signal.signal(signum, self._note)
+            signal.signal(signum, self._receive)
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.raises:
-            say_what_now(AbortedRun(signum))
+            report_stop(AbortedRun(signum))
             os._exit(128 + signum)
-        if not self.waits_for_the_step or (self.received is not None and signum == signal.SIGINT):
+        if not self.waits_for_step or (self.received is not None and signum == signal.SIGINT):
             raise AbortedRun(signum)
-        # Whoever wants the job to end outdoes Slurm, which wants it to make room.
+        # A request to stop for good has priority over SIGUSR1, with which Slurm asks for a pause.
         self.received = signum if self.received in (None, signal.SIGUSR1) else self.received
 
 
-def say_what_now(stopped: InterruptedRun | AbortedRun) -> None:
-    """Say in one line that a run was stopped, by what, and how it goes on; of several processes, the first does.
+def report_stop(stopped: InterruptedRun | AbortedRun) -> None:
+    """Print in one line which signal stopped the run and how to resume it.
 
-    After SIGUSR1, which a Slurm job gets when its time is nearly up, the job is queued again; after SIGTERM it never
-    is, so that ``scancel`` ends it for good.
+    After SIGUSR1, which a Slurm job gets when its time is nearly up, the job is requeued. After SIGTERM it never is, so
+    ``scancel`` ends it for good.
     """
-    if not is_first():
+    if not is_rank_zero():
         return
-    going_on = stopped.how_to_go_on
-    # Slurm ends the job that it queues again, and is often quicker than what is said here.
+    hint = stopped.hint
+    # Slurm ends a job that it requeues, often before the line below is printed.
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         if stopped.signum == signal.SIGUSR1 and slurm.job_id() is not None:
             try:
-                going_on = slurm.requeue()
+                hint = slurm.requeue()
             except OSError as error:
-                going_on = f"Slurm does not queue the job again ({error}); {going_on}"
-        print(f"{stopped}; {going_on}", file=sys.stderr, flush=True)
+                hint = f"Slurm does not requeue the job ({error}); {hint}"
+        print(f"{stopped}; {hint}", file=sys.stderr, flush=True)
     finally:
         signal.signal(signal.SIGTERM, before)

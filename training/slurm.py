@@ -1,4 +1,4 @@
-"""The Slurm job that this process is part of, and how it is queued again.
+"""The Slurm job of this process, and how to requeue it.
 
 Importing this module imports neither torch nor Lightning.
 """
@@ -8,7 +8,7 @@ import subprocess
 
 
 def job_id() -> str | None:
-    """The job's id, of a task of an array the array's and its own; ``None`` where there is no Slurm."""
+    """The job's id, for a task of an array ``<array>_<task>``; ``None`` outside Slurm."""
     environment = os.environ
     if "SLURM_ARRAY_JOB_ID" in environment:
         return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
@@ -16,15 +16,15 @@ def job_id() -> str | None:
 
 
 def restart_count() -> str:
-    """How often the job was queued again so far."""
+    """How often the job was requeued so far."""
     return os.environ.get("SLURM_RESTART_COUNT", "0")
 
 
 def requeue() -> str:
-    """Queue this job again; Slurm ends it first, by SIGTERM.
+    """Requeue this job. Slurm first ends it, by SIGTERM.
 
     Returns:
-        what became of it, in words.
+        a message.
     Raises:
         OSError: Slurm refuses.
     """
@@ -32,4 +32,4 @@ def requeue() -> str:
     result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise OSError(" ".join(result.stderr.split()) or f"scontrol ended with exit status {result.returncode}")
-    return f"job {job} is queued again, and goes on by itself"
+    return f"job {job} is queued again and will resume by itself"

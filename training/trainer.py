@@ -12,39 +12,84 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT
 from lightning_fabric.utilities import move_data_to_device
 from lightning_fabric.utilities.types import _PATH
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
+from callbacks.contracts import RunTrainer
 from training.checkpoint_file import read_checkpoint, write_checkpoint
-from training.step_loop import StepLoop
+from training.fast_step import loop_class
+from training.interruption import StopOnSignal
+from training.resume import as_list
+from training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
+DEFAULTS: dict[str, Any] = {
+    "default_root_dir": "runs",
+    "val_check_interval": 250,
+    "check_val_every_n_epoch": None,  # val_check_interval counts steps, across epochs
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+"""Where this project's Trainer differs from Lightning's."""
 
-class Trainer(pl.Trainer):
-    """How long to train, how often to validate and to log, on what: Lightning's Trainer.
+
+class Trainer(RunTrainer):
+    """Lightning's Trainer: how long to train, how often to validate and to log, on which device.
 
     Args:
-        precision: Lightning's, or ``auto``: ``bf16-mixed`` on a device that has instructions for bfloat16, else
+        precision: as in Lightning, or ``auto``: ``bf16-mixed`` on a device with instructions for bfloat16, else
             ``32-true``.
     """
-
-    run_dir: Path | None = None
-    """The folder of this run, once there is one."""
-
-    open_run: Callable[[], None] | None = None
-    """Makes the run's folder; called when every process has found that nothing is wrong, before any goes on."""
 
     def __init__(self, *, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
         if precision == "auto":
             precision = precision_for(kwargs.get("accelerator", "auto"))
             log.info("Precision: %s", precision)
+        self.folder: RunFolder | None = None
+        self.recorded_config: dict[str, Any] | None = None  # what every checkpoint says of its run
+        self.open_run: Callable[[], None] | None = None  # opens the run's folder once every process is ready
+        self.has_begun = False  # whether training, validation, test or prediction has started
+        self.stop_on_signal = StopOnSignal()
+        self.checkpoint_io = VerifiedCheckpointIO()
+        kwargs.update(self._own_options(kwargs))
         super().__init__(precision=precision, **kwargs)
         theirs = self.fit_loop.epoch_loop
-        self.fit_loop.epoch_loop = StepLoop(self, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
+        self.fit_loop.epoch_loop = loop_class()(self, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
+
+    def _own_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments for Lightning's Trainer: those given, and the callbacks and plugins of every run."""
+        options = DEFAULTS | given
+        callbacks = as_list(options.get("callbacks"))
+        own: list[Callback] = [NoteBeginning(), self.stop_on_signal]
+        if not options.get("fast_dev_run"):
+            own += [TrainingMetrics(), RunSummary()]
+            has_checkpoints = any(isinstance(callback, RunCheckpoints) for callback in callbacks)
+            if options.get("enable_checkpointing") is not False and not has_checkpoints:
+                own.append(RunCheckpoints())
+        has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if options.get("enable_progress_bar") is not False and not has_progress:
+            own.append(StepProgress())
+        plugins = [*as_list(options.get("plugins")), self.checkpoint_io]
+        if SLURMEnvironment.detect():
+            plugins.append(SLURMEnvironment(auto_requeue=False))
+        logger = options.get("logger") or False  # the run's folder brings its own
+        return options | {"callbacks": [*callbacks, *own], "plugins": plugins, "logger": logger}
+
+    @property
+    def run_dir(self) -> Path | None:
+        return None if self.folder is None else self.folder.path
+
+    @property
+    def log_dir(self) -> str | None:
+        return super().log_dir if self.run_dir is None else str(self.run_dir)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        # The objects of the imported modules, a million, stay: time and again the garbage collector would go through
-        # them, for as long as ten steps take.
+        # Imported modules hold a million objects. Without freezing them, the garbage collector visits them again and
+        # again, each time for as long as ten steps.
         gc.freeze()
         try:
             super().fit(*args, **kwargs)
@@ -52,58 +97,85 @@ class Trainer(pl.Trainer):
             gc.unfreeze()
 
     def _fit_impl(self, *args: Any, **kwargs: Any) -> None:
-        self.strategy.setup_environment()  # the processes meet; later, Lightning finds it done
+        self.strategy.setup_environment()  # connects the processes; Lightning does nothing when it comes to it again
         if self.open_run is not None:
             self.open_run()
         super()._fit_impl(*args, **kwargs)
 
+    def save_last(self) -> None:
+        if self.folder is None:
+            return
+        self.save_checkpoint(self.folder.coming)
+        if self.is_global_zero:
+            self.folder.promote_coming()
+
+    def keep_as_best(self, source: Path | None = None) -> None:
+        if self.folder is not None and self.is_global_zero:
+            self.folder.keep_as_best(source)
+
     def save_checkpoint(
         self, filepath: _PATH, weights_only: bool | None = None, storage_options: Any | None = None
     ) -> None:
-        """Lightning's, with what each of several processes has of its own."""
+        """As in Lightning, with the run's configuration and the state of each process."""
         checkpoint = self._checkpoint_connector.dump_checkpoint(weights_only)
+        if self.recorded_config is not None:
+            checkpoint["config"] = self.recorded_config
         if self.world_size > 1:
-            own = {name: checkpoint[name] for name in OWN if name in checkpoint}
+            own = {name: checkpoint[name] for name in STATE_OF_A_PROCESS if name in checkpoint}
             of_each: list[Any] = [None] * self.world_size
             torch.distributed.all_gather_object(of_each, move_data_to_device(own, torch.device("cpu")))
             checkpoint[OF_EACH_PROCESS] = of_each
         self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")
 
-    @property
-    def log_dir(self) -> str | None:
-        return super().log_dir if self.run_dir is None else str(self.run_dir)
+
+class NoteBeginning(Callback):
+    """Notes on the trainer that the work has begun."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(trainer, Trainer)
+        trainer.has_begun = True
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
 
 
 def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:
-    """What is quickest on the device: bfloat16 without instructions for it is slower than float32."""
+    """The fastest precision of the device. Without instructions for it, bfloat16 is slower than float32."""
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        return "32-true"  # what the processor beside it could do tells nothing
+        return "32-true"  # the capabilities of the CPU beside it do not count
     if accelerator != "cpu" and torch.cuda.is_available():
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
         has_bfloat16 = any(capabilities.get(name) for name in CPU_BFLOAT16)
     return "bf16-mixed" if has_bfloat16 else "32-true"
 
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-"""Names under which torch knows the instructions, of x86 and of ARM."""
+"""torch's names of the instructions, of x86 and of ARM."""
 
 
-OWN = ("random_state", "steps_to_log", "carried_state")
-"""What each process of a run has of its own."""
+STATE_OF_A_PROCESS = ("random_state", "steps_to_log", "carried_state")
+"""Entries of a checkpoint that differ between the processes of a run."""
 
 OF_EACH_PROCESS = "of_each_process"
 
 
 def num_processes(checkpoint: Mapping[str, Any]) -> int:
-    """How many processes made a checkpoint."""
+    """The number of processes that made a checkpoint."""
     return len(checkpoint.get(OF_EACH_PROCESS, [None]))
 
 
-class SealedCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are written whole, carry a checksum, and are never loaded but as tensors and plain values."""
+class VerifiedCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints completely, with a checksum, and loads nothing but tensors and plain values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loaded: dict[Path, dict[str, Any]] = {}
+
+    def provide(self, path: Path, checkpoint: dict[str, Any]) -> None:
+        """The next load of ``path`` returns this checkpoint, so that a file is read only once."""
+        self._loaded = {path: checkpoint}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         write_checkpoint(checkpoint, Path(path))
@@ -111,6 +183,6 @@ class SealedCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: _PATH, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        checkpoint = read_checkpoint(Path(path))
+        checkpoint = self._loaded.pop(Path(path), None) or read_checkpoint(Path(path))
         of_each = checkpoint.pop(OF_EACH_PROCESS, [{}])
-        return checkpoint | of_each[rank_zero_only.rank % len(of_each)]  # others than made it may test it
+        return checkpoint | of_each[rank_zero_only.rank % len(of_each)]  # more processes may test than have trained

@@ -1,4 +1,4 @@
-"""Aliases of YAML, of which a few lines may stand for more values than there is memory."""
+"""A limit for YAML aliases: with a few lines they can make more values than the memory holds."""
 
 import functools
 from typing import Any
@@ -7,12 +7,12 @@ import yaml
 from jsonargparse import get_loader, set_loader
 
 VALUES_MAX = 100_000
-"""Values that a config may have once every alias is spelled out; of the project's own the largest has 72."""
+"""Values that a config may have once its aliases are resolved. The project's largest config has 72."""
 
 
 @functools.cache
 def guard_aliases() -> None:
-    """Let jsonargparse refuse YAML whose aliases stand for more values than ``VALUES_MAX``."""
+    """Let jsonargparse refuse YAML with more than ``VALUES_MAX`` values."""
     load = get_loader("yaml")
 
     def guarded(text: str) -> Any:
@@ -20,7 +20,7 @@ def guard_aliases() -> None:
             num = num_values(yaml.compose(text, Loader=yaml.SafeLoader), {})
             if num > VALUES_MAX:
                 raise yaml.YAMLError(
-                    f"with its aliases spelled out there are {num:,} values; at most {VALUES_MAX:,} can be"
+                    f"with its aliases resolved it has {num:,} values; it may have at most {VALUES_MAX:,}"
                 )
         return load(text)
 
@@ -28,7 +28,7 @@ def guard_aliases() -> None:
 
 
 def num_values(node: yaml.Node | None, known: dict[int, int]) -> int:
-    """How many values a node stands for, ``known`` those of nodes that were counted; it may be in itself."""
+    """The number of values of a node; ``known`` has the nodes counted so far. A node may contain itself."""
     if node is None or isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:

@@ -11,6 +11,7 @@ import filelock
 
 from experiments.sweep.grid import Grid, Run, format_value
 from training.errors import UserError
+from training.files import write_atomically
 from training.run_folder import run_folders
 
 KEYS_BEFORE_METRICS = ("status", "error")
@@ -181,13 +182,6 @@ def write_result(
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step, so that readers never see a part of it, even if this process is killed."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, newline="")
-    temporary.replace(path)
 
 
 def num_steps_done(folder: Path) -> int:

@@ -13,10 +13,7 @@ from experiments.sweep.display import Display
 from experiments.sweep.grid import Run, fit_words
 from experiments.sweep.results import ResultsFolder, write_result
 from experiments.sweep.worker import Stopped, do_run, start_worker
-from training.errors import UserError
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The project's folder; jobs import its packages, which are not installed in site-packages."""
+from training.errors import ROOT, UserError
 
 REFRESH_SECONDS = 5.0
 

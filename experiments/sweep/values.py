@@ -6,7 +6,7 @@ from typing import Any
 from callbacks.run_summary import flatten
 from experiments.sweep.grid import Grid, format_value, overrides
 from training.errors import UserError
-from training.resolved_config import resolved_config
+from training.launch import resolved_config
 
 LOCATION_KEYS = ("config", "ckpt_path", "trainer.default_root_dir")
 """Keys that say where a run is saved; they do not change its results."""

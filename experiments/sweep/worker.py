@@ -13,7 +13,7 @@ import filelock
 
 from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
-from training.messages import hush_libraries, one_line, set_up_messages
+from training.messages import ignore_library_warnings, one_line, set_up_messages
 
 ORPHAN_SECONDS = 60
 """How long to wait for the lock of a run's folder; a process that is about to end may still hold it."""
@@ -30,7 +30,7 @@ def start_worker(num_threads: int = 1) -> None:
         threading.Thread(target=exit_with, args=(parent,), daemon=True).start()
     import torch
 
-    import training.command_line  # noqa: F401
+    import training.launch  # noqa: F401
 
     torch.set_num_threads(num_threads)
 
@@ -62,13 +62,13 @@ def do_run(words: list[str], folder: Path) -> None:
 
 def fit(words: list[str], folder: Path) -> None:
     from experiments.sweep.values import flat_config
-    from training.command_line import RunCLI
+    from training.launch import prepare
     from training.signals import AbortedRun, InterruptedRun
 
-    hush_libraries()
+    ignore_library_warnings()
     try:
-        command = RunCLI(words)
-        command.run()
+        run = prepare(words)
+        run.fit()
     except (InterruptedRun, AbortedRun) as stopped:
         print(stopped)
         raise Stopped(str(stopped)) from None
@@ -79,8 +79,8 @@ def fit(words: list[str], folder: Path) -> None:
         traceback.print_exc()
         write_result(folder, "failed", f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
     else:
-        if command.folder is None:
+        if run.folder is None:
             write_result(folder, "failed", "trainer.fast_dev_run saves no results; leave it out")
             return
-        summary = json.loads((command.folder.path / "summary.json").read_text())
-        write_result(folder, "finished", "", summary, flat_config(command.config_dump))
+        summary = json.loads((run.folder.path / "summary.json").read_text())
+        write_result(folder, "finished", "", summary, flat_config(run.config))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import text_generation, text_reading, text_training
-from training.command_line import RunCLI
+from training.run import Run
 
 
 @pytest.fixture
@@ -30,42 +30,42 @@ def test_throughput_is_compared_round_by_round(
 
 
 def test_both_train_the_same_in_turns(book: str, tmp_path: Path) -> None:
-    cli = text_training.command(book, str(tmp_path), "--trainer.max_steps=7", text_training.WITHOUT_EARLY_STOPPING)
+    run = text_training.command(book, str(tmp_path), "--trainer.max_steps=7", text_training.WITHOUT_EARLY_STOPPING)
     bare_loop = text_training.BareLoop(text_training.command(book, str(tmp_path)), 7)
     in_turns = text_training.InTurns(bare_loop, 3)
-    cli.trainer.callbacks.insert(0, in_turns)
-    text_training.run(cli)
+    run.trainer.callbacks.insert(0, in_turns)
+    text_training.train(run)
     assert bare_loop.num_done == 7 and in_turns.seconds_of_bare_loop > 0
-    for ours, theirs in zip(cli.model.network.parameters(), bare_loop.network.parameters(), strict=True):
+    for ours, theirs in zip(run.model.network.parameters(), bare_loop.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def run(cli: RunCLI) -> Path:
-        in_turns = cli.trainer.callbacks[0]
+    def train(run: Run) -> Path:
+        in_turns = run.trainer.callbacks[0]
         assert isinstance(in_turns, text_training.InTurns)
         in_turns.seconds_of_bare_loop = 4.0
         (tmp_path / "summary.json").write_text('{"seconds": 10.0}')
         return tmp_path
 
-    monkeypatch.setattr(text_training, "run", run)
+    monkeypatch.setattr(text_training, "train", train)
     assert text_training.seconds_of_both(book, 3) == (4.0, 6.0)
 
 
 def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
-    cli = text_training.as_char_rnn(text_training.command(book, str(tmp_path), *text_training.CHAR_RNN))
-    network = cli.model.network
-    assert network.embedding is None and (cli.datamodule.seq_len, cli.datamodule.batch_size) == (50, 50)
+    run = text_training.as_char_rnn(text_training.command(book, str(tmp_path), *text_training.CHAR_RNN))
+    network = run.model.network
+    assert network.embedding is None and (run.data.seq_len, run.data.batch_size) == (50, 50)
     for name, parameter in network.named_parameters():
         forget = parameter.chunk(4)[1] if "bias_ih" in name else None
         if forget is not None:
             assert (forget == 1).all()
         others = parameter[parameter != 1]
         assert others.abs().max() <= 0.08 and others.abs().max() > 0.07
-    scheduling = cli.model.configure_optimizers()
+    scheduling = run.model.configure_optimizers()
     optimizer, scheduler = scheduling["optimizer"], scheduling["lr_scheduler"]["scheduler"]
     assert optimizer.defaults["alpha"] == 0.95
-    steps_per_epoch = cli.datamodule.num_windows // 50
+    steps_per_epoch = run.data.num_windows // 50
     rates = []
     for _ in range(12 * steps_per_epoch):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training.checkpoint_file import COMMENT_SIZE, checksum, read_checkpoint, seal, write_checkpoint
+from training.checkpoint_file import COMMENT_SIZE, add_checksum, checksum, read_checkpoint, write_checkpoint
 from training.errors import UserError
 
 CHECKPOINT = {"state_dict": {"weight": torch.arange(12.0).view(3, 4)}, "global_step": 7, "lr": 0.5}
@@ -111,7 +111,7 @@ def test_a_failed_write_leaves_what_was_there(path: Path, monkeypatch: pytest.Mo
 
 def test_sealing_covers_all_but_the_checksum() -> None:
     archive = b"content" + b"PK\x05\x06" + bytes(18)
-    sealed = seal(archive)
+    sealed = add_checksum(archive)
     assert sealed[:-73] == archive[:-2]
     assert sealed[-71:] == checksum(sealed[:-71])
     assert int.from_bytes(sealed[-73:-71], "little") == 71
@@ -126,7 +126,7 @@ def test_what_somebody_has_written_by_hand_ends_in_one_line(place: int, noise: b
     archive = bytearray(path.read_bytes()[:-COMMENT_SIZE])
     place %= len(archive) - len(noise)
     archive[place : place + len(noise)] = noise
-    path.write_bytes(seal(bytes(archive)))
+    path.write_bytes(add_checksum(bytes(archive)))
     try:
         assert "state_dict" in read_checkpoint(path)
     except UserError as error:

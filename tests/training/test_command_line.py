@@ -302,20 +302,20 @@ def test_fast_dev_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
 
 
 def test_values_that_are_needed_twice_are_linked(config: Path) -> None:
-    from training.command_line import RunCLI
+    from training.launch import prepare
 
-    command = RunCLI(["fit", f"--config={config}", "--data.num_classes=4", "--seed_everything=7"])
-    assert command.model.network.output_size == command.datamodule.num_classes == 4
-    assert command.datamodule.seed == 7
+    command = prepare(["fit", f"--config={config}", "--data.num_classes=4", "--seed_everything=7"])
+    assert command.model.network.output_size == command.data.num_classes == 4
+    assert command.data.seed == 7
 
 
 def test_optimizer_and_schedule_come_from_the_config(config: Path) -> None:
-    from training.command_line import RunCLI
+    from training.launch import prepare
 
     args = ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=0.5"]
-    optimizer = RunCLI(["fit", f"--config={config}", *args]).model.configure_optimizers()
+    optimizer = prepare(["fit", f"--config={config}", *args]).model.configure_optimizers()
     assert type(optimizer) is torch.optim.SGD and optimizer.param_groups[0]["lr"] == 0.5
-    default = RunCLI(["fit", f"--config={config}"]).model.configure_optimizers()
+    default = prepare(["fit", f"--config={config}"]).model.configure_optimizers()
     assert type(default) is torch.optim.RMSprop and default.param_groups[0]["lr"] == 1e-3
 
 

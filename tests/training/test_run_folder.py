@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training.checkpoint_file import seal
+from training.checkpoint_file import add_checksum
 from training.errors import UserError
 from training.run_folder import (
     RunFolder,
@@ -32,7 +32,7 @@ def experiment(tmp_path: Path) -> Path:
         folder = tmp_path / "runs" / "exp" / f"version_{version}" / "checkpoints"
         folder.mkdir(parents=True)
         for name in names:
-            (folder / f"{name}.ckpt").write_bytes(seal(name.encode() + ARCHIVE))
+            (folder / f"{name}.ckpt").write_bytes(add_checksum(name.encode() + ARCHIVE))
     (tmp_path / "runs" / "exp" / "version_x").mkdir()
     (tmp_path / "runs" / "exp" / "version_99").touch()
     return tmp_path / "runs" / "exp"
@@ -131,7 +131,7 @@ def test_what_is_no_file_is_no_last(make: Callable[[Path], None], experiment: Pa
 def test_a_new_run_takes_the_next_number(experiment: Path) -> None:
     folder = RunFolder.create(experiment)
     assert folder.path == experiment / "version_11" or folder.path == experiment / "version_100"
-    folder.sign(["fit", "--config", "x.yaml"])
+    folder.write_job_file(["fit", "--config", "x.yaml"])
     assert folder.job()["pid"] == os.getpid() and folder.job()["command"] == ["fit", "--config", "x.yaml"]
     folder.unlock()
 
@@ -153,7 +153,7 @@ import sys, pathlib
 from training.run_folder import RunFolder
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 folder.lock()
-folder.sign(["fit"])
+folder.write_job_file(["fit"])
 print(flush=True)
 sys.stdin.read()
 """

@@ -176,12 +176,12 @@ def test_transfer_hooks_are_obeyed(owner: type) -> None:
     assert went_plainly(trainer) and seen == [0, 0]
 
 
-def test_between_steps_comes_after_every_step_and_knows_the_end() -> None:
+def test_on_step_complete_comes_after_every_step_and_knows_the_end() -> None:
     class Between(Callback):
         def __init__(self) -> None:
             self.seen: list[tuple[int, bool]] = []
 
-        def between_steps(self, trainer: Any, ending: bool) -> None:
+        def on_step_complete(self, trainer: Any, ending: bool) -> None:
             progress = trainer.fit_loop.epoch_loop.batch_progress.current
             assert progress.ready == progress.completed
             self.seen.append((trainer.global_step, ending))

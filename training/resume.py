@@ -1,0 +1,305 @@
+"""The way of a checkpoint: it is found, read once, and compared with the configuration that is to use it.
+
+``find_checkpoint`` turns what a person typed into one verified file. ``open_to_resume`` and ``open_to_evaluate`` load
+it and refuse it where its configuration does not match. Lightning then takes the loaded checkpoint from memory.
+
+Importing this module imports neither torch nor Lightning, so a wrong path is reported at once.
+"""
+
+import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from training.checkpoint_file import load_checkpoint, verified_content
+from training.errors import UserError
+from training.processes import is_rank_zero
+from training.run_folder import NAMES, CheckpointName, RunFolder, run_folder_of, run_folders, this_job
+
+log = logging.getLogger(__name__)
+
+REQUEUED_WAIT_SECONDS = 120
+"""How long a requeued job waits for its previous process, on a node that Slurm cannot reach."""
+
+TRAINER_KEYS = ("precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+"""The trainer's keys that decide what a model learns."""
+
+Config = Mapping[str, Any]
+"""A configuration, nested dictionaries of plain values."""
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """A checkpoint file whose checksum is right.
+
+    Args:
+        path: the file.
+        content: its bytes.
+    """
+
+    path: Path
+    content: bytes
+
+    @classmethod
+    def at(cls, path: Path) -> "FoundCheckpoint":
+        return cls(path, verified_content(path))
+
+    def load(self) -> dict[str, Any]:
+        """The checkpoint, tensors on the CPU. Errors as for ``training.checkpoint_file.read_checkpoint``."""
+        return load_checkpoint(self.path, self.content)
+
+
+@dataclass
+class OpenCheckpoint:
+    """A loaded checkpoint that matches the configuration, and the locked folder of its run.
+
+    Args:
+        path: the file; ``None`` for a requeued run that was stopped before its first checkpoint.
+        checkpoint: its content; empty without a file.
+        folder: of the run that is to be continued; ``None`` in an evaluation, or for a file from elsewhere.
+    """
+
+    path: Path | None
+    checkpoint: dict[str, Any]
+    folder: RunFolder | None = None
+
+
+def open_to_resume(
+    wanted: str | None, experiment_dir: Path, config: Config, computed: Sequence[str] = (), command: Sequence[str] = ()
+) -> OpenCheckpoint | None:
+    """The checkpoint from which a run continues; ``None`` for a new run.
+
+    Under Slurm, a requeued job continues its own run, whatever is wanted. The folder of the run is locked before the
+    checkpoint is read, so that nobody replaces it afterwards.
+
+    Args:
+        wanted: see ``find_checkpoint``; ``None`` for a new run.
+        experiment_dir: the folder of the experiment's runs.
+        config: the configuration of the run.
+        computed: keys of values that are only known when the data is there; they are not compared.
+        command: the words that started this process.
+    Raises:
+        UserError: there is no such checkpoint, it is damaged, in use, or was made with another configuration.
+    """
+    folder = requeued_run(experiment_dir, command)
+    if folder is not None:
+        lock(folder, REQUEUED_WAIT_SECONDS)
+        if not folder.has_checkpoint():
+            return OpenCheckpoint(None, {}, folder)
+        wanted = str(folder.path)
+    elif wanted is not None and (candidates := locate(wanted, experiment_dir, "last")):
+        folder = run_folder_of(candidates[0])
+        if folder is not None:
+            lock(folder)
+    if wanted is None:
+        return None
+    try:
+        found = find_checkpoint(wanted, experiment_dir, "last")
+        if found is None:
+            return None
+        checkpoint = found.load()
+        compare(found.path, checkpoint, config, ("data", "model", "trainer"), "MAY_DIFFER_ON_RESUME", computed)
+    except UserError:
+        if folder is not None:
+            folder.unlock()
+        raise
+    return OpenCheckpoint(found.path, checkpoint, folder)
+
+
+def open_to_evaluate(
+    wanted: str, experiment_dir: Path, config: Config, computed: Sequence[str] = ()
+) -> OpenCheckpoint | None:
+    """The checkpoint to validate, to test or to predict with. Arguments and errors as for ``open_to_resume``."""
+    found = find_checkpoint(wanted, experiment_dir, "best")
+    if found is None:
+        return None
+    checkpoint = found.load()
+    compare(found.path, checkpoint, config, ("model",), "MAY_DIFFER_IN_TEST", computed)
+    return OpenCheckpoint(found.path, checkpoint)
+
+
+def lock(folder: RunFolder, wait_seconds: float = 0) -> None:
+    if is_rank_zero():
+        folder.lock(wait_seconds)
+
+
+def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> FoundCheckpoint | None:
+    """The checkpoint that ``wanted`` names, verified; ``None`` where ``auto`` finds nothing to resume.
+
+    A damaged or missing ``last`` is replaced by ``previous``, with a warning, unless the file itself was named.
+
+    Args:
+        wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, the folder of
+            a run, or the folder of an experiment (its newest run).
+        experiment_dir: the folder of the experiment's runs.
+        default: the checkpoint that is taken of a folder, and for ``auto``.
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+    """
+    candidates = locate(wanted, experiment_dir, default)
+    if not candidates:
+        return None
+    path, *others = candidates
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is no file; move it away, and previous.ckpt is taken if there is one")
+    try:
+        return FoundCheckpoint.at(path)
+    except UserError as error:
+        previous = next((other for other in others if other.is_file()), None)
+        if previous is None:
+            raise
+        try:
+            found = FoundCheckpoint.at(previous)
+        except UserError:
+            best = path.with_name("best.ckpt")
+            way_out = f"resume with --ckpt_path {shlex.quote(str(best))}, or " if best.is_file() else ""
+            raise UserError(
+                f"{error}, and {previous.name} is damaged; {way_out}start a new run without --ckpt_path"
+            ) from error
+        log.warning("%s; resuming from %s", error, previous)
+        return found
+
+
+def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> list[Path]:
+    """The files that ``wanted`` may mean, the first choice first. Arguments and errors as for ``find_checkpoint``."""
+    if wanted in ("best", "last", "auto"):
+        runs = run_folders(experiment_dir)
+        if wanted == "auto" and not (runs and runs[-1].has_checkpoint()):
+            return []
+        if not runs:
+            raise UserError(
+                f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one with fit, without "
+                "--ckpt_path"
+            )
+        return candidates_in(runs[-1], wanted if wanted != "auto" else default)  # type: ignore[arg-type]
+    if "://" in wanted:
+        raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
+    path = Path(wanted)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
+    if (path / "checkpoints").is_dir():
+        return candidates_in(RunFolder(path), default)
+    runs = run_folders(path)
+    if not runs:
+        raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
+    return candidates_in(runs[-1], default)
+
+
+def candidates_in(run: RunFolder, name: CheckpointName) -> list[Path]:
+    path = run.checkpoint(name)
+    if name != "last":
+        if not path.is_file():
+            present = " and ".join(name for name in NAMES if run.checkpoint(name).is_file())
+            raise UserError(f"there is no {path}; that run has {present or 'no checkpoint'}")
+        return [path]
+    previous = run.checkpoint("previous")
+    if not path.is_file() and not previous.is_file():
+        raise UserError(f"there is no checkpoint in {run.path} yet; start a new run without --ckpt_path")
+    return [path, previous]
+
+
+def requeued_run(experiment_dir: Path, command: Sequence[str]) -> RunFolder | None:
+    """Under Slurm, the run that this command began in an earlier start of the same job; otherwise ``None``."""
+    job = this_job()
+    if job["slurm_job"] is None:
+        return None
+    for run in reversed(run_folders(experiment_dir)):
+        earlier = run.job()
+        if earlier.get("slurm_job") == job["slurm_job"] and earlier.get("command") == list(command):
+            return run if earlier.get("slurm_restarts") != job["slurm_restarts"] else None
+    return None
+
+
+def config_to_record(config: Config) -> dict[str, Any]:
+    """The part of a configuration that decides what a run learns. It is kept in the checkpoint.
+
+    Raises:
+        UserError: a callback that must match on resume is there twice.
+    """
+    trainer = {key: config["trainer"].get(key) for key in TRAINER_KEYS}
+    trainer["callbacks"] = {}
+    for callback in as_list(config["trainer"].get("callbacks")):
+        name = callback["class_path"]
+        if getattr(import_class(name), "MUST_MATCH_ON_RESUME", False):
+            if name in trainer["callbacks"]:
+                short = name.rpartition(".")[2]
+                raise UserError(f"trainer.callbacks has {short} twice; there can be one, so remove the others")
+            trainer["callbacks"][name] = callback.get("init_args", {})
+    return {"model": config["model"], "data": config["data"], "trainer": trainer}
+
+
+def compare(
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    config: Config,
+    groups: Sequence[str],
+    declaration: Literal["MAY_DIFFER_ON_RESUME", "MAY_DIFFER_IN_TEST"],
+    computed: Sequence[str] = (),
+) -> None:
+    """Compare a checkpoint's configuration with the one that is to use it.
+
+    Args:
+        path: the checkpoint's file.
+        checkpoint: its content.
+        config: the configuration.
+        groups: which of ``model``, ``data`` and ``trainer`` must match.
+        declaration: the class attribute with the names of the arguments that may differ. The class of the model or of
+            the data declares it; without the attribute, every argument must match.
+        computed: keys that are not compared.
+    Raises:
+        UserError: the checkpoint has no configuration, or a value differs.
+    """
+    recorded = checkpoint.get("config")
+    if not (isinstance(recorded, dict) and all(isinstance(recorded.get(group), dict) for group in groups)):
+        raise UserError(f"{path} does not say which model it is of; it was not made by this project")
+    current = config_to_record(config)
+    for group in groups:
+        theirs, ours = recorded[group], current[group]
+        if group == "trainer":
+            theirs, ours = with_all_callbacks(theirs, ours)
+        allowed = getattr(import_class(ours["class_path"]), declaration, ()) if "class_path" in ours else ()
+        skipped = (*computed, *(f"{group}.init_args.{name}" for name in allowed))
+        for name, value, wanted in differences(theirs, ours, group):
+            if not any(name == key or name.startswith(f"{key}.") for key in skipped):
+                raise UserError(
+                    f"the checkpoint {path} was made with {name} = {value}, the config says {wanted}; "
+                    "use the config it was made with, or start a new run"
+                )
+
+
+def with_all_callbacks(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both recorded trainers, each with an entry for the callbacks of the other."""
+    of_theirs = theirs.get("callbacks", {})
+    if theirs.get("curriculum") is not None:  # how the first checkpoints of this project record it
+        of_theirs = {"callbacks.LengthCurriculum": theirs["curriculum"]}
+    names = of_theirs.keys() | ours["callbacks"].keys()
+    return (
+        theirs | {"callbacks": {name: of_theirs.get(name) for name in names}},
+        ours | {"callbacks": {name: ours["callbacks"].get(name) for name in names}},
+    )
+
+
+def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of everything that is in both configurations and differs."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in sorted(theirs.keys() & ours.keys()):
+            yield from differences(theirs[key], ours[key], f"{name}.{key}")
+    elif theirs != ours:
+        yield name, theirs, ours
+
+
+def import_class(class_path: str) -> type:
+    """The class of a checked configuration."""
+    from importlib import import_module
+
+    module, _, name = class_path.rpartition(".")
+    cls: type = getattr(import_module(module), name)
+    return cls
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

@@ -1,0 +1,254 @@
+"""Runs of a model on data: fit, validate, test, predict. No command line is needed.
+
+    from training.run import Run
+    from training.trainer import Trainer
+
+    run = Run(PalindromeClassifier(), PalindromeDataModule(length=20), Trainer(max_steps=500), "runs/notebook")
+    run.fit()
+
+and later ``Run(model, data, trainer, "runs/notebook", ckpt_path="last").fit()`` to resume it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from models.contracts import ReportingModel
+from training.errors import UserError, comes_from_user_code, config_errors
+from training.hints import Hints
+from training.loggers import silent_writer_thread
+from training.processes import LostProcess, print_rank_zero
+from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
+from training.run_folder import RunFolder, cannot_write
+from training.run_phases import count_earlier_seconds, explain_end, open_folder, remove_new_folder
+from training.signals import InterruptedRun, SignalListener
+from training.trainer import Trainer, num_processes
+
+log = logging.getLogger(__name__)
+
+NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
+NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
+NOTHING_PREDICTED = "Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0."
+
+
+class Run:
+    """One run: a model, its data and a trainer, with a folder for checkpoints and curves.
+
+    Args:
+        model: any LightningModule; a ``ReportingModel`` describes its results itself.
+        data: any LightningDataModule.
+        trainer: of this project, and of this run alone.
+        experiment_dir: the folder in which ``fit`` opens ``version_<k>``.
+        ckpt_path: what to resume, or to evaluate: ``best``, ``last``, ``auto``, a file or a folder; or a checkpoint
+            that is open already.
+        config: the configuration, nested dictionaries of plain values; by default made from the objects' ``hparams``.
+        save_config: writes the configuration to a path; by default ``config`` as YAML.
+        hints: suggests what to type next.
+        listener: receives signals; by default a new one, while the run lasts.
+    """
+
+    def __init__(
+        self,
+        model: LightningModule,
+        data: LightningDataModule,
+        trainer: Trainer,
+        experiment_dir: str | Path = "runs/unnamed",
+        ckpt_path: str | OpenCheckpoint | None = None,
+        config: dict[str, Any] | None = None,
+        save_config: Callable[[Path], None] | None = None,
+        hints: Hints | None = None,
+        listener: SignalListener | None = None,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.trainer = trainer
+        self.experiment_dir = Path(experiment_dir)
+        self.ckpt_path = ckpt_path
+        self.config = config_of(model, data) if config is None else config
+        self.save_config = save_config or (lambda path: path.write_text(yaml.safe_dump(self.config)) and None)
+        self.hints = hints or Hints()
+        self.listener = listener or SignalListener()
+        self.folder: RunFolder | None = None
+        self.folder_is_new = False
+        self.step_before = 0
+        trainer.run_config = self.config
+        trainer.recorded_config = config_to_record(self.config)
+        trainer.stop_on_signal.listener = self.listener
+
+    def fit(self) -> None:
+        """Train the model, keep checkpoints and curves in a new folder, or in that of the resumed run, and test the
+        best.
+
+        Raises:
+            UserError: the configuration is wrong, or the folder cannot be written.
+            InterruptedRun: a signal stopped the run, which is saved.
+            LostProcess: another process of the run has died.
+        """
+        opened = self._open(open_to_resume)
+        path = None if opened is None else opened.path
+        checkpoint = {} if opened is None else opened.checkpoint
+        self.folder = None if opened is None else opened.folder
+        self.step_before = checkpoint.get("global_step", 0)
+        self.listener.waits_for_step = True
+        with self._running():
+            self._check_processes_of(path, checkpoint)
+            count_earlier_seconds(self.trainer, checkpoint)
+            self._train(path, checkpoint)
+            if self.trainer.fast_dev_run:
+                return
+            assert self.folder is not None
+            self.listener.waits_for_step = False
+            explain_end(self.trainer, self.step_before)
+            self._test_after_fit(self.folder)
+            if isinstance(self.model, ReportingModel) and (learned := self.model.describe_learning()):
+                print_rank_zero(learned)
+            print_rank_zero(
+                f"The run is in {self.folder.path}: checkpoints, metrics.csv, and config.yaml, which repeats it."
+            )
+            next_command = self.model.next_command if isinstance(self.model, ReportingModel) else "test"
+            print_rank_zero(f"Next: {self.hints.what_next(self.folder, next_command)}")
+
+    def validate(self) -> None:
+        """Evaluate a checkpoint, or the model as it is, on the validation split."""
+        path = self._evaluated()
+        with self._running():
+            if not any(self.trainer.validate(self.model, self.data, ckpt_path=path)):
+                print_rank_zero(NOTHING_VALIDATED)
+
+    def test(self) -> None:
+        """Evaluate a checkpoint, or the model as it is, on the test split."""
+        path = self._evaluated()
+        with self._running():
+            self._test(path)
+
+    def predict(self) -> None:
+        """Print what a checkpoint, or the model as it is, predicts for the first items of the test split."""
+        path = self._evaluated()
+        with self._running():
+            predictions = self.trainer.predict(self.model, self.data, ckpt_path=path)
+            if not predictions:
+                print_rank_zero(NOTHING_PREDICTED)
+                return
+            is_reporting = isinstance(self.model, ReportingModel)
+            lines = self.model.describe_predictions(predictions) if is_reporting else map(str, predictions[:10])
+            for line in lines:
+                print_rank_zero(line)
+
+    def unlock(self) -> None:
+        """Let other processes write to the folder."""
+        if self.folder is not None:
+            self.folder.unlock()
+
+    def _open(self, open_checkpoint: Callable[..., OpenCheckpoint | None]) -> OpenCheckpoint | None:
+        """The checkpoint to start from. The run itself does not keep it in memory."""
+        opened, self.ckpt_path = self.ckpt_path, None
+        if isinstance(opened, str):
+            opened = open_checkpoint(opened, self.experiment_dir, self.config)
+        if opened is not None and opened.path is not None:
+            self.trainer.checkpoint_io.provide(opened.path, opened.checkpoint)
+        return opened
+
+    def _evaluated(self) -> Path | None:
+        opened = self._open(open_to_evaluate)
+        return None if opened is None else opened.path
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Receive signals, and report errors before the work begins as errors of the configuration.
+
+        A new folder with nothing in it is removed again.
+        """
+        try:
+            is_setup = config_errors(is_setup=lambda: not self.trainer.has_begun)
+            with self.listener.listening(), silent_writer_thread(), is_setup:
+                yield
+        except InterruptedRun as interrupted:
+            interrupted.hint = self.hints.how_to_resume(self.folder)
+            raise
+        except Exception:
+            if not self.trainer.has_begun:
+                remove_new_folder(self)
+            raise
+        finally:
+            self.unlock()
+
+    def _check_processes_of(self, path: Path | None, checkpoint: dict[str, Any]) -> None:
+        num = self.trainer.world_size
+        if checkpoint and (before := num_processes(checkpoint)) != num:
+            raise UserError(
+                f"the checkpoint {path} was made by {before} process{'es' if before > 1 else ''}, "
+                f"trainer.devices and num_nodes ask for {num}; take as many, or start a new run"
+            )
+
+    def _train(self, path: Path | None, checkpoint: dict[str, Any]) -> None:
+        max_steps = self.trainer.max_steps
+        if checkpoint and 0 <= max_steps <= self.step_before:
+            log.info(
+                "This run has done %d of %d steps; for more, set --trainer.max_steps.", self.step_before, max_steps
+            )
+        if not self.trainer.fast_dev_run:
+            self.trainer.open_run = lambda: open_folder(self, path)
+        try:
+            self.trainer.fit(self.model, self.data, ckpt_path=path)
+        except RuntimeError as error:
+            is_of_another = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+            if self.trainer.world_size == 1 or not is_of_another:
+                raise
+            hint = self.hints.how_to_resume(self.folder)
+            raise LostProcess(f"another process of this run has ended; {hint}") from error
+        except OSError as error:
+            if self.folder is None or comes_from_user_code(error):
+                raise
+            raise UserError(cannot_write(error, self.folder.path, "what was saved before is intact")) from error
+
+    def _test_after_fit(self, folder: RunFolder) -> None:
+        if lacking := what_a_test_lacks(self.model, self.data):
+            print_rank_zero(f"Nothing was tested: {lacking}.")
+            return
+        if self.trainer.limit_test_batches == 0:
+            print_rank_zero(NOTHING_TESTED)
+            return
+        self.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
+        # Without validation there is no best, without checkpoints neither best nor last.
+        kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
+        if kept and kept[0].name != "best.ckpt":
+            log.warning("There is no best checkpoint, because no validation gave a loss; the last one is tested.")
+        self._test(kept[0] if kept else None)
+
+    def _test(self, path: Path | None) -> None:
+        is_reporting = isinstance(self.model, ReportingModel)
+        results = self.trainer.test(self.model, self.data, ckpt_path=path, verbose=not is_reporting)
+        lines = self.model.describe_test() if is_reporting else []
+        if not lines and (is_reporting or not any(results)):
+            lines = [NOTHING_TESTED]
+        for line in lines:
+            print_rank_zero(line)
+
+
+def what_a_test_lacks(model: LightningModule, data: LightningDataModule) -> str:
+    """The method without which a class of a user's own cannot be tested; empty if there is none."""
+    for owner, parent, name in (
+        (model, LightningModule, "test_step"),
+        (data, LightningDataModule, "test_dataloader"),
+    ):
+        if not is_overridden(name, owner, parent):
+            return f"{type(owner).__name__} has no {name}"
+    return ""
+
+
+def config_of(model: LightningModule, data: LightningDataModule) -> dict[str, Any]:
+    """What a run without a command line records: the classes, and their plain ``hparams``."""
+
+    def described(obj: LightningModule | LightningDataModule) -> dict[str, Any]:
+        plain = (bool, int, float, str, list, type(None))
+        arguments = {name: value for name, value in dict(obj.hparams).items() if isinstance(value, plain)}
+        return {"class_path": f"{type(obj).__module__}.{type(obj).__qualname__}", "init_args": arguments}
+
+    return {"model": described(model), "data": described(data), "trainer": {}}
