@@ -12,7 +12,9 @@ from experiments.command import to_yaml_words
 
 @pytest.mark.parametrize("study", cli.EXPERIMENTS)
 def test_a_study_imports_no_lightning(study: str) -> None:
-    code = f"import sys, experiments.{cli.EXPERIMENTS[study]}; sys.exit(any('lightning' in name for name in sys.modules))"
+    code = (
+        f"import sys, experiments.{cli.EXPERIMENTS[study]}; sys.exit(any('lightning' in name for name in sys.modules))"
+    )
     root = Path(__file__).parent.parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
