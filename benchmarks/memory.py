@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.networks import contender, seconds_per_step
-from models.classifier import percent
+from models.tables import percent
 from training.launch import prepare
 
 CONFIG = "configs/{network}_T1000.yaml"
@@ -42,7 +42,7 @@ def test(network: str, seed: int, root: str, lengths: list[int], num_test: int) 
     with contextlib.redirect_stdout(io.StringIO()):
         command = prepare(["test", *arguments_of(network, seed, root), *args])
         command.test()
-    return [percent(*result["num_accuracy"]) for result in command.model.test_results]
+    return [percent(result["accuracy"]) for result in command.model.test_results]
 
 
 def arguments_of(network: str, seed: int, root: str) -> list[str]:

@@ -17,8 +17,9 @@ from experiments import curves, grads_over_time, hops, longest
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
 from experiments.studies import accuracy_vs_length, optimizers
-from experiments.tables import Rows, column, filter_rows, percent, values_of
+from experiments.tables import Rows, column, filter_rows, values_of
 from models.networks import LSTM
+from models.tables import percent
 from training.errors import UserError
 
 EXAMPLE = "python cli.py report --docs_dir docs"
@@ -114,7 +115,7 @@ def render(folder: Path) -> str:
         "from_json": json.loads,
         "mean": mean,
     }
-    environment.filters |= {"percent": percent, "digits": digits}
+    environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
     template = folder / "report.md.jinja"
     try:
         return environment.get_template(template.name).render()

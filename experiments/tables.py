@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.tables import format_table
 from training.errors import UserError
 
 Rows = list[dict[str, Any]]
@@ -25,18 +26,10 @@ def values_of(rows: Rows, key: str) -> list[Any]:
     return sorted(set(column(rows, key)))
 
 
-def percent(share: float, places: int = 0) -> str:
-    """A share of 0 to 1 in per cent. Only 1 is shown as 100 %: a smaller share is never rounded up to it."""
-    text = f"{100 * share:.{places}f} %"
-    return text if share == 1 or not text.startswith("100") else f"{100 - 10**-places:.{places}f} %"
-
-
 def print_table(rows: Rows) -> None:
     """The keys of the first row as headings, a line for each row; floats with four significant digits."""
-    lines = [list(rows[0]), *([format_value(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    lines = format_table([list(rows[0]), *([format_value(value) for value in row.values()] for row in rows)])
+    print("\n".join(lines))
 
 
 def format_value(value: Any) -> str:

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from experiments.trained_model import load_weights, read_model
 from models.networks import LSTM, VanillaRNN
+from models.networks.build import build_palindrome_network
 from training.errors import UserError
 from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
-
-OPTIONS = ("initialization", "input_scale", "recurrent_scale", "longest_memory")
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,11 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
     trained_for = checkpoint["config"]["data"]["init_args"]["task"]
     if trained_for != task:
         raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
-    network, untrained = (make_network(arguments) for _ in range(2))
+    options = arguments | {"backward": "bptt", "fused": False}
+    network, untrained = (build_palindrome_network(**options) for _ in range(2))
     load_weights(network, path, checkpoint)
     run = run_folder_of(path)
     return TrainedNetwork(path, network, untrained, arguments["num_classes"], path.parent if run is None else run.path)
-
-
-def make_network(arguments: dict[str, Any]) -> Network:
-    """The network that ``PalindromeClassifier`` builds from the same arguments, initialized at random."""
-    K = arguments["num_classes"]
-    options = {name: arguments[name] for name in OPTIONS if name in arguments}
-    if arguments["network"] == "lstm":
-        return LSTM(K, arguments["hidden_size"], K, **options)
-    options.pop("longest_memory", None)
-    return VanillaRNN(K, arguments["hidden_size"], K, **options)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from datamodules.vocabulary import Vocabulary
 from experiments.trained_model import load_weights, read_model
+from models.networks.build import build_text_network
 from models.networks.stacked_lstm import StackedLSTM
-
-SIZES = ("hidden_size", "num_layers", "embedding_size")
 
 
 def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
@@ -20,6 +19,7 @@ def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
     """
     path, checkpoint, arguments = read_model(ckpt_path, "TextModel", "BookDataModule")
     vocabulary = Vocabulary(checkpoint["BookDataModule"]["characters"])
-    network = StackedLSTM(len(vocabulary), **{name: arguments[name] for name in SIZES})
+    # The weights are loaded, so the fastest initialization is enough.
+    network = build_text_network(**arguments | {"vocab_size": len(vocabulary), "initialization": "uniform"})
     load_weights(network, path, checkpoint)
     return path, network.eval(), vocabulary

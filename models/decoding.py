@@ -1,8 +1,8 @@
 """From a network's predictions to text: greedy, sampling, beam search (questions 2.1c and 2.3 of the assignment).
 
-All of it works on numbers, for several texts at once, with any network that can be asked for the next character.
+All functions work on ids of characters, for several texts at once, with any network that predicts the next character.
 
-Legend: B texts, P characters of a prompt, n characters written, V different characters, K hypotheses of a beam.
+Legend: B texts, P characters of a prompt, n generated characters, V different characters, K hypotheses of a beam.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 State = Any
-"""What a network keeps of the characters so far, a tuple of tensors; of each the last but one dimension is B."""
+"""A network's state after the characters so far: a tuple of tensors, each with B as its last dimension but one."""
 
 
 class Network(Protocol):
@@ -23,14 +23,18 @@ class Network(Protocol):
 
 
 Choice = Callable[[Tensor, int], Tensor]
-"""Logits (B, V) and the number of characters chosen before -> the ids chosen, (B,)."""
+"""Chooses the next character of each text: logits (B, V) and the number of characters chosen before -> ids (B,)."""
 
 ENDED = -1
-"""Stands in the place of an id where a text has ended already."""
+"""Takes the place of an id if a text has ended before."""
 
 
 def read(network: Network, prompt: Tensor, state: State) -> tuple[Tensor, State]:
-    """Read a prompt (B, P) with P at least 1 -> logits of the character that follows (B, V), and the state."""
+    """Read a prompt (B, P), P at least 1 -> logits of the character that follows (B, V), and the state.
+
+    Raises:
+        ValueError: the prompt is empty.
+    """
     if prompt.shape[1] == 0:
         raise ValueError("the prompt is empty; it must have at least one character")
     for ids in prompt.unbind(dim=1):
@@ -41,26 +45,26 @@ def read(network: Network, prompt: Tensor, state: State) -> tuple[Tensor, State]
 def write(
     network: Network, logits: Tensor, state: State, choose: Choice, length: int, stop: Sequence[int] = ()
 ) -> Iterator[Tensor]:
-    """Choose a character, read it, choose the next.
+    """Generate text: choose a character, read it, choose the next.
 
     Args:
-        network: reads what was chosen.
-        logits: of the first character, (B, V), as ``read`` gives them.
-        state: the network's, as ``read`` gives it.
-        choose: how, ``greedy`` or what ``sampling`` gives.
-        length: characters to be written, n.
-        stop: a text ends when it ends with these.
+        network: reads the chosen characters.
+        logits: of the first character, (B, V), from ``read``.
+        state: of the network, from ``read``.
+        choose: ``greedy``, or a result of ``sampling``.
+        length: characters to generate, n.
+        stop: a text ends as soon as its last characters are these.
     Yields:
-        the next id of each text, (B,) int64; ``ENDED`` for those that have ended. No more when all have.
+        the next id of each text, (B,) int64, ``ENDED`` for texts that have ended; until all texts have ended.
     """
     B = len(logits)
-    endings = Endings(stop, (B,))
+    matcher = StopMatcher(stop, (B,))
     ended = torch.zeros(B, dtype=torch.bool)
     for t in range(length):
         ids = choose(logits, t).cpu()
         yield torch.where(ended, ENDED, ids) if stop else ids
         if stop:
-            ended = ended | endings.append(ids)
+            ended = ended | matcher.append(ids)
             if ended.all():
                 return
         if t + 1 < length:
@@ -79,27 +83,27 @@ def sampling(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> Choice:
-    """A choice at random; what a text becomes depends on its own seed alone, not on those beside it.
+    """A random choice. Each text depends only on its own seed, not on the texts next to it.
 
-    The most probable is taken after independent noise with a Gumbel distribution was added to each logarithm of a
-    probability; that draws from the distribution (Maddison, Tarlow and Minka 2014) without having to compute it.
+    Independent Gumbel noise is added to the logits, and the largest is taken. This draws from their softmax without
+    computing it (Maddison, Tarlow and Minka 2014).
 
     Args:
-        seeds: of each text, B of them.
-        length: characters that will be chosen at most; they are chosen one after the other.
-        tau: what the logits are multiplied by, one number or (B,); this and the next as for ``probabilities``.
-        top_k: only the k most probable are kept.
-        top_p: only the fewest that together have this probability are kept.
+        seeds: one for each of the B texts.
+        length: largest number of characters that will be chosen, one after the other.
+        tau: factor of the logits, one number or (B,); see ``probabilities``.
+        top_k: keep only the k most probable characters; see ``probabilities``.
+        top_p: keep only the fewest characters with this total probability; see ``probabilities``.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     filters = top_k is not None or top_p is not None
-    # Noise divided by tau does for logits what noise does for logits multiplied by it.
-    factor = torch.ones(1, 1) if filters else as_column(tau).clamp_min(LEAST_TAU)
+    # Logits plus noise / tau have the same maximum as logits * tau plus noise.
+    factor = torch.ones(1, 1) if filters else as_column(tau).clamp_min(MIN_TAU)
     noise: Sequence[Tensor] = ()  # of the next characters, each (B, V) float64
 
     def choose(logits: Tensor, num_chosen: int) -> Tensor:
         nonlocal noise
-        at_once = max(1, DRAWN_AT_ONCE // logits.shape[1])  # whatever is beside it, or a text would depend on that
+        at_once = max(1, DRAWN_AT_ONCE // logits.shape[1])  # independent of B, so that a text is independent of others
         if num_chosen % at_once == 0:
             shape = min(at_once, length - num_chosen), logits.shape[1]
             drawn = [torch.empty(shape, dtype=torch.float64).exponential_(generator=g) for g in generators]
@@ -111,29 +115,30 @@ def sampling(
 
 
 DRAWN_AT_ONCE = 1 << 12
-"""Random numbers of a text that are drawn together, one for each character that might be chosen."""
+"""Random numbers of a text that are drawn together: V for each character to choose."""
 
-LEAST_TAU = 1e-250
-"""As good as 0 for logits in float32, and one can divide by it."""
+MIN_TAU = 1e-250
+"""Has the same effect as 0 on logits in float32, but can be a divisor."""
 
 
 def as_column(tau: float | Tensor) -> Tensor:
+    """One number or (B,) as a column, float64."""
     return torch.as_tensor(tau, dtype=torch.float64).reshape(-1, 1)
 
 
 def probabilities(
     logits: Tensor, tau: float | Tensor = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Tensor:
-    """The probabilities from which a character is drawn: logits (B, V) -> (B, V) float64.
+    """The probabilities with which a character is drawn: logits (B, V) -> (B, V) float64.
 
     Args:
         logits: of the network.
-        tau: what they are multiplied by, one number or (B,), at least 0: 0 makes all characters equally probable, 1
-            leaves the network's probabilities, infinity leaves only the most probable (equation of question 2.1c).
-        top_k: only the k most probable are kept (Fan, Lewis and Dauphin 2018).
-        top_p: then only the fewest most probable that together have at least this probability (Holtzman et al. 2020).
+        tau: factor of the logits, one number or (B,), at least 0 (equation of question 2.1c). With 0 all characters are
+            equally probable, 1 gives the network's probabilities, infinity only the most probable character.
+        top_k: keep only the k most probable characters (Fan, Lewis and Dauphin 2018).
+        top_p: then keep only the fewest characters with at least this total probability (Holtzman et al. 2020).
     """
-    # On the CPU, where the random numbers are; relative to the largest, so that an infinite tau leaves 0 there.
+    # On the CPU, where the random numbers are. Relative to the largest logit: infinity times 0 is set to 0 there.
     differences = (logits - logits.amax(dim=1, keepdim=True)).double().cpu()
     factor = as_column(tau)
     scaled = torch.where(differences == 0, 0.0, differences * factor)
@@ -154,12 +159,12 @@ def probabilities(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that a beam search has found.
+    """A text found by a beam search.
 
     Args:
         ids: its characters.
-        log_prob: the logarithm of its probability, after the prompt.
-        score: what it was judged by.
+        log_prob: logarithm of its probability, given the prompt.
+        score: hypotheses are ordered by it.
     """
 
     ids: list[int]
@@ -177,85 +182,87 @@ def beam_search(
     length_penalty: float = 1.0,
     num_best: int = 1,
 ) -> list[list[Hypothesis]]:
-    """The most probable texts, among those whose every beginning was one of the K most probable (Lowerre 1976).
+    """Beam search: the most probable texts whose every prefix was one of the K most probable (Lowerre 1976).
 
-    A text is complete when it has ``length`` characters, or earlier, when it ends with ``stop``. Without ``stop`` all
-    have the same length, and the score is ``log_prob``. With ``stop`` they have not, and a longer one is the less
-    probable the longer it is; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified).
+    A text is complete when it has ``length`` characters, or earlier, when its last characters are ``stop``. Without
+    ``stop`` all texts have the same length, and the score is ``log_prob``. With ``stop`` lengths differ, and longer
+    texts are less probable; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified).
 
     Args:
-        network: reads what is written.
-        logits: of the first character, (B, V), as ``read`` gives them.
-        state: the network's, as ``read`` gives it.
-        length: characters of a text at most, n.
-        beam_size: hypotheses kept from one character to the next, K; 1 is greedy.
-        stop: a text ends when it ends with these.
-        length_penalty: 0 to judge by the probability alone, 1 by its mean for each character.
-        num_best: how many of each beam are wanted.
+        network: reads the hypotheses.
+        logits: of the first character, (B, V), from ``read``.
+        state: of the network, from ``read``.
+        length: largest number of characters of a text, n.
+        beam_size: hypotheses kept at each step, K; 1 is greedy.
+        stop: a text ends as soon as its last characters are these.
+        length_penalty: with 0 the score is the log probability, with 1 its mean over the characters.
+        num_best: hypotheses to return for each text.
     Returns:
         for each of the B texts its best hypotheses, the best first.
     """
     B, V = logits.shape
     penalty = length_penalty if stop else 0.0
-    finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(B)]  # score, log_prob, last step, place
-    links: list[tuple[Tensor, Tensor]] = []  # for each step: the hypothesis gone on with, and the id added, (B, K)
-    endings = Endings(stop, (B, 1))
+    finished: list[list[tuple[float, float, int, int]]] = [
+        [] for _ in range(B)
+    ]  # score, log_prob, last step, place in the beam
+    backpointers: list[tuple[Tensor, Tensor]] = []  # of each step: the extended hypothesis, and the new id, (B, K)
+    matcher = StopMatcher(stop, (B, 1))
     log_probs = torch.zeros(B, 1, dtype=torch.float64)
     for t in range(length):
-        # In float64: adding up in float32, close ones would become equal, and a beam of 1 no longer greedy.
+        # In float64: sums in float32 of close hypotheses could be equal, and a beam of 1 would not be greedy.
         steps = logits.double().log_softmax(dim=1).cpu().view(B, -1, V)
         extended = (log_probs[:, :, None] + steps).flatten(1)
         log_probs, places = extended.topk(min(beam_size, extended.shape[1]))
         num_before = steps.shape[1]
         origins, ids = places // V, places % V
-        links.append((origins, ids))
+        backpointers.append((origins, ids))
         complete = torch.full(ids.shape, t + 1 == length)
         if stop:
-            complete |= endings.gone_on_with(origins).append(ids)
+            complete |= matcher.reorder(origins).append(ids)
         if complete.any():
             for b, k in complete.nonzero().tolist():
                 log_prob = log_probs[b, k].item()
                 if log_prob > -torch.inf:
                     finished[b].append((log_prob / (t + 1) ** penalty, log_prob, t, k))
             log_probs = log_probs.masked_fill(complete, -torch.inf)
-            # A probability only falls, so this is the best that any of those going on can come to.
-            hopes = (log_probs.amax(dim=1) / length**penalty).tolist()
-            if all(is_decided(of_text, hope, num_best) for of_text, hope in zip(finished, hopes, strict=True)):
+            # Probabilities only decrease, so this bounds the scores of all texts that are not complete.
+            bounds = (log_probs.amax(dim=1) / length**penalty).tolist()
+            if all(is_decided(of_text, bound, num_best) for of_text, bound in zip(finished, bounds, strict=True)):
                 break
         rows = (origins + num_before * torch.arange(B)[:, None]).flatten().to(logits.device)
         state = tuple(tensor.index_select(-2, rows) for tensor in state)
         logits, state = network(ids.flatten().to(logits.device), state)
     return [
         [
-            Hypothesis(traced(links, b, t, k), log_prob, score)
+            Hypothesis(backtrack(backpointers, b, t, k), log_prob, score)
             for score, log_prob, t, k in sorted(of_text, key=lambda found: -found[0])[:num_best]
         ]
         for b, of_text in enumerate(finished)
     ]
 
 
-def is_decided(finished: list[tuple[float, float, int, int]], hope: float, num_best: int) -> bool:
-    """Whether nothing with a score of at most ``hope`` can be among the best any more."""
-    if hope == -torch.inf:
+def is_decided(finished: list[tuple[float, float, int, int]], bound: float, num_best: int) -> bool:
+    """Whether no text with a score of at most ``bound`` can still be among the best."""
+    if bound == -torch.inf:
         return True
-    return len(finished) >= num_best and sorted(found[0] for found in finished)[-num_best] >= hope
+    return len(finished) >= num_best and sorted(found[0] for found in finished)[-num_best] >= bound
 
 
-def traced(links: list[tuple[Tensor, Tensor]], b: int, t: int, k: int) -> list[int]:
-    """The ids of a hypothesis, from its last one back."""
+def backtrack(backpointers: list[tuple[Tensor, Tensor]], b: int, t: int, k: int) -> list[int]:
+    """The ids of hypothesis k of text b after step t."""
     ids = []
-    for origins, chosen in reversed(links[: t + 1]):
+    for origins, chosen in reversed(backpointers[: t + 1]):
         ids.append(int(chosen[b, k]))
         k = int(origins[b, k])
     return ids[::-1]
 
 
-class Endings:
-    """The last characters of many texts, to see which of them end with ``stop``.
+class StopMatcher:
+    """Finds out which of many texts end with ``stop``; it keeps their last characters.
 
     Args:
-        stop: what to look for.
-        shape: of the texts.
+        stop: ids of the characters that end a text.
+        shape: of the texts, (B,) or (B, K).
     """
 
     def __init__(self, stop: Sequence[int], shape: tuple[int, ...]) -> None:
@@ -263,11 +270,11 @@ class Endings:
         self.last = torch.full((*shape, len(stop)), ENDED)
 
     def append(self, ids: Tensor) -> Tensor:
-        """Add a character to each; which of them now end with ``stop``, bool."""
+        """Add a character to each text -> which texts now end with ``stop``, bool."""
         self.last = torch.cat([self.last[..., 1:], ids.cpu()[..., None]], dim=-1)
         return (self.last == self.stop).all(dim=-1)
 
-    def gone_on_with(self, origins: Tensor) -> "Endings":
-        """Take the texts ``origins`` (B, K) of each row in the place of those there were."""
+    def reorder(self, origins: Tensor) -> "StopMatcher":
+        """Replace the texts of each row by its texts ``origins`` (B, K)."""
         self.last = self.last.gather(1, origins[..., None].expand(-1, -1, len(self.stop)))
         return self

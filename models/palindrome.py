@@ -1,6 +1,6 @@
-"""A handwritten network that completes palindromes (section 1 of the assignment).
+"""Models that complete palindromes (section 1 of the assignment).
 
-Legend: B batch, T length of the palindrome, n digits of it to be named (1 or floor(T/2)), K different digits.
+Legend: B batch, T length of the palindrome, n digits to predict (1 or floor(T/2)), K different digits.
 """
 
 from typing import Any, Literal
@@ -9,12 +9,15 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier, Share, aligned, cross_entropy, percent, wilson_interval
-from models.networks import LSTM, VanillaRNN
+from models.classifier import Classifier, cross_entropy, first_items
+from models.contracts import PalindromeData
+from models.metrics import wilson_interval
+from models.networks.build import build_palindrome_network
 from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
 from models.networks.path_gcn import PathGCN
 from models.networks.recurrent import Backward
+from models.tables import format_table, percent
 
 Batch = tuple[Tensor, Tensor]
 
@@ -25,10 +28,10 @@ def rmsprop(parameters: Any) -> torch.optim.Optimizer:
 
 
 class PalindromeModel(Classifier):
-    """What models of palindromes have in common; a subclass gives ``network``.
+    """What all models of palindromes share; a subclass implements ``forward``.
 
-    The loss is the cross-entropy of equation 3, the mean over the digits to be named. Where these are several for each
-    palindrome, ``exact_match`` is the share of palindromes in which all of them were named.
+    The loss is the cross-entropy of equation 3, the mean over the digits to predict. If a palindrome has several of
+    them, ``exact_match`` is the fraction of palindromes with no wrong digit.
 
     Args:
         optimizer, lr_scheduler: see ``Classifier``.
@@ -39,11 +42,10 @@ class PalindromeModel(Classifier):
     """
 
     def __init__(self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
-        super().__init__(optimizer, lr_scheduler, judged=("accuracy", "exact_match"))
-        self.test_results: list[dict[str, Any]] = []
+        super().__init__(optimizer, lr_scheduler, ("accuracy", "exact_match"))
 
     def setup(self, stage: str) -> None:
-        self.check_data("train_lengths", "which has no palindromes; give it PalindromeDataModule")
+        self.check_data(PalindromeData, "no palindromes", "PalindromeDataModule")
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
@@ -55,69 +57,52 @@ class PalindromeModel(Classifier):
             return self(digits)[:, -1], target
         return self(digits, target.shape[1]), target
 
-    def judge(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        right = super().judge(logits, target)["accuracy"]
-        return {"accuracy": right} if target.dim() == 1 else {"accuracy": right, "exact_match": right.all(dim=1)}
+    def correctness(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        accuracy = super().correctness(logits, target)
+        return accuracy if target.dim() == 1 else accuracy | {"exact_match": accuracy["accuracy"].all(dim=1)}
 
     def completed(self) -> Tensor:
-        """Which palindromes of the latest training step were completed without a mistake, (B,) bool."""
-        judged = self.judge(*self.last_step)
-        return judged.get("exact_match", judged["accuracy"])
-
-    def on_test_epoch_start(self) -> None:
-        self.test_results = []
+        """Which palindromes of the latest training step were completed without a wrong digit, (B,) bool."""
+        correct = self.correctness(*self.last_step)
+        return correct.get("exact_match", correct["accuracy"])
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         super().test_step(batch, batch_idx, dataloader_idx)
         if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
-            digits, _ = batch
-            means = {name: value.item() for name, value in self.take_held_out().items()}
-            shares = {name: m.counted for name, m in self.held_out_metrics.items() if isinstance(m, Share)}
-            counts = {f"num_{name}": shares[name] for name in shares.keys() & means.keys()}
-            self.test_results.append({"length": digits.shape[1] + 1} | means | counts)
+            self.add_test_result(length=batch[0].shape[1] + 1)
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/accuracy`` and so on, or, where several lengths were tested, ``test/accuracy_T20`` and so on."""
+        """Log ``test/accuracy`` and so on; if several lengths were tested, ``test/accuracy_T20`` and so on."""
         for result in self.test_results:
-            suffix = f"_T{result['length']}" if len(self.test_results) > 1 else ""
-            for name in self.held_out_metrics.keys() & result.keys():
-                self.log(f"test/{name}{suffix}", result[name])
+            self.log_test_result(result, f"_T{result['length']}" if len(self.test_results) > 1 else "")
 
     def describe_test(self) -> list[str]:
-        """A heading and a line for each length that was tested, with a 95 % interval of the palindromes completed."""
+        """A heading, and a line for each length, with a 95 % interval of the fraction of completed palindromes."""
         if not self.test_results:
             return []
-        every_digit = any("exact_match" in result for result in self.test_results)
-        shares = ["accuracy", "exact_match"] if every_digit else ["accuracy"]
-        headings = ["T", "palindromes", *(f"test/{name}" for name in shares), "95 % interval", "test/loss"]
-        lines = [headings]
+        accuracies = [name for name in ("accuracy", "exact_match") if name in self.test_results[0]]
+        rows = [["T", "palindromes", *(f"test/{name}" for name in accuracies), "95 % interval", "test/loss"]]
         for result in self.test_results:
-            num_right, num_palindromes = result[f"num_{shares[-1]}"]
-            low, high = wilson_interval(num_right, num_palindromes)
-            lines.append(
-                [
-                    f"{result['length']:,}",
-                    f"{num_palindromes:,}",
-                    *(percent(*result[f"num_{name}"]) for name in shares),
-                    f"{100 * low:.2f} % to {100 * high:.2f} %",
-                    f"{result['loss']:.2g}",
-                ]
-            )
-        return aligned(lines)
+            num_correct, num_palindromes = result[f"num_{accuracies[-1]}"]
+            low, high = wilson_interval(num_correct, num_palindromes)
+            shown = [percent(correct / num) for correct, num in (result[f"num_{name}"] for name in accuracies)]
+            sizes = [f"{result['length']:,}", f"{num_palindromes:,}"]
+            rows.append([*sizes, *shown, f"{percent(low)} to {percent(high)}", f"{result['loss']:.2g}"])
+        return format_table(rows)
 
     def describe_learning(self) -> str:
-        """A sentence: how many palindromes it completes."""
+        """A sentence: how many palindromes of the test split the model completes."""
         if not self.test_results:
             return ""
         every_digit = "exact_match" in self.test_results[0]
         counts = [result["num_exact_match" if every_digit else "num_accuracy"] for result in self.test_results]
-        right, num = (sum(count) for count in zip(*counts, strict=True))
+        num_correct, num = (sum(count) for count in zip(*counts, strict=True))
         lengths = [f"{result['length']:,}" for result in self.test_results]
-        said = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
-        what = "the whole second half" if every_digit else "the last digit"
-        chance = "" if every_digit else f"; guessing, it would be {percent(1, self.trainer.datamodule.num_classes)}"
-        share = f"{percent(right, num)} of {num:,}"
-        return f"It names {what} of {share} palindromes of {said} digits that it never saw{chance}."
+        of_digits = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
+        digits = "the whole second half" if every_digit else "the last digit"
+        chance = "" if every_digit else f" (chance: {percent(1 / self.trainer.datamodule.num_classes)})"
+        share = f"{percent(num_correct / num)} of {num:,}"
+        return f"The model predicts {digits} of {share} held-out palindromes of {of_digits} digits{chance}."
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the
@@ -128,46 +113,51 @@ class PalindromeModel(Classifier):
         return {"digits": digits, "target": target, "preds": preds, "probs": probs.prod(dim=1)}
 
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
-        """A heading and a line for each of the first predictions: what was read, what came, what was named."""
+        """A heading, and a line for each of the first palindromes: input digits, target, prediction, probability."""
         one = not predictions or predictions[0]["target"].shape[1] == 1
-        what = "the last digit" if one else "the second half"
-        lines = [f"digits read, {what}, the prediction and its probability"]
-        if not predictions:
-            return lines
-        rows = zip(
-            *(torch.cat([p[key] for p in predictions]) for key in ("digits", "target", "preds", "probs")), strict=True
-        )
-        for digits, target, preds, prob in list(rows)[:num_shown]:
-            words = ("".join(map(str, some.tolist())) for some in (digits, target, preds))
+        lines = [f"input digits, {'the last digit' if one else 'the second half'}, the prediction and its probability"]
+        for digits, target, preds, prob in first_items(predictions, ("digits", "target", "preds", "probs"), num_shown):
+            words = ("".join(map(str, ids.tolist())) for ids in (digits, target, preds))
             lines.append(f"{' '.join(words)} {prob:.3f}{'' if torch.equal(preds, target) else '  wrong'}")
         return lines
 
 
 class PalindromeClassifier(PalindromeModel):
-    """Names the last digit of a palindrome from the digits before it, or one digit of its second half at each step.
+    """Predicts the last digit of a palindrome from the digits before it, or each digit of its second half.
 
-    The loss is the cross-entropy of equation 3, the mean over the digits to be named. Where these are several for each
-    palindrome, ``exact_match`` is the share of palindromes in which all of them were named.
+    The loss is the cross-entropy of equation 3, the mean over the digits to predict. If a palindrome has several of
+    them, ``exact_match`` is the fraction of palindromes with no wrong digit.
 
     Args:
         network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
         hidden_size: hidden units, H.
         num_classes: different digits, K; the CLI links it to the data's.
-        initialization: how the weights start: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``,
-            which is torch's default; see ``models.networks.initialization``.
-        input_scale: standard deviation of the input weights at the start; ``uniform`` has its own.
-        recurrent_scale: what the recurrent weights are multiplied by at the start; not for ``uniform``.
-        longest_memory: time steps that should be remembered, for ``chrono``; the CLI links it to the data's length.
-        backward: ``bptt`` for the backward pass derived by hand, ``autograd`` for torch's own, which is slower.
-        fused: take the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
+        initialization: of the weights: ``orthogonal``, ``identity`` (rnn), ``chrono`` (lstm) or ``uniform``, which is
+            torch's default; see ``models.networks.initialization``.
+        input_scale: standard deviation of the initial input weights; not for ``uniform``.
+        recurrent_scale: factor of the initial recurrent weights; not for ``uniform``.
+        longest_memory: time steps to remember, for ``chrono``; the CLI links it to the data's length.
+        backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
+        fused: run the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
     Raises:
         ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            where nothing can be compiled; when training begins, the data has no palindromes.
+            cannot be compiled; when training begins, the data has no palindromes.
     """
+
+    MAY_DIFFER_IN_TEST = (
+        "backward",
+        "fused",
+        "initialization",
+        "input_scale",
+        "longest_memory",
+        "lr_scheduler",
+        "optimizer",
+        "recurrent_scale",
+    )
 
     def __init__(
         self,
@@ -185,19 +175,17 @@ class PalindromeClassifier(PalindromeModel):
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        sizes = (num_classes, hidden_size, num_classes)
-        options: dict[str, Any] = {
-            "initialization": initialization,
-            "input_scale": input_scale,
-            "recurrent_scale": recurrent_scale,
-            "backward": backward,
-            "fused": fused,
-        }
-        self.network: LSTM | VanillaRNN
-        if network == "lstm":
-            self.network = LSTM(*sizes, longest_memory=longest_memory, **options)
-        else:
-            self.network = VanillaRNN(*sizes, **options)
+        self.network = build_palindrome_network(
+            network=network,
+            num_classes=num_classes,
+            hidden_size=hidden_size,
+            initialization=initialization,
+            input_scale=input_scale,
+            recurrent_scale=recurrent_scale,
+            longest_memory=longest_memory,
+            backward=backward,
+            fused=fused,
+        )
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         logits, _ = self.network(digits, num_last_steps=num_last_steps)
@@ -206,7 +194,7 @@ class PalindromeClassifier(PalindromeModel):
     def hidden_state_gradients(self, batch: Batch) -> Tensor:
         """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).
 
-        The gradients of the parameters are left alone.
+        The gradients of the parameters stay as they are.
         """
         digits, target = batch
         target = target.view(len(digits), -1)
@@ -219,10 +207,10 @@ class PalindromeClassifier(PalindromeModel):
 
 
 class PathGraphClassifier(PalindromeModel):
-    """A GCN in the place of ``PalindromeClassifier``'s network: the digits are the nodes of a path graph.
+    """A GCN in place of ``PalindromeClassifier``'s network: the digits are the nodes of a path graph.
 
-    What is asked for after a digit is read at its node, so the last digit of a palindrome at the last of T-1 nodes;
-    the first digit's node is T-2 edges away, which a GCN of fewer layers cannot hear from.
+    The digit that follows a node is predicted at that node, so the last digit of a palindrome is predicted at the last
+    of T-1 nodes. The first digit's node is T-2 edges away; a GCN with fewer layers gets no information from it.
 
     Args:
         hidden_size: features of a node between two layers.
@@ -236,6 +224,8 @@ class PathGraphClassifier(PalindromeModel):
     Raises:
         ValueError: an argument is out of its range; when training begins, the data has no palindromes.
     """
+
+    MAY_DIFFER_IN_TEST = ("lr_scheduler", "optimizer")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A learning rate that follows the run to its end, whatever ends it."""
+"""A learning rate schedule over the whole run, for runs that are limited by steps or by time."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,18 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class WarmupCosine(LRScheduler):
-    """A linear warm-up, then half a cosine (Loshchilov and Hutter 2017), over all that the run may take.
+    """A linear warm-up, then half a cosine (Loshchilov and Hutter 2017), over the whole run.
 
-    With s the share of the run that is over, from 0 to 1, the learning rate is multiplied by ``s / warmup`` until that
-    is 1, then by ``final + (1 - final) (1 + cos(pi (s - warmup) / (1 - warmup))) / 2``. A run that ends by
-    ``trainer.max_time`` is measured in seconds, and so comes to its end on a slow machine as on a quick one; otherwise
-    it is measured in optimizer steps, and where both are limited by what is further on. A resumed run has spent what it
-    had when its checkpoint was saved. The factor is never below 0.01 in the warm-up. What a run is, ``follow`` is told:
-    models do that.
+    Let s, from 0 to 1, be the fraction of the run that is done. In the warm-up the learning rate is multiplied by
+    ``s / warmup``, but at least 0.01, then by ``final + (1 - final) (1 + cos(pi (s - warmup) / (1 - warmup))) / 2``.
+    A run with ``trainer.max_time`` is measured in seconds, so that the schedule also ends on a slow machine. Other runs
+    are measured in optimizer steps. If both are limited, the larger fraction counts. A resumed run continues with the
+    fraction of its checkpoint. Models call ``follow``.
 
     Args:
         optimizer: its learning rates are the highest of the schedule.
-        warmup: share of the run in which the rate rises, at least 0 and below 1.
-        final: what is left of the rate at the end, from 0 to 1.
+        warmup: fraction of the run in which the rate rises, at least 0 and below 1.
+        final: factor of the rate at the end, from 0 to 1.
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -36,63 +35,65 @@ class WarmupCosine(LRScheduler):
             raise ValueError(f"final is {final}; it must be from 0 to 1")
         self.warmup = warmup
         self.final = final
-        self.share_spent: Callable[[], float] = lambda: 0.0
+        self.fraction_done: Callable[[], float] = lambda: 0.0
         super().__init__(optimizer)
 
     def follow(self, trainer: Trainer) -> None:
-        """Measure the run of this trainer.
+        """Take the fraction of the run from this trainer.
 
         Raises:
-            ValueError: nothing is set that ends it.
+            ValueError: the run has no limit, or may continue after ``trainer.max_time``.
         """
-        self.share_spent = measure_of(trainer)
+        self.fraction_done = measure_run(trainer)
 
     def get_lr(self) -> list[float | Tensor]:
-        factor = self.factor(min(1.0, self.share_spent()))
+        factor = self.factor(min(1.0, self.fraction_done()))
         return [float(base) * factor for base in self.base_lrs]
 
-    def factor(self, spent: float) -> float:
-        """What the learning rate is multiplied by when this share of the run is over."""
-        if spent < self.warmup:
-            return max(spent / self.warmup, LEAST_FACTOR_OF_WARM_UP)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * (spent - self.warmup) / (1 - self.warmup))) / 2
+    def factor(self, done: float) -> float:
+        """Factor of the learning rate when this fraction of the run is done."""
+        if done < self.warmup:
+            return max(done / self.warmup, MIN_WARMUP_FACTOR)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
 
     def state_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in super().state_dict().items() if key != "share_spent"}
+        return {key: value for key, value in super().state_dict().items() if key != "fraction_done"}
 
 
-LEAST_FACTOR_OF_WARM_UP = 0.01
-"""When the first step is taken nothing is spent; with a rate of zero it would be for nothing."""
+MIN_WARMUP_FACTOR = 0.01
+"""At the first step nothing is done; a learning rate of zero would waste it."""
 
 
-def measure_of(trainer: Trainer) -> Callable[[], float]:
-    """What tells the share of a run that is over: of its seconds or its steps, whichever is greater."""
+def measure_run(trainer: Trainer) -> Callable[[], float]:
+    """A function that gives the fraction of the run that is done, of its seconds or its steps, the larger of both."""
     num_steps = trainer.estimated_stepping_batches
-    timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # what max_time becomes
+    timers = [
+        callback for callback in trainer.callbacks if isinstance(callback, Timer)
+    ]  # Lightning makes one from max_time
     if not timers and num_steps == math.inf:
         raise ValueError(
-            "lr_scheduler is WarmupCosine, which follows the run to its end, but nothing ends it; "
+            "lr_scheduler is WarmupCosine, which needs the length of the run, but the run has no limit; "
             "set trainer.max_time or trainer.max_steps"
         )
 
-    least = {"min_steps": trainer.min_steps, "min_epochs": trainer.min_epochs}
-    for name, value in least.items():
+    for name, value in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
         if timers and value:
             raise ValueError(
-                f"lr_scheduler is WarmupCosine, which ends with trainer.max_time, but trainer.{name} is {value}, for "
-                "which a run goes on after that; leave one of them out"
+                f"lr_scheduler is WarmupCosine, which ends with trainer.max_time, but trainer.{name} is {value}, so "
+                "the run may continue after that; leave one of them out"
             )
 
-    def share_spent() -> float:
-        spent = trainer.global_step / num_steps
+    def fraction_done() -> float:
+        done = trainer.global_step / num_steps
         for timer in timers:
             elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
             if remaining is not None:
-                spent = max(spent, elapsed / max(elapsed + remaining, MIN_SECONDS))
-        # Each of several processes has a clock of its own, but all must take the same step.
-        return trainer.strategy.broadcast(spent) if timers and trainer.world_size > 1 else spent
+                done = max(done, elapsed / max(elapsed + remaining, MIN_SECONDS))
+        # Every process has its own clock, but all must take the same step.
+        return trainer.strategy.broadcast(done) if timers and trainer.world_size > 1 else done
 
-    return share_spent
+    return fraction_done
 
 
 MIN_SECONDS = 1e-9
+"""Avoids a division by zero if ``trainer.max_time`` is 0."""

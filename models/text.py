@@ -1,4 +1,4 @@
-"""A network that learns a book letter by letter (section 2 of the assignment).
+"""Character models of books (section 2 of the assignment).
 
 Legend: B batch, T characters of a sample, V different characters, L layers, H hidden units.
 """
@@ -7,12 +7,16 @@ import math
 from typing import Any
 
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.classifier import Classifier, Share
+from models.classifier import Classifier, most_likely
+from models.contracts import TextData
 from models.decoding import read, sampling, write
-from models.networks.stacked_lstm import CharacterSteps, Initialization, StackedLSTM, State
+from models.networks.build import build_text_network
+from models.networks.stacked_lstm import CharacterSteps, Initialization, State
+from models.tables import format_table, percent
 
 Batch = tuple[Tensor, Tensor]
 
@@ -25,40 +29,117 @@ def rmsprop(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(parameters, lr=2e-3)
 
 
-class TextModel(Classifier):
-    """Names the next character at every step.
+class CharacterModel(Classifier):
+    """What all models of text share; a subclass implements ``logits_and_target``.
 
-    The loss is that of equation 13: the cross-entropy, the mean over the steps and the samples. Beside it and the
-    accuracy, validation and test measure ``bits_per_character``, the loss in bits, and ``perplexity``, its exponential.
+    The loss is that of equation 13: the cross-entropy, the mean over steps and samples. Validation and test also
+    measure ``bits_per_character``, the loss in bits, and ``perplexity``, the exponential of the loss.
 
-    With ``carry_state`` each row of a training batch begins in the state, detached, in which that row of the batch
-    before ended: gradients reach back T characters, the memory further. A model that has seen nothing but the middle of
-    texts is at a loss where one begins; ``reset_probability`` lets rows begin anew now and then. Validation and test
-    always carry their state, from a state of zeros at the beginning of the split.
+    Args:
+        optimizer, lr_scheduler: see ``Classifier``.
+    Batch:
+        ``(x, y)``, each (B, T) int64 in [0, V); ``y[b, t]`` follows ``x[b, t]``.
+    Raises:
+        ValueError: when training begins, the data has no vocabulary.
+    """
+
+    next_command = "generate"
+
+    def setup(self, stage: str) -> None:
+        self.check_data(TextData, "no vocabulary", "BookDataModule")
+
+    def compute_eval_metrics(self) -> dict[str, Tensor]:
+        means = super().compute_eval_metrics()
+        if "loss" in means:
+            means |= {"bits_per_character": means["loss"] / math.log(2), "perplexity": means["loss"].exp()}
+        return means
+
+    def describe_test(self) -> list[str]:
+        """A heading, and a line with the results of the test."""
+        if not self.test_results:
+            return []
+        (result,) = self.test_results
+        cells = {
+            "characters": f"{result['num_accuracy'][1]:,}",
+            "test/loss": f"{result['loss']:.4f}",
+            "test/accuracy": percent(result["accuracy"]),
+            "bits per character": f"{result['bits_per_character']:.3f}",
+            "perplexity": f"{result['perplexity']:.3f}",
+        }
+        return format_table([list(cells), list(cells.values())])
+
+    def describe_learning(self) -> str:
+        """A sentence: how well the model predicts the characters of the test split."""
+        if not self.test_results:
+            return ""
+        (result,) = self.test_results
+        num_different = len(self.trainer.datamodule.vocabulary)
+        return (
+            f"The model predicts {percent(result['accuracy'], 1)} of the characters of held-out text. "
+            f"Its perplexity is {result['perplexity']:.1f}, among {num_different} different characters."
+        )
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``target``, the text as it is, and the predictions ``preds``, both (B, T)."""
+        logits, target = self.logits_and_target(batch)
+        return {"target": target, "preds": most_likely(logits)}
+
+    def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
+        """A heading, and ``num_shown`` lines of the first row's text, each above its predictions."""
+        lines = ["the text, and below each character its prediction"]
+        if not predictions:
+            return lines
+        decode = self.trainer.datamodule.vocabulary.decode
+        target, preds = (
+            decode(torch.cat([batch[key][0] for batch in predictions]).tolist()).replace("\n", "\u21b5")
+            for key in ("target", "preds")
+        )
+        for begin in range(0, min(len(target), num_shown * LINE_LENGTH), LINE_LENGTH):
+            lines += [f"  {text[begin : begin + LINE_LENGTH]}" for text in (target, preds)] + [""]
+        return lines[:-1]
+
+
+class TextModel(CharacterModel):
+    """Predicts the next character at every step.
+
+    The loss is that of equation 13: the cross-entropy, the mean over steps and samples. Validation and test also
+    measure ``bits_per_character``, the loss in bits, and ``perplexity``, the exponential of the loss.
+
+    With ``carry_state`` each row of a training batch begins in the detached state in which that row of the batch before
+    ended. Gradients reach back T characters, information further. Such a model rarely sees the beginning of a text;
+    ``reset_probability`` lets rows begin in a state of zeros now and then. Validation and test always carry the state
+    through the split, and begin with zeros.
 
     Args:
         vocab_size: different characters, V; the CLI links it to the book's.
         hidden_size: hidden units of each layer, H.
         num_layers: layers of ``torch.nn.LSTM``, L.
         embedding_size: features of a character; ``None`` for one-hot.
-        dropout: probability with which a unit of a layer is zero on its way up, for all steps of a row of a batch, in
-            training.
-        dropout_samples: masks of the last layer's units under which the loss of a batch is computed; it is their mean.
-        weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training.
-        carry_state: whether the rows of a batch go on where those of the batch before ended; the CLI links it to the
-            data's.
-        reset_probability: with which a row begins a batch in a state of zeros all the same, from 0 to 1.
-        initialization: how the LSTM layers start, ``uniform`` or ``orthogonal``; see ``StackedLSTM``.
+        dropout: probability that an output of a layer is set to zero in training, for all steps of a row of a batch.
+        dropout_samples: dropout masks of the last layer for each batch; the loss is the mean over them.
+        weight_dropout: probability that a recurrent weight is set to zero in training, for all steps of a batch.
+        carry_state: whether a row of a batch continues the row of the batch before; the CLI links it to the data's.
+        reset_probability: probability that a row begins a batch in a state of zeros in spite of that, from 0 to 1.
+        initialization: of the LSTM layers, ``uniform`` or ``orthogonal``; see ``StackedLSTM``.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(x, y)``, each (B, T) int64 in [0, V); ``y[b, t]`` follows ``x[b, t]``.
     Raises:
-        ValueError: an argument is out of its range, there is no state that could be reset; when training begins, the
-            data has no vocabulary.
+        ValueError: an argument is out of its range; there is no state to reset; when training begins, the data has no
+            vocabulary, or the processor has no LSTM in the trainer's precision.
     """
 
-    next_command = "generate"
+    MAY_DIFFER_IN_TEST = (
+        "carry_state",
+        "dropout",
+        "dropout_samples",
+        "initialization",
+        "lr_scheduler",
+        "optimizer",
+        "reset_probability",
+        "weight_dropout",
+    )
 
     def __init__(
         self,
@@ -81,41 +162,29 @@ class TextModel(Classifier):
             raise ValueError(f"reset_probability is {reset_probability}; it must be from 0 to 1")
         if reset_probability > 0 and not carry_state:
             raise ValueError(
-                f"reset_probability is {reset_probability}, but carry_state is false: each row begins anew as it is; "
+                f"reset_probability is {reset_probability}, but carry_state is false, so every row begins with zeros; "
                 "leave one of them out"
             )
-        self.network = StackedLSTM(
-            vocab_size,
-            hidden_size,
-            num_layers,
-            embedding_size,
-            dropout,
-            dropout_samples,
-            weight_dropout,
-            initialization,
+        self.network = build_text_network(
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            embedding_size=embedding_size,
+            dropout=dropout,
+            dropout_samples=dropout_samples,
+            weight_dropout=weight_dropout,
+            initialization=initialization,
         )
         self.carry_state = carry_state
         self.reset_probability = reset_probability
-        self.training_state: State | None = None  # in which the next training batch begins
-        self.state_after: State | None = None  # of the batch seen last; an observer may have looked at others before
-        self.held_out_state: State | None = None
-        self.test_results: dict[str, float] = {}
+        self.carried_state: State | None = None  # in which the next training batch begins
+        self.final_state: State | None = None  # of the latest batch; a callback may have looked at others before it
+        self.eval_state: State | None = None
 
     def setup(self, stage: str) -> None:
-        self.check_data("vocabulary", "which has no vocabulary; give it BookDataModule")
+        super().setup(stage)
         if self.trainer.strategy.root_device.type == "cpu":
-            self._try_precision()
-
-    def _try_precision(self) -> None:
-        """Raise a ValueError where the processor lacks instructions for an LSTM in the trainer's precision."""
-        try:
-            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                self.network.lstm(torch.zeros(1, 1, self.network.lstm.input_size, dtype=self.dtype))
-        except RuntimeError as error:
-            raise ValueError(
-                f"trainer.precision is {self.trainer.precision}, in which this processor cannot compute an LSTM; take "
-                "32-true, or auto, the quickest that it can"
-            ) from error
+            check_precision(self.trainer, self.network.lstm, self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the characters that follow: (B, T) int64 -> (B, T, V)."""
@@ -125,33 +194,26 @@ class TextModel(Classifier):
     def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, y = batch
         if not self.training:
-            logits, self.held_out_state = self.network(x, of_rows(self.held_out_state, len(x)))
+            logits, self.eval_state = self.network(x, first_rows(self.eval_state, len(x)))
         elif self.carry_state:
-            logits, (h, c) = self.network(x, self._first_state(of_rows(self.training_state, len(x))))
-            # Under autocast they come in another precision, in which the next batch need not be trained.
-            self.state_after = h.detach().to(self.dtype), c.detach().to(self.dtype)
+            start = with_resets(first_rows(self.carried_state, len(x)), self.reset_probability)
+            logits, (h, c) = self.network(x, start)
+            # Under autocast their dtype is lower, but a run may be resumed without autocast.
+            self.final_state = h.detach().to(self.dtype), c.detach().to(self.dtype)
         else:
             logits, _ = self.network(x)
-        if logits.dim() > y.dim() + 1:  # (B, T, S, V), of several masks
+        if logits.dim() > y.dim() + 1:  # (B, T, S, V), of several dropout masks
             logits, y = logits.flatten(1, 2), y.repeat_interleave(logits.shape[2], dim=1)
         return logits, y
 
-    def _first_state(self, carried: State | None) -> State | None:
-        """In which a training batch begins: some rows in zeros."""
-        if carried is None or self.reset_probability == 0:
-            return carried
-        h, c = carried
-        goes_on = torch.rand(h.shape[1], 1, device=h.device) >= self.reset_probability
-        return h * goes_on, c * goes_on
-
     def write(self, first: Tensor, length: int, tau: Tensor, seeds: list[int]) -> Tensor:
-        """Texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.
+        """Generate texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.
 
         Args:
-            first: of each text, int64.
+            first: the first character of each text, int64.
             length: characters of a text, at least 1.
-            tau: what the logits are multiplied by before a character is drawn, of each text; infinity is greedy.
-            seeds: what is drawn, of each text.
+            tau: factor of the logits before a character is drawn, of each text; infinity is greedy.
+            seeds: of the random numbers of each text.
         """
         network = CharacterSteps(self.network)
         logits, state = read(network, first[:, None], network.start(len(first)))
@@ -159,96 +221,55 @@ class TextModel(Classifier):
         return torch.stack([first, *written], dim=1)
 
     def on_fit_start(self) -> None:
-        if self.training_state is not None:  # out of a checkpoint, which is read to the CPU
-            h, c = self.training_state
-            self.training_state = h.to(self.device), c.to(self.device)
+        if self.carried_state is not None:  # from a checkpoint, whose tensors are on the CPU
+            h, c = self.carried_state
+            self.carried_state = h.to(self.device), c.to(self.device)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self.training_state = self.state_after
+        self.carried_state = self.final_state
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["carried_state"] = self.training_state
+        checkpoint["carried_state"] = self.carried_state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.training_state = checkpoint["carried_state"]
+        self.carried_state = checkpoint["carried_state"]
 
     def on_validation_epoch_start(self) -> None:
-        self.held_out_state = None
+        self.eval_state = None
 
     on_predict_epoch_start = on_validation_epoch_start
 
     def on_test_epoch_start(self) -> None:
-        self.held_out_state = None
-        self.test_results = {}
-
-    def take_held_out(self) -> dict[str, Tensor]:
-        means = super().take_held_out()
-        if "loss" in means:
-            means["bits_per_character"] = means["loss"] / math.log(2)
-            means["perplexity"] = means["loss"].exp()
-        return means
-
-    def on_test_epoch_end(self) -> None:
-        means = self.take_held_out()
-        for name, value in means.items():
-            self.log(f"test/{name}", value)
-        if means:
-            accuracy = self.held_out_metrics["accuracy"]
-            assert isinstance(accuracy, Share)
-            self.test_results = {"characters": accuracy.counted[1]} | {
-                name: value.item() for name, value in means.items()
-            }
-
-    def describe_test(self) -> list[str]:
-        """A heading and a line with what the test has measured."""
-        results = self.test_results
-        if not results:
-            return []
-        cells = {
-            "characters": f"{results['characters']:,}",
-            "test/loss": f"{results['loss']:.4f}",
-            "test/accuracy": f"{100 * results['accuracy']:.2f} %",
-            "bits per character": f"{results['bits_per_character']:.3f}",
-            "perplexity": f"{results['perplexity']:.3f}",
-        }
-        widths = [max(len(heading), len(cell)) for heading, cell in cells.items()]
-        lines = (cells.keys(), cells.values())
-        return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-
-    def describe_learning(self) -> str:
-        """A sentence: how well it knows what comes next."""
-        if not self.test_results:
-            return ""
-        share = f"{100 * self.test_results['accuracy']:.1f} %"
-        unsure = f"{self.test_results['perplexity']:.1f} of {len(self.trainer.datamodule.vocabulary)}"
-        return f"In text that it never saw it foretells {share} of the characters, as unsure as between {unsure}."
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """``target``, the text as it is, and the predictions ``preds``, both (B, T)."""
-        logits, target = self.logits_and_target(batch)
-        return {"target": target, "preds": logits.argmax(dim=-1)}
-
-    def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
-        """A heading, and the beginning of the text, ``num_shown`` lines of it, each above what was predicted there."""
-        lines = ["the text, and below it the character that was expected in the place of each"]
-        if not predictions:
-            return lines
-        target, preds = (self._shown([p[key][0] for p in predictions]) for key in ("target", "preds"))
-        for begin in range(0, min(len(target), num_shown * LINE_LENGTH), LINE_LENGTH):
-            lines += [f"  {text[begin : begin + LINE_LENGTH]}" for text in (target, preds)] + [""]
-        return lines[:-1]
-
-    def _shown(self, parts: list[Tensor]) -> str:
-        """The characters of these ids, with a sign for a line break."""
-        text: str = self.trainer.datamodule.vocabulary.decode(torch.cat(parts).tolist())
-        return text.replace("\n", "\u21b5")
+        super().on_test_epoch_start()
+        self.eval_state = None
 
 
-def of_rows(state: State | None, num: int) -> State | None:
-    """The state of the first ``num`` rows: the last batch of a text may have fewer than those before."""
+def check_precision(trainer: Trainer, lstm: nn.LSTM, dtype: torch.dtype) -> None:
+    """Raise a ValueError if the processor has no instructions for an LSTM in the trainer's precision."""
+    try:
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            lstm(torch.zeros(1, 1, lstm.input_size, dtype=dtype))
+    except RuntimeError as error:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision}, in which this processor cannot compute an LSTM; use 32-true, "
+            "or auto, the fastest that it can compute"
+        ) from error
+
+
+def first_rows(state: State | None, num: int) -> State | None:
+    """The state of the first ``num`` rows: the last batch of a text may have fewer rows than the one before."""
     if state is None or state[0].shape[1] == num:
         return state
     h, c = state
     return h[:, :num].contiguous(), c[:, :num].contiguous()
+
+
+def with_resets(state: State | None, probability: float) -> State | None:
+    """The state, in which each row is set to zeros with this probability."""
+    if state is None or probability == 0:
+        return state
+    h, c = state
+    keeps = torch.rand(h.shape[1], 1, device=h.device) >= probability
+    return h * keeps, c * keeps

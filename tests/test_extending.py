@@ -52,7 +52,7 @@ def done(heading: str, folder: Path) -> str:
 
 def test_a_network(folder: Path) -> None:
     said = done("A network", folder)
-    assert "It names the last digit of" in said and "digits read, the last digit, the prediction" in said
+    assert "The model predicts the last digit of" in said and "input digits, the last digit, the prediction" in said
 
 
 def test_a_callback(folder: Path) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plotting import new_figure, save_figure
-from experiments.tables import Rows, column, filter_rows, percent, values_of
+from experiments.tables import Rows, column, filter_rows, values_of
+from models.tables import percent
 
 TITLES = {"rnn": "vanilla RNN", "lstm": "LSTM"}
 
@@ -42,7 +43,8 @@ def draw(rows: Rows, path: Path) -> None:
         for y, line in enumerate(cells):
             for x, cell in enumerate(line):
                 if cell:
-                    text = f"{percent(means[y][x])}\n{percent(min(cell)).removesuffix(' %')}-{percent(max(cell))}"
+                    mean, low, high = (percent(value, 0) for value in (means[y][x], min(cell), max(cell)))
+                    text = f"{mean}\n{low.removesuffix(' %')}-{high}"
                     dark = means[y][x] < 0.5
                     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
         axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])

@@ -8,7 +8,8 @@ from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 
 from experiments.plotting import COLOURS, new_figure, save_figure
-from experiments.tables import Rows, filter_rows, percent, values_of
+from experiments.tables import Rows, filter_rows, values_of
+from models.tables import percent
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from models.networks.steps import Cell, Steps
+from models.networks.steps import NetworkKernels, StepKernels
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def serves(device_type: str, dtype: torch.dtype) -> bool:
 
 
 @functools.cache
-def load() -> Steps:
+def load() -> NetworkKernels:
     """The compiled steps.
 
     Raises:
@@ -61,7 +61,8 @@ def load() -> Steps:
             "set TORCH_EXTENSIONS_DIR to another folder, or leave fused false"
         ) from None
     ops = torch.ops.palimpsest
-    return Steps(Cell(ops.rnn_forward, ops.rnn_backward), Cell(ops.lstm_forward, ops.lstm_backward))
+    rnn, lstm = StepKernels(ops.rnn_forward, ops.rnn_backward), StepKernels(ops.lstm_forward, ops.lstm_backward)
+    return NetworkKernels(rnn, lstm)
 
 
 def flags() -> list[str]:

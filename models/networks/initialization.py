@@ -1,11 +1,11 @@
-"""How the weights of the handwritten networks start: one small function each, its source beside it.
+"""Initializations of the handwritten networks' weights, one function each, with its source.
 
-Each works in place on the tensors it is given. Legend: H hidden units.
+Each works in place on the given tensors. Legend: H hidden units.
 """
 
 import math
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +13,11 @@ from torch import Tensor, nn
 Initialization = Literal["orthogonal", "identity", "chrono", "uniform"]
 
 
-def check_name(initialization: str, possible: tuple[str, ...] = get_args(Initialization)) -> None:
-    """Raise a ValueError unless the name is one of those that the network has."""
-    if initialization not in possible:
-        raise ValueError(f"initialization is {initialization!r}; for this network it is one of {', '.join(possible)}")
-
-
-def check_scale(name: str, value: float) -> None:
-    """Raise a ValueError unless a scale is a number, 0 or above."""
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value}; it must be a number from 0 up")
-
-
 def orthogonal_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
     """Make every recurrent matrix (H, H) ``scale`` times an orthogonal one (Saxe, McClelland and Ganguli 2014, ch. 3).
 
-    At scale 1 all singular values are 1, so that, the squashing functions aside, neither the state nor its gradient
-    shrinks or grows from one time step to the next.
+    At scale 1 all singular values are 1. Apart from the effect of tanh and sigmoid, neither the state nor its gradient
+    then shrinks or grows from one time step to the next.
     """
     for matrix in matrices:
         nn.init.orthogonal_(matrix, gain=scale)
@@ -38,8 +26,8 @@ def orthogonal_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
 def identity_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
     """Make every recurrent matrix (H, H) ``scale`` times the identity (Le, Jaitly and Hinton 2015, section 3).
 
-    At scale 1 each unit keeps to itself what it has, the squashing function aside (theirs was ReLU); below 1 it forgets
-    at that rate, which they recommend where little need be remembered.
+    At scale 1 each unit keeps its value, apart from the effect of tanh (their networks had ReLU). Below 1 it forgets at
+    that rate, which they recommend for tasks that need little memory.
     """
     for matrix in matrices:
         nn.init.eye_(matrix)
@@ -49,8 +37,8 @@ def identity_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
 def chrono_(b_i: Tensor, b_f: Tensor, longest_memory: int) -> None:
     """``b_f ~ log U(1, T_max - 1)`` and ``b_i = -b_f`` (Tallec and Ollivier 2018, equation 16).
 
-    A cell with forget bias b keeps its content for about 1 + exp(b) steps; so the cells begin with memories of all
-    lengths up to T_max, and each with an input gate as narrow as its memory is long.
+    A cell with forget bias b keeps its content for about 1 + exp(b) steps. So the cells begin with memories of all
+    lengths up to T_max. The longer the memory of a cell, the less its input gate is open.
     """
     with torch.no_grad():
         b_f.uniform_(1, max(1, longest_memory - 1)).log_()
@@ -60,7 +48,7 @@ def chrono_(b_i: Tensor, b_f: Tensor, longest_memory: int) -> None:
 def normal_(tensors: Iterable[Tensor], std: float) -> None:
     """Draw every entry from N(0, ``std``^2).
 
-    On the input weights a small ``std`` lets what is remembered outlast what is read in between.
+    With a small ``std`` of the input weights, later inputs disturb the memory less.
     """
     for tensor in tensors:
         nn.init.normal_(tensor, std=std)

@@ -1,6 +1,6 @@
-"""Long short-term memory, written by hand (equations 4-10 of the assignment; Hochreiter and Schmidhuber 1997).
+"""The handwritten long short-term memory (equations 4-10 of the assignment; Hochreiter and Schmidhuber 1997).
 
-Legend: B batch, T time steps, I input features, H hidden units, K classes, n last time steps asked for.
+Legend: B batch, T time steps, I input features, H hidden units, K classes.
 """
 
 from typing import Any
@@ -9,24 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import LSTMFunction
-from models.networks.initialization import (
-    Initialization,
-    check_name,
-    check_scale,
-    chrono_,
-    normal_,
-    orthogonal_,
-    uniform_,
-)
+from models.networks.checks import check_choice, check_scale, check_sizes
+from models.networks.initialization import Initialization, chrono_, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
 GATES = "gifo"
-"""The order in which the four gates lie in the stored weights: that of equations 4-7."""
+"""The order of the four gates in the stored weights, that of equations 4-7."""
 
 
 class Gate:
-    """One gate's share of a stored tensor: H rows of ``W_x``, ``W_h`` or ``b``, read and set by the equation's name."""
+    """One gate's H rows of a stored tensor, ``W_x``, ``W_h`` or ``b``, read and set by the name in the equations."""
 
     def __init__(self, stored: str, gate: str) -> None:
         self.stored = stored
@@ -49,35 +42,34 @@ class Gate:
 class LSTM(HandwrittenNetwork):
     """Long short-term memory with a linear readout (equations 4-10 of the assignment).
 
-        g_t = tanh(W_gx x_t + W_gh h_{t-1} + b_g)        (4)  what could be written
-        i_t = sigmoid(W_ix x_t + W_ih h_{t-1} + b_i)     (5)  how much of it is
-        f_t = sigmoid(W_fx x_t + W_fh h_{t-1} + b_f)     (6)  how much of the old cell stays
-        o_t = sigmoid(W_ox x_t + W_oh h_{t-1} + b_o)     (7)  how much of the cell is shown
+        g_t = tanh(W_gx x_t + W_gh h_{t-1} + b_g)        (4)  candidate
+        i_t = sigmoid(W_ix x_t + W_ih h_{t-1} + b_i)     (5)  input gate
+        f_t = sigmoid(W_fx x_t + W_fh h_{t-1} + b_f)     (6)  forget gate
+        o_t = sigmoid(W_ox x_t + W_oh h_{t-1} + b_o)     (7)  output gate
         c_t = g_t * i_t + c_{t-1} * f_t                  (8)
         h_t = tanh(c_t) * o_t                            (9)
         p_t = W_ph h_t + b_p                             (10)
 
-    The four gates are stored one below the other, in the order g, i, f, o, as ``W_x`` (4H, I), ``W_h`` (4H, H) and
-    ``b`` (4H,), so that a step is one matrix product. Each is read and set by its name in the equations, too:
-    ``W_gx`` (H, I), ``W_gh`` (H, H), ``b_g`` (H,), and so on; reading gives a view, setting copies. ``W_ph`` is (K, H)
-    and ``b_p`` (K,).
+    The four gates are stacked in the order g, i, f, o, as ``W_x`` (4H, I), ``W_h`` (4H, H) and ``b`` (4H,), so that a
+    step is one matrix product. Each can also be read and set by its name in the equations: ``W_gx`` (H, I), ``W_gh``
+    (H, H), ``b_g`` (H,), and so on. Reading gives a view, setting copies. ``W_ph`` is (K, H) and ``b_p`` (K,).
 
     Args:
-        input_size: features of ``x_t``, I; for digits, the number of different ones.
+        input_size: features of ``x_t``, I; for digits, the number of different digits.
         hidden_size: features of ``h_t`` and of ``c_t``, H.
         output_size: classes, K.
-        initialization: ``orthogonal`` (each of the four recurrent matrices; input weights normal, biases 0 but for
-            ``b_f``), ``chrono`` (the same, but ``b_f`` and ``b_i`` spread over memories of all lengths up to
-            ``longest_memory``) or ``uniform`` (everything as in ``torch.nn.LSTM``). There is no ``identity``, which was
-            made for networks without gates.
-        input_scale: standard deviation of the entries of ``W_x`` at the start; ``uniform`` has its own.
-        recurrent_scale: what the recurrent matrices are multiplied by at the start; not for ``uniform``.
-        forget_bias: value of ``b_f`` at the start, for ``orthogonal``; above 0 the cell begins by keeping what it has
-            (Gers, Schmidhuber and Cummins 2000).
-        longest_memory: time steps that there may be between a cause and its effect, T_max, for ``chrono``.
+        initialization: ``orthogonal`` (each of the four recurrent matrices; input weights normal, biases 0 except
+            ``b_f``), ``chrono`` (the same, with ``b_f`` and ``b_i`` for memories of all lengths up to
+            ``longest_memory``) or ``uniform`` (everything as in ``torch.nn.LSTM``). There is no ``identity``, which is
+            for networks without gates.
+        input_scale: initial standard deviation of the entries of ``W_x``; not for ``uniform``.
+        recurrent_scale: factor of the initial recurrent matrices; not for ``uniform``.
+        forget_bias: initial value of ``b_f``, for ``orthogonal``; above 0 the cell keeps its content at first (Gers,
+            Schmidhuber and Cummins 2000).
+        longest_memory: largest number of time steps between a cause and its effect, T_max, for ``chrono``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
-        ValueError: a size is below 1, or inputs or state do not fit; the message names both.
+        ValueError: an argument is out of its range, or inputs or state do not fit; the message gives value and limit.
     """
 
     function = LSTMFunction
@@ -100,11 +92,10 @@ class LSTM(HandwrittenNetwork):
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
-        check_name(initialization, ("orthogonal", "chrono", "uniform"))
+        check_choice("initialization", initialization, ("orthogonal", "chrono", "uniform"))
         check_scale("input_scale", input_scale)
         check_scale("recurrent_scale", recurrent_scale)
-        if longest_memory < 1:
-            raise ValueError(f"longest_memory is {longest_memory}; it must be at least 1")
+        check_sizes(longest_memory=longest_memory)
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
         self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
         self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))
@@ -119,7 +110,7 @@ class LSTM(HandwrittenNetwork):
             chrono_(self.b_i.detach(), self.b_f.detach(), longest_memory)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # torch.nn.Module would register a Parameter under this name instead of copying it into the stored weights.
+        # torch.nn.Module would register a Parameter under this name, and not copy it into the stored weights.
         gate = getattr(type(self), name, None)
         if isinstance(gate, Gate):
             gate.__set__(self, value)
@@ -135,11 +126,11 @@ class LSTM(HandwrittenNetwork):
         W_h_t = self.W_h.t()
         history = []
         for x_projected in project_inputs(inputs, self.W_x, self.b).unbind(0):
-            pre = torch.addmm(x_projected, h, W_h_t)  # (B, 4H): g, i, f, o before the squashing
+            pre = torch.addmm(x_projected, h, W_h_t)  # (B, 4H): g, i, f, o before tanh and sigmoid
             g_pre, ifo_pre = pre.split((H, 3 * H), dim=1)
             g = torch.tanh(g_pre)
             i, f, o = torch.sigmoid(ifo_pre).chunk(3, dim=1)
-            c = torch.addcmul(c * f, g, i)  # g * i + c * f, rounded as in the backward pass by hand
+            c = torch.addcmul(c * f, g, i)  # g * i + c * f, rounded as in the hand-derived backward pass
             h = torch.tanh(c) * o
             history.append(h)
         return history, (h, c)

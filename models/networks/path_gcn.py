@@ -1,6 +1,6 @@
 """A sequence as a path graph, read by the handwritten GCN (question 3.4a of the assignment).
 
-Legend: B batch, N positions of the sequence, K different digits, L layers, n last positions asked for.
+Legend: B batch, N positions of the sequence, K different digits, L layers, n last positions with outputs.
 """
 
 import torch
@@ -11,12 +11,12 @@ from models.networks.gcn import GCN, Connection, normalize_adjacency
 
 
 class PathGCN(nn.Module):
-    """The GCN of equations 14-17 on a path: each position of a sequence is a node, connected with those beside it.
+    """The GCN of equations 14-17 on a path: each position of a sequence is a node, connected with its two neighbours.
 
-    A position hears from those that are up to L away, and nothing of the others.
+    A position gets information from positions that are up to L away.
 
     Args:
-        num_classes: different digits, K, which are read one-hot, and named.
+        num_classes: different digits, K; the network reads them one-hot, and predicts them.
         hidden_size: features of a position between two layers.
         num_layers: graph convolutions, L.
         connection: ``none``, ``residual`` or ``initial_residual``; see ``GCN``.
@@ -32,12 +32,12 @@ class PathGCN(nn.Module):
     def forward(self, digits: Tensor, num_last_steps: int | None = None) -> Tensor:
         """Logits at the last n positions, all by default: (B, N) int64 -> (B, n, K)."""
         N = digits.shape[1]
-        X = functional.one_hot(digits, self.num_classes).to(self.gcn.layers[0].W.dtype)
-        logits: Tensor = self.gcn(path(N, X), X)
+        features = functional.one_hot(digits, self.num_classes).to(self.gcn.layers[0].W.dtype)
+        logits: Tensor = self.gcn(path(N, features), features)
         return logits if num_last_steps is None else logits[:, N - num_last_steps :]
 
 
 def path(num_nodes: int, like: Tensor) -> Tensor:
-    """A-hat of a path graph, (N, N), of the dtype and on the device of a tensor."""
+    """The normalized adjacency matrix of a path graph, (N, N), of the dtype and on the device of ``like``."""
     ones = torch.ones(max(0, num_nodes - 1), dtype=like.dtype, device=like.device)
     return normalize_adjacency(torch.diag(ones, 1) + torch.diag(ones, -1) if num_nodes > 1 else like.new_zeros(1, 1))

@@ -1,6 +1,6 @@
-"""``W_x x_t + b``: how inputs enter the handwritten networks, and what flows back to them.
+"""``W_x x_t + b``: how inputs enter the handwritten networks, and the gradients of this projection.
 
-A digit stands for a one-hot vector, so its product with ``W_x`` is a column of ``W_x``: a lookup, no product.
+A digit represents a one-hot vector, so its product with ``W_x`` is a column of ``W_x``: a lookup, no product.
 
 Legend: B batch, T time steps, m steps of a chunk, I input features, G gates times H.
 """
@@ -25,11 +25,11 @@ def project_inputs(inputs: Tensor, W_x: Tensor, b: Tensor) -> Tensor:
 
 
 class DigitProjection:
-    """Digits (B, T) int64, chunk by chunk: a row of a table each.
+    """The projection of digits (B, T) int64, chunk by chunk: each digit is a row of a table.
 
     Args:
-        inputs, W_x, b: as above.
-        dtype: what matrices are multiplied in; here there are none.
+        inputs, W_x, b: as for ``project_inputs``.
+        dtype: of matrix products; digits need none.
     """
 
     def __init__(self, inputs: Tensor, W_x: Tensor, b: Tensor, dtype: torch.dtype) -> None:
@@ -41,28 +41,34 @@ class DigitProjection:
         self.table = torch.add(self.W_x.t(), self.b, out=self.W_x.new_empty(self.W_x.shape[::-1]))
 
     def project(self, start: int, end: int, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Table and ids of the steps from ``start`` to ``end``, for those who write to ``a`` (m, B, G)."""
+        """Table and ids of the steps from ``start`` to ``end``, with which ``look_up`` fills ``a`` (m, B, G)."""
         return self.table, self.ids[start:end]
 
-    def prepare_gradients(self, wants_inputs: bool, wants_W_x: bool, wants_b: bool) -> None:
-        if wants_W_x or wants_b:
+    def prepare_gradients(self, needs_inputs: bool, needs_W_x: bool, needs_b: bool) -> None:
+        if needs_W_x or needs_b:
             self.d_table = self.W_x.new_zeros(self.W_x.shape[::-1])
 
     def add_gradients(self, start: int, end: int, delta: Tensor, factor: Tensor) -> None:
-        """What ``delta`` (m * B, G) of the steps from ``start`` to ``end`` contributes; ``factor`` is the same in the
-        dtype in which matrices are multiplied."""
+        """Add the gradients of the steps from ``start`` to ``end``.
+
+        Args:
+            start: first step of the chunk.
+            end: step after its last.
+            delta: dL/da, (m * B, G).
+            factor: ``delta`` in the dtype of the matrix products.
+        """
         if self.d_table is not None:
             self.d_table.index_add_(0, self.ids[start:end].view(-1), delta)
 
     def gradients(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """dL/dinputs (none), dL/dW_x, dL/db; each row of the table is a column of W_x plus b."""
+        """dL/dinputs (None), dL/dW_x, dL/db; each row of the table is a column of W_x plus b."""
         if self.d_table is None:
             return None, None, None
         return None, self.d_table.t(), self.d_table.sum(0)
 
 
 class FloatProjection:
-    """Floats (B, T, I), chunk by chunk: one product each. Arguments and methods as above."""
+    """The projection of floats (B, T, I), one product for each chunk. Arguments and methods as for digits."""
 
     def __init__(self, inputs: Tensor, W_x: Tensor, b: Tensor, dtype: torch.dtype) -> None:
         self.x = inputs.transpose(0, 1)
@@ -78,14 +84,15 @@ class FloatProjection:
         self.W_x_t = self.W_x.t().to(self.dtype)
 
     def project(self, start: int, end: int, a: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Fill ``a`` (m, B, G) with the contributions of the steps; there is no table."""
         a.copy_(self.b)
         add_product(a.view(-1, a.shape[2]), self.chunk(start, end), self.W_x_t)
         return None, None
 
-    def prepare_gradients(self, wants_inputs: bool, wants_W_x: bool, wants_b: bool) -> None:
-        self.d_x = self.W_x.new_empty(self.x.shape) if wants_inputs else None
-        self.d_W_x = torch.zeros_like(self.W_x) if wants_W_x else None
-        self.d_b = torch.zeros_like(self.b) if wants_b else None
+    def prepare_gradients(self, needs_inputs: bool, needs_W_x: bool, needs_b: bool) -> None:
+        self.d_x = self.W_x.new_empty(self.x.shape) if needs_inputs else None
+        self.d_W_x = torch.zeros_like(self.W_x) if needs_W_x else None
+        self.d_b = torch.zeros_like(self.b) if needs_b else None
 
     def add_gradients(self, start: int, end: int, delta: Tensor, factor: Tensor) -> None:
         if self.d_x is not None:

@@ -1,6 +1,6 @@
 """The next-character network: embedding or one-hot, stacked ``torch.nn.LSTM``, logits (section 2 of the assignment).
 
-Legend: B batch, T time steps, V different characters, E embedding, H hidden units, L layers.
+Legend: B batch, T time steps, V different characters, E embedding, H hidden units, L layers, S dropout masks.
 """
 
 from typing import Literal, cast, get_args
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.networks.initialization import check_name, normal_, orthogonal_
+from models.networks.checks import check_choice, check_dropout, check_sizes
+from models.networks.initialization import normal_, orthogonal_
 
 State = tuple[Tensor, Tensor]
 """h and c of all layers, each (L, B, H)."""
@@ -18,28 +19,28 @@ Initialization = Literal["uniform", "orthogonal"]
 
 
 class StackedLSTM(nn.Module):
-    """Predicts from the characters so far which comes next, at every step.
+    """Predicts at every step the next character from the characters so far.
 
-    The hidden states of a layer are the inputs of the next (Graves 2013, without its skip connections); the logits are
-    ``p_t = W h_t + b`` of the last.
+    The hidden states of a layer are the inputs of the next (Graves 2013, without its skip connections). The logits are
+    ``p_t = W h_t + b`` of the last layer.
 
     Args:
         vocab_size: different characters, V.
         hidden_size: hidden units of each layer, H.
         num_layers: LSTM layers, L.
         embedding_size: features of a character, E; ``None`` for one-hot.
-        dropout: probability with which a unit of a layer is zero on its way up, in training: for all steps of a row
-            of a batch, drawn for each row (Gal and Ghahramani 2016).
-        dropout_samples: masks above the last layer, under each of which logits are computed in training (Inoue 2019);
-            with several, each is that of all rows of a batch.
-        weight_dropout: probability with which a recurrent weight is zero for all steps of a batch, in training (Wan et
+        dropout: probability that an output of a layer is set to zero in training. The mask is the same for all steps,
+            and drawn for each row of a batch (Gal and Ghahramani 2016).
+        dropout_samples: dropout masks of the last layer, S; in training logits are computed for each (Inoue 2019).
+            Several masks are shared by all rows of a batch.
+        weight_dropout: probability that a recurrent weight is set to zero in training, for all steps of a batch (Wan et
             al. 2013; Merity, Keskar and Socher 2018); rounded to 1/256 ... 255/256 unless it is 0.
-        initialization: of the LSTM layers: ``uniform``, as ``torch.nn.LSTM`` starts, or ``orthogonal`` (each of a
-            layer's four recurrent matrices; input weights normal, with as much variance at a gate as one input has;
+        initialization: of the LSTM layers: ``uniform``, the default of ``torch.nn.LSTM``, or ``orthogonal`` (each of a
+            layer's four recurrent matrices; input weights normal, so that a gate gets the variance of one input;
             biases 0, but 1 for the forget gate: Jozefowicz, Zaremba and Sutskever 2015).
     Shape:
-        ids (B, T) int64 in [0, V) -> logits (B, T, V), in training with S > 1 ``dropout_samples`` (B, T, S, V), and the
-        final state, h and c, each (L, B, H).
+        ids (B, T) int64 in [0, V) -> logits (B, T, V), or in training with S > 1 (B, T, S, V), and the final state, h
+        and c, each (L, B, H).
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -56,19 +57,15 @@ class StackedLSTM(nn.Module):
         initialization: Initialization = "uniform",
     ) -> None:
         super().__init__()
-        sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in (sizes | {"embedding_size": embedding_size, "dropout_samples": dropout_samples}).items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
-        for name, probability in {"dropout": dropout, "weight_dropout": weight_dropout}.items():
-            if not 0 <= probability < 1:
-                raise ValueError(f"{name} is {probability}; it must be at least 0 and below 1")
+        check_sizes(vocab_size=vocab_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_sizes(embedding_size=embedding_size, dropout_samples=dropout_samples)
+        check_dropout(dropout=dropout, weight_dropout=weight_dropout)
         if dropout_samples > 1 and dropout == 0:
             raise ValueError(
-                f"dropout_samples is {dropout_samples}, but dropout is 0: they would all be the same; set dropout "
-                "above 0, or leave dropout_samples at 1"
+                f"dropout_samples is {dropout_samples}, but dropout is 0, so all samples would be equal; set dropout "
+                "above 0, or dropout_samples to 1"
             )
-        check_name(initialization, get_args(Initialization))
+        check_choice("initialization", initialization, get_args(Initialization))
         self.vocab_size = vocab_size
         self.embedding = None if embedding_size is None else nn.Embedding(vocab_size, embedding_size)
         self.dropout = dropout
@@ -101,7 +98,7 @@ class StackedLSTM(nn.Module):
         return self.output(hidden_states), cast(State, state)
 
     def _with_dropout(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The layers one by one, with something left out of each, and the logits."""
+        """The layers one by one, with dropout, and the logits."""
         sizes = self.lstm.num_layers, len(inputs), self.lstm.hidden_size
         h_0, c_0 = (inputs.new_zeros(sizes),) * 2 if state is None else state
         h_n, c_n = [], []
@@ -111,7 +108,7 @@ class StackedLSTM(nn.Module):
             start = [h_0[layer, None], c_0[layer, None]]
             hidden_states, h, c = torch.lstm(inputs, start, weights, True, 1, 0.0, True, False, True)
             if layer < self.lstm.num_layers - 1 or self.dropout_samples == 1:
-                # Drawing for each step by itself would take almost as long as the layer's forward pass.
+                # A mask for each step would take almost as long as the layer's forward pass.
                 inputs = hidden_states * self._mask(hidden_states, len(inputs))
             h_n.append(h)
             c_n.append(c)
@@ -119,26 +116,26 @@ class StackedLSTM(nn.Module):
         return logits, (torch.cat(h_n), torch.cat(c_n))
 
     def _mask(self, like: Tensor, num: int) -> Tensor:
-        """``num`` times which units stay, and how they are scaled up: (num, 1, H)."""
+        """``num`` dropout masks, with the scale of the units that are kept: (num, 1, H)."""
         return functional.dropout(like.new_ones(num, 1, self.lstm.hidden_size), self.dropout)
 
     def _logits_of_samples(self, hidden_states: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, S, V)."""
-        # The masks are applied to the weights, which are fewer than the hidden states.
+        # Masks are applied to the weights, which have fewer elements than the hidden states.
         S = self.dropout_samples
         weights = (self.output.weight * self._mask(self.output.weight, S)).flatten(0, 1)
         return functional.linear(hidden_states, weights, self.output.bias.repeat(S)).unflatten(-1, (S, self.vocab_size))
 
     def _weights(self, layer: int) -> list[nn.Parameter]:
-        """W_x, W_h, and the bias of each, of an LSTM layer."""
+        """W_x, W_h and their biases of an LSTM layer."""
         return [
             self.lstm.get_parameter(f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
 
 
 def drop_weights(weights: Tensor, probability: float) -> Tensor:
-    """Set each weight to zero with this probability, rounded to 1/256 ... 255/256 unless 0, and scale up the others."""
-    # A byte of randomness for each weight: with torch's dropout, drawing would take a quarter of a training step.
+    """Set each weight to zero with this probability, rounded to 1/256 ... 255/256 unless 0, and scale the others."""
+    # One random byte for each weight: torch's dropout would take a quarter of a training step.
     if probability == 0:
         return weights
     num_dropped = min(max(round(probability * 256), 1), 255)
@@ -152,16 +149,16 @@ INT64 = torch.iinfo(torch.int64)
 
 
 class CharacterSteps:
-    """A trained ``StackedLSTM`` one character at a time: the same function without dropout, gradients and overhead.
+    """A trained ``StackedLSTM`` one character at a time: the same function without dropout and gradients, and faster.
 
-    The weights are copied and laid out for short products; what a character contributes to the gates of the first layer
-    is looked up. With two layers of 128, a step takes a sixth of the time of ``torch.nn.LSTM`` called with one.
-    It runs on the CPU, where steps as small as these are quickest.
+    The weights are copied, with a layout for small products. The contribution of a character to the gates of the first
+    layer is a row of a table. With two layers of 128, a step takes a sixth of the time of ``torch.nn.LSTM`` for one
+    character. It runs on the CPU, where steps of this size are fastest.
 
     Args:
-        network: its weights are taken as they are now.
+        network: its present weights are copied.
     Attributes:
-        num_weights: what a step multiplies with.
+        num_weights: weights in the matrix products of a step.
     """
 
     @torch.no_grad()
@@ -170,12 +167,12 @@ class CharacterSteps:
         self.vocab_size = network.vocab_size
         self.num_layers = network.lstm.num_layers
         self.hidden_size = network.lstm.hidden_size
-        # All four gates become one sigmoid: that of g is stretched, and tanh(x) = 2 sigmoid(2x) - 1.
-        stretch = torch.ones(4, self.hidden_size)
-        stretch[2] = 2
+        # All four gates take one call of sigmoid: tanh(x) = 2 sigmoid(2x) - 1, so the input of g is doubled.
+        factor = torch.ones(4, self.hidden_size)
+        factor[2] = 2
         layers = [
             [
-                stretch.view(-1, 1) * weight.view(4 * self.hidden_size, -1)
+                factor.view(-1, 1) * weight.view(4 * self.hidden_size, -1)
                 for weight in (
                     weights[f"lstm.weight_ih_l{i}"],
                     weights[f"lstm.weight_hh_l{i}"],
@@ -185,11 +182,11 @@ class CharacterSteps:
             for i in range(self.num_layers)
         ]
         W_x, W_h, bias = layers[0]
-        into_first = W_x.t() if network.embedding is None else weights["embedding.weight"] @ W_x.t()
-        self._gates_of_character = (into_first + bias.t()).contiguous()  # (V, 4H)
-        self._recurrent = laid_out(W_h.t())
-        # Of the layer below and of the layer's own last step together, (2H, 4H).
-        self._upper = [(laid_out(torch.cat([W_x, W_h], dim=1).t()), bias.flatten()) for W_x, W_h, bias in layers[1:]]
+        table = W_x.t() if network.embedding is None else weights["embedding.weight"] @ W_x.t()
+        self._gates_of_character = (table + bias.t()).contiguous()  # (V, 4H)
+        self._recurrent = with_layout(W_h.t())
+        # Weights of the layer below and of the layer's previous step, together (2H, 4H).
+        self._upper = [(with_layout(torch.cat([W_x, W_h], dim=1).t()), bias.flatten()) for W_x, W_h, bias in layers[1:]]
         self._output = weights["output.weight"].clone()
         self._output_bias = weights["output.bias"].clone()
         self.num_weights = sum(W.numel() for W in (self._recurrent, *(W for W, _ in self._upper), self._output))
@@ -199,7 +196,7 @@ class CharacterSteps:
         h, c = (torch.zeros(self.num_layers, num, self.hidden_size) for _ in range(2))
         return h, c
 
-    # Each call of torch costs about as much as what it computes here, so there are as few as possible.
+    # Here a call of torch costs about as much as its arithmetic, so there are as few calls as possible.
     @torch.inference_mode()
     def __call__(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Read a character of each text: ids (B,) int64 -> logits of the next (B, V), and the new state."""
@@ -220,11 +217,11 @@ class CharacterSteps:
         return logits, (torch.stack(h_next), torch.stack(c_next))
 
 
-def laid_out(weights: Tensor) -> Tensor:
-    """A transposed matrix as it is multiplied most quickly with a few rows on its left."""
-    return weights.contiguous() if weights.numel() < FEWEST_LEFT_TRANSPOSED else weights
+def with_layout(weights: Tensor) -> Tensor:
+    """A transposed matrix in the memory layout in which a product with a few rows is fastest."""
+    return weights.contiguous() if weights.numel() < MIN_NUMEL_TRANSPOSED else weights
 
 
-FEWEST_LEFT_TRANSPOSED = 1 << 18
-"""Below that, reading the weights row by row is a tenth quicker; with 512 units two threads share the product better
-the other way round, and take a quarter less time."""
+MIN_NUMEL_TRANSPOSED = 1 << 18
+"""Below this size the contiguous layout is a tenth faster. With 512 units two threads share the product better in the
+transposed layout, which takes a quarter less time."""

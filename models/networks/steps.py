@@ -1,10 +1,10 @@
-"""What both passes through time do step by step, in plain torch (``fused.cpp`` is the same, compiled).
+"""The steps of both passes through time, in plain torch; ``fused.cpp`` is the same in compiled code.
 
-Derived in docs/derivations/bptt.md, whose numbers (B1) ... (B9) stand beside the lines, here and in ``bptt.py``.
-Everything works in place, on one chunk of m time steps, time first.
+The comments (B1) ... (B9), here and in ``bptt.py``, are the equations of docs/derivations/bptt.md. All functions work
+in place, on one chunk of m time steps, time first.
 
 Legend: B batch, m steps of the chunk, I input features, H hidden units, G gates times H (H for the vanilla RNN, 4H
-for the LSTM, in the order g, i, f, o). ``a`` is what the squashing functions are given, ``delta`` is dL/da.
+for the LSTM, in the order g, i, f, o). ``a`` are the gates before tanh and sigmoid, ``delta`` is dL/da.
 """
 
 from collections.abc import Callable
@@ -14,27 +14,26 @@ import torch
 from torch import Tensor
 
 STEPS_TO_SUBNORMAL = 8
-"""So often it is looked whether a gradient has vanished: one that shrinks to a quarter at each step is caught
-in time."""
+"""Steps between two checks for vanished gradients. A gradient that shrinks to a quarter at each step is set to zero
+before it becomes subnormal."""
 
-# In torch since long, but without a public name: (grad, y, grad_input=out).
+# Long in torch, but without a public name: (grad, y, grad_input=out).
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # grad * (1 - y^2)
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # grad * y * (1 - y)
 
 
-class Cell(NamedTuple):
-    """The steps of one network.
+class StepKernels(NamedTuple):
+    """The functions that compute the steps of one network.
 
-    ``forward(a, h, [c,] W_t, table, ids, from_zero)``: ``a`` (m, B, G) becomes the gates; the RNN has no buffer of
-    its own for them, its ``a`` is ``h[1:]``. ``h`` and ``c`` (m+1, B, H) hold the state before the chunk, and are
-    filled. What the inputs contribute to ``a`` is row ``ids[t, b]`` of ``table`` (I, G); if both are None it stands
-    in ``a`` already. ``from_zero`` says that the state before the chunk is zero.
+    ``forward(a, h, [c,] W_t, table, ids, from_zero)`` fills ``a`` (m, B, G) with the gates; the RNN has no buffer for
+    them, its ``a`` is ``h[1:]``. ``h`` and ``c`` (m+1, B, H) begin with the state before the chunk; the rest is filled.
+    The inputs contribute row ``ids[t, b]`` of ``table`` (I, G) to ``a``; if both are None, ``a`` holds the
+    contributions already. ``from_zero`` means that the state before the chunk is zero.
 
-    ``backward(gates, [c,] dh, [dc,] delta, W, incoming, vanished, to_start)``: ``dh`` (m+1, B, H) holds dL/dh after
-    the chunk, and is filled backwards, the one before the chunk only if ``to_start``; its steps may share their
-    memory. ``dc`` (B, H) goes from dL/dc after the chunk to that before it. ``delta`` (m, B, G) is filled.
-    ``incoming`` (m, B, H), or None, is what the loss sends into each h directly. Gradients below ``vanished`` count
-    as zero.
+    ``backward(gates, [c,] dh, [dc,] delta, W, incoming, vanished, to_start)``: ``dh`` (m+1, B, H) ends with dL/dh after
+    the chunk. The rest is filled backwards, the first entry only if ``to_start``; the entries may share memory. ``dc``
+    (B, H) is dL/dc after the chunk, and becomes dL/dc before it. ``delta`` (m, B, G) is filled. ``incoming``
+    (m, B, H), or None, is the direct gradient of the loss at each h. Gradients below ``vanished`` are set to zero.
 
     Matrices are multiplied in the dtype of ``W``.
     """
@@ -43,9 +42,11 @@ class Cell(NamedTuple):
     backward: Callable[..., None]
 
 
-class Steps(NamedTuple):
-    rnn: Cell
-    lstm: Cell
+class NetworkKernels(NamedTuple):
+    """The kernels of both networks, all plain or all compiled."""
+
+    rnn: StepKernels
+    lstm: StepKernels
 
 
 def rnn_forward(a: Tensor, h: Tensor, W_t: Tensor, table: Tensor | None, ids: Tensor | None, from_zero: bool) -> None:
@@ -107,7 +108,7 @@ def lstm_backward(
 ) -> None:
     m, B, H = len(gates), *dc.shape
     g, i, f, o = gates.split(H, dim=2)
-    # What dL/dh and dL/dc will be multiplied with is known for all steps before they are: it waits in delta.
+    # The factors of dL/dh and dL/dc are known before the loop, for all steps: compute them at once, in delta.
     delta_g, delta_i, delta_f, delta_o = delta.split(H, dim=2)
     tanh_c = torch.tanh(c[1:])
     tanh_backward(i, g, grad_input=delta_g)
@@ -132,10 +133,11 @@ def lstm_backward(
             product(dhs[t], deltas[t], W)  # (B3)
 
 
-PLAIN = Steps(Cell(rnn_forward, rnn_backward), Cell(lstm_forward, lstm_backward))
+PLAIN = NetworkKernels(StepKernels(rnn_forward, rnn_backward), StepKernels(lstm_forward, lstm_backward))
 
 
 def look_up(table: Tensor | None, ids: Tensor | None, a: Tensor) -> None:
+    """Fill ``a`` with the contributions of the inputs, unless it holds them already."""
     if table is not None and ids is not None:
         torch.index_select(table, 0, ids.view(-1), out=a.view(-1, a.shape[2]))
 
@@ -151,7 +153,7 @@ def add_product(out: Tensor, left: Tensor, right: Tensor, beta: float = 1.0) -> 
 
 
 def product(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """``out = left @ right``, multiplied in the dtype of ``right``; ``left`` has that of ``out``."""
+    """``out = left @ right``, multiplied in the dtype of ``right``; ``left`` has the dtype of ``out``."""
     if out.dtype == right.dtype:
         torch.mm(left, right, out=out)
     else:

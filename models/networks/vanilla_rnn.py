@@ -1,21 +1,14 @@
-"""The vanilla recurrent network, written by hand (equations 1-2 of the assignment; Elman 1990).
+"""The handwritten vanilla recurrent network (equations 1-2 of the assignment; Elman 1990).
 
-Legend: B batch, T time steps, I input features, H hidden units, K classes, n last time steps asked for.
+Legend: B batch, T time steps, I input features, H hidden units, K classes.
 """
 
 import torch
 from torch import Tensor, nn
 
 from models.networks.bptt import VanillaRNNFunction
-from models.networks.initialization import (
-    Initialization,
-    check_name,
-    check_scale,
-    identity_,
-    normal_,
-    orthogonal_,
-    uniform_,
-)
+from models.networks.checks import check_choice, check_scale
+from models.networks.initialization import Initialization, identity_, normal_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -26,20 +19,20 @@ class VanillaRNN(HandwrittenNetwork):
         h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h)        (1)
         p_t = W_ph h_t + b_p                             (2)
 
-    The parameters bear the names of the equations: ``W_hx`` (H, I), ``W_hh`` (H, H), ``b_h`` (H,), ``W_ph`` (K, H),
+    The parameters have the names of the equations: ``W_hx`` (H, I), ``W_hh`` (H, H), ``b_h`` (H,), ``W_ph`` (K, H),
     ``b_p`` (K,).
 
     Args:
-        input_size: features of ``x_t``, I; for digits, the number of different ones.
+        input_size: features of ``x_t``, I; for digits, the number of different digits.
         hidden_size: features of ``h_t``, H.
         output_size: classes, K.
-        initialization: ``orthogonal`` or ``identity`` (that is what ``W_hh`` is; ``W_hx`` normal, biases 0), or
-            ``uniform`` (everything as in ``torch.nn.RNN``). There is no ``chrono``, as there are no gates.
-        input_scale: standard deviation of the entries of ``W_hx`` at the start; ``uniform`` has its own.
-        recurrent_scale: what ``W_hh`` is multiplied by at the start; not for ``uniform``.
+        initialization: ``orthogonal`` or ``identity`` (of ``W_hh``; ``W_hx`` normal, biases 0), or ``uniform``
+            (everything as in ``torch.nn.RNN``). There is no ``chrono``, which is for networks with gates.
+        input_scale: initial standard deviation of the entries of ``W_hx``; not for ``uniform``.
+        recurrent_scale: factor of the initial ``W_hh``; not for ``uniform``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
-        ValueError: a size is below 1, or inputs or state do not fit; the message names both.
+        ValueError: an argument is out of its range, or inputs or state do not fit; the message gives value and limit.
     """
 
     function = VanillaRNNFunction
@@ -57,7 +50,7 @@ class VanillaRNN(HandwrittenNetwork):
         fused: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, output_size, backward, fused)
-        check_name(initialization, ("orthogonal", "identity", "uniform"))
+        check_choice("initialization", initialization, ("orthogonal", "identity", "uniform"))
         check_scale("input_scale", input_scale)
         check_scale("recurrent_scale", recurrent_scale)
         self.W_hx = nn.Parameter(torch.empty(hidden_size, input_size))

@@ -213,7 +213,7 @@ def it_is_the_readmes(jobs: Jobs) -> None:
     jobs.words = words
     few = ["--trainer.max_steps=20", "--trainer.val_check_interval=10", "--data.num_val=20", "--data.num_test=20"]
     jobs.wait_for_end(jobs.submit(f"--trainer.default_root_dir={jobs.folder}", *few))
-    assert "It names the last digit of" in jobs.output()
+    assert "The model predicts the last digit of" in jobs.output()
 
 
 def its_config_is_wrong(jobs: Jobs) -> None:

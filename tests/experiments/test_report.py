@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.report import FIGURES, digits, learned_to, lost_from, percent, read_sample, read_table, render
+from experiments.report import FIGURES, digits, learned_to, lost_from, read_sample, read_table, render
 from models.networks import LSTM
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -97,12 +97,6 @@ def test_the_number_of_parameters_is_that_of_the_formula() -> None:
 
 
 def test_numbers_as_they_are_shown(tmp_path: Path) -> None:
-    assert [percent(1.0), percent(0.99999), percent(0.99999, 2), percent(0.9912, 1)] == [
-        "100 %",
-        "99 %",
-        "99.99 %",
-        "99.1 %",
-    ]
     assert [digits(v) for v in (0, 0.5432, 104.6, 1.234, 0.00123, 6.5e-23)] == [
         "0",
         "0.54",

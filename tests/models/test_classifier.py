@@ -8,7 +8,7 @@ from pytorch_lightning import Callback
 from torch.nn import functional
 
 from datamodules import PalindromeDataModule
-from models import PalindromeClassifier, classifier
+from models import PalindromeClassifier, metrics
 from training.trainer import Trainer
 
 QUIET = {
@@ -28,7 +28,7 @@ def fit(model: Any, steps: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
 
 
 class Recorder(Callback):
-    """What every step did, computed anew."""
+    """What every step did, computed independently."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -44,13 +44,13 @@ class Recorder(Callback):
         self.norms.append(torch.cat([p.grad.flatten() for p in pl_module.parameters()]).norm().item())
 
 
-@pytest.mark.parametrize("unscored_max", [0, 100, 1 << 18])
-def test_training_metrics_are_means_over_the_steps(unscored_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "UNSCORED_LOGITS_MAX", unscored_max)
+@pytest.mark.parametrize("max_waiting", [0, 100, 1 << 18])
+def test_training_metrics_are_means_over_the_steps(max_waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MAX_WAITING_LOGITS", max_waiting)
     model, recorder = PalindromeClassifier(hidden_size=8), Recorder()
     fit(model, 7, recorder, gradient_clip_val=1e-3)
-    metrics = {name: value.item() for name, value in model.training_metrics().items()}
-    assert metrics == pytest.approx(
+    measured = {name: value.item() for name, value in model.training_metrics().items()}
+    assert measured == pytest.approx(
         {
             "train/loss": sum(recorder.losses) / 7,
             "train/accuracy": sum(recorder.right) / 7,
@@ -59,11 +59,11 @@ def test_training_metrics_are_means_over_the_steps(unscored_max: int, monkeypatc
         },
         rel=1e-5,
     )
-    assert not any(model.steps_to_log.values())
+    assert not any(model.step_metrics.values.values())
 
 
 @pytest.mark.parametrize(("clip", "algorithm"), [(1e-3, "norm"), (1e-3, None), (1e-4, "value"), (None, None)])
-def test_gradients_are_clipped_as_the_trainer_is_told(clip: float | None, algorithm: str | None) -> None:
+def test_gradients_are_clipped_as_the_trainer_asks(clip: float | None, algorithm: str | None) -> None:
     class Clipped(Callback):
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
             gradient = torch.cat([p.grad.flatten() for p in pl_module.parameters()])

@@ -67,7 +67,7 @@ def test_communities_are_learned_by_fit(
         assert "test/accuracy" in metrics and metrics["train/loss"] < 1.0
 
 
-def test_a_run_is_gone_on_with_as_if_it_had_not_stopped(communities: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_one_that_was_not_stopped(communities: Path, tmp_path: Path) -> None:
     data = {"graph": str(communities), "train_per_class": 4, "num_val": 12}
     logged: list[set[tuple[str, str, str]]] = []
     for name, stops in (("whole", [40]), ("parts", [13, 40])):
@@ -90,7 +90,7 @@ def test_what_was_learned_and_predicted_is_shown(
     fit(data, root=tmp_path)
     table, learned = capsys.readouterr().out.splitlines()[-4:-2]
     num, right = table.split()[:2]
-    assert learned == f"It names the class of {right} of {num} nodes of which it was not told, among 3 classes."
+    assert learned == f"The model predicts the class of {right} of {num} held-out nodes, among 3 classes."
     args = ["--config", str(tmp_path / "graph.yaml"), f"--trainer.default_root_dir={tmp_path / 'runs'}"]
     assert cli.main(["predict", *args]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -105,9 +105,9 @@ def karate_batch() -> tuple[torch.Tensor, ...]:
 def test_the_network_is_equation_14_twice() -> None:
     features, edges, nodes, target = karate_batch()
     model = NodeClassifier(34, 4, dropout=0.5).eval()
-    A_hat = normalize_adjacency(adjacency_matrix(edges, 34).to_dense())
+    adj_norm = normalize_adjacency(adjacency_matrix(edges, 34).to_dense())
     W_0, W_1 = (layer.W for layer in model.network.layers)
-    expected = A_hat @ (A_hat @ features.to_dense() @ W_0).relu() @ W_1
+    expected = adj_norm @ (adj_norm @ features.to_dense() @ W_0).relu() @ W_1
     logits, same_target = model.logits_and_target((features, edges, nodes, target))
     assert torch.allclose(logits, expected[nodes], atol=1e-6) and same_target is target
 
@@ -120,19 +120,19 @@ def test_the_loss_has_the_decay_of_the_first_weights_and_what_is_logged_has_not(
     logits, target = model.logits_and_target(batch)
     plain = functional.cross_entropy(logits, target)
     assert model.training_step(batch, 0).item() == pytest.approx((plain + 0.05 * W.square().sum()).item(), rel=1e-5)
-    assert model.steps_to_log["loss"][0].item() == pytest.approx(plain.item(), rel=1e-5)
+    assert model.step_metrics.values["loss"][0].item() == pytest.approx(plain.item(), rel=1e-5)
     model.weight_decay = 0.0
     assert model.training_step(batch, 0).item() == pytest.approx(plain.item(), rel=1e-5)
 
 
-def test_a_hat_is_worked_out_once_for_each_graph() -> None:
+def test_adj_norm_is_computed_once_for_each_graph() -> None:
     features, edges, _, _ = karate_batch()
     model = NodeClassifier(34, 4)
-    first = model.A_hat(features, edges)
-    assert model.A_hat(features, edges) is first
+    first = model.adj_norm(features, edges)
+    assert model.adj_norm(features, edges) is first
     fewer = edges[:, 1:]
-    assert not torch.equal(model.A_hat(features, fewer).to_dense(), first.to_dense())
-    assert model.A_hat(features.double(), fewer).dtype == torch.float64
+    assert not torch.equal(model.adj_norm(features, fewer).to_dense(), first.to_dense())
+    assert model.adj_norm(features.double(), fewer).dtype == torch.float64
 
 
 @pytest.mark.parametrize("order", ["bfs", "dfs", "random"])
@@ -186,7 +186,7 @@ def test_distance_is_the_mean_over_pairs() -> None:
 @pytest.mark.parametrize(
     ("model", "data", "message"),
     [
-        (NodeClassifier(), PalindromeDataModule(5), "cannot read PalindromeDataModule, which is no graph"),
+        (NodeClassifier(), PalindromeDataModule(5), "cannot read PalindromeDataModule, which has no graph"),
         (PalindromeClassifier(), GraphDataModule("karate"), "cannot read GraphDataModule, which has no palindromes"),
         (TextModel(), GraphDataModule("karate"), "cannot read GraphDataModule, which has no vocabulary"),
     ],

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
+from models.metrics import wilson_interval
 from models.networks import LSTM, VanillaRNN
-from models.palindrome import percent, wilson_interval
+from models.tables import percent
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
 
@@ -96,7 +97,7 @@ def test_one_digit_has_no_exact_match() -> None:
     assert result.keys() == {"test/loss", "test/accuracy"}
 
 
-def test_each_length_is_measured_and_told_by_itself() -> None:
+def test_each_length_is_measured_and_shown_by_itself() -> None:
     model = PalindromeClassifier(hidden_size=8)
     data = PalindromeDataModule(6, num_test=150, eval_batch_size=64, test_lengths=[5, 20])
     Trainer(**QUIET).test(model, data, verbose=False)
@@ -104,13 +105,13 @@ def test_each_length_is_measured_and_told_by_itself() -> None:
     assert heading.split() == ["T", "palindromes", "test/accuracy", "95", "%", "interval", "test/loss"]
     for line, loader, length, num in zip((five, twenty), data.test_dataloader(), ("5", "20"), (93, 150), strict=True):
         right = torch.cat([model(digits)[:, -1].argmax(1) == target for digits, target in loader])
-        assert line.split()[:4] == [length, str(num), percent(int(right.sum()), num).split()[0], "%"]
+        assert line.split()[:4] == [length, str(num), f"{100 * int(right.sum()) / num:.2f}", "%"]
         assert line.split()[4] == f"{100 * wilson_interval(int(right.sum()), num)[0]:.2f}"
     assert len(heading) == len(five) == len(twenty)
 
 
 @pytest.mark.parametrize(("right", "num"), [(0, 10), (8, 10), (93, 93), (9_990, 10_000), (10_000, 10_000)])
-def test_the_interval_is_where_what_was_seen_is_two_standard_errors_away(right: int, num: int) -> None:
+def test_the_observed_fraction_is_two_standard_errors_from_each_bound(right: int, num: int) -> None:
     share = right / num
     low, high = wilson_interval(right, num)
     assert 0 <= low <= share <= high <= 1
@@ -121,39 +122,41 @@ def test_the_interval_is_where_what_was_seen_is_two_standard_errors_away(right: 
 
 
 @pytest.mark.parametrize(
-    ("right", "num", "text"),
+    ("fraction", "places", "text"),
     [
-        (7, 7, "100.00 %"),
-        (99_999, 100_000, "99.99 %"),
-        (9_999, 10_000, "99.99 %"),
-        (7, 20, "35.00 %"),
-        (0, 3, "0.00 %"),
+        (1.0, 2, "100.00 %"),
+        (0.999999, 2, "99.99 %"),
+        (0.9999, 2, "99.99 %"),
+        (0.999, 0, "99 %"),
+        (0.35, 1, "35.0 %"),
+        (2 / 3, 2, "66.67 %"),
+        (0.0, 2, "0.00 %"),
     ],
 )
-def test_only_all_is_a_hundred_per_cent(right: int, num: int, text: str) -> None:
-    assert percent(right, num) == text
+def test_only_all_is_a_hundred_per_cent(fraction: float, places: int, text: str) -> None:
+    assert percent(fraction, places) == text
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
-def test_shares_are_exact_in_any_precision(precision: str) -> None:
+def test_accuracies_are_exact_in_any_precision(precision: str) -> None:
     model = PalindromeClassifier(hidden_size=4, backward="autograd")
     rights: list[torch.Tensor] = []
-    original = model.judge
+    original = model.correctness
 
-    def judge(logits: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
-        judged = original(logits, target)
-        rights.append(judged["accuracy"])
-        return judged
+    def correctness(logits: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        correct = original(logits, target)
+        rights.append(correct["accuracy"])
+        return correct
 
-    model.judge = judge  # type: ignore[method-assign]
+    model.correctness = correctness  # type: ignore[method-assign]
     data = PalindromeDataModule(12, num_test=3000, eval_batch_size=7)
     (result,) = Trainer(**QUIET, precision=precision).test(model, data, verbose=False)
     right = torch.cat(rights)
-    (told,) = model.test_results
-    assert told["num_accuracy"] == (int(right.sum()), 3000)
+    (measured,) = model.test_results
+    assert measured["num_accuracy"] == (int(right.sum()), 3000)
     if precision == "32-true":
         assert result["test/accuracy"] == pytest.approx(right.double().mean().item())
-    assert percent(*told["num_accuracy"]) in model.describe_test()[1]
+    assert percent(int(right.sum()) / 3000) in model.describe_test()[1]
 
 
 def test_predictions_of_every_digit_are_shown_together() -> None:
@@ -163,6 +166,6 @@ def test_predictions_of_every_digit_are_shown_together() -> None:
     probs = model.network(digits, num_last_steps=3)[0].softmax(-1)
     torch.testing.assert_close(prediction["probs"], probs.amax(-1).prod(1))
     heading, first, *_ = model.describe_predictions([prediction])
-    assert heading == "digits read, the second half, the prediction and its probability"
+    assert heading == "input digits, the second half, the prediction and its probability"
     words = first.split()
     assert words[0] + words[1][-1] == (words[0] + words[1][-1])[::-1] and len(words[1]) == len(words[2]) == 3

@@ -1,4 +1,4 @@
-"""The learning rate follows the run to its end, in steps or in seconds, and goes on where it was."""
+"""The learning rate covers the whole run, in steps or in seconds, and resumes where it was."""
 
 import math
 from pathlib import Path
@@ -128,14 +128,14 @@ class StopAfter(Callback):
 
 
 def test_there_must_be_an_end() -> None:
-    with pytest.raises(ValueError, match=r"nothing ends it; set trainer.max_time or trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"the run has no limit; set trainer.max_time or trainer.max_steps"):
         fit(model(), max_steps=-1, max_epochs=-1)
 
 
 def test_nothing_may_follow_the_end() -> None:
-    with pytest.raises(ValueError, match=r"trainer.min_steps is 9, for which a run goes on after that; leave one"):
+    with pytest.raises(ValueError, match=r"trainer.min_steps is 9, so the run may continue after that; leave one"):
         fit(model(), max_time={"seconds": 30}, min_steps=9)
-    with pytest.raises(ValueError, match=r"trainer.min_epochs is 2, for which a run goes on after that"):
+    with pytest.raises(ValueError, match=r"trainer.min_epochs is 2, so the run may continue after that"):
         fit(model(), max_time={"seconds": 30}, min_epochs=2)
     fit(model(), max_steps=10, min_steps=9)
 
@@ -163,7 +163,7 @@ def test_a_timer_without_an_end_is_none() -> None:
 def test_after_the_end_the_rate_stays() -> None:
     """A step may end after the time is up."""
     schedule = WarmupCosine(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5), final=0.1)
-    schedule.share_spent = lambda: 1.3
+    schedule.fraction_done = lambda: 1.3
     schedule.optimizer.step()
     schedule.step()
     assert schedule.get_last_lr() == pytest.approx([0.05])

@@ -94,20 +94,20 @@ def test_the_test_measures_loss_accuracy_recall_and_the_best_possible(network: N
         "best possible",
         "test/accuracy",
         "best possible accuracy",
-        "excitations foretold",
+        "excitations predicted",
     )
     assert heading.split() == " ".join(cells).split()
     assert line.split()[:3] == ["130", f"{result['test/loss']:.4f}", f"{result['test/best_possible_loss']:.4f}"]
-    assert f"foretells {100 * result['test/recall']:.1f} % of the excitations" in model.describe_learning()
+    assert f"predicts {100 * result['test/recall']:.1f} % of the excitations" in model.describe_learning()
 
 
-def test_the_best_possible_is_the_entropy_of_what_comes_by_itself() -> None:
+def test_the_best_possible_is_the_entropy_of_spontaneous_excitations() -> None:
     result = small_test(SpreadClassifier(hidden_size=4), num_test=2000)
     _, _, _, probability = SpreadDataModule(**SMALL).draw(2000, "val", 0)
-    by_itself = (probability == probability[probability > 0].min()).double().mean().item()
+    spontaneous = (probability == probability[probability > 0].min()).double().mean().item()
     entropy = -0.05 * math.log(0.05) - 0.95 * math.log(0.95)
-    assert result["test/best_possible_loss"] == pytest.approx(by_itself * entropy, rel=0.03)
-    assert 1 - result["test/best_possible_accuracy"] == pytest.approx(by_itself * 0.05, rel=0.05)
+    assert result["test/best_possible_loss"] == pytest.approx(spontaneous * entropy, rel=0.03)
+    assert 1 - result["test/best_possible_accuracy"] == pytest.approx(spontaneous * 0.05, rel=0.05)
 
 
 def test_training_measures_recall() -> None:
@@ -124,7 +124,7 @@ def test_probabilities_are_not_shown_to_the_network() -> None:
     assert torch.equal(one, two)
 
 
-def test_predictions_are_shown_beside_what_came() -> None:
+def test_predictions_are_shown_next_to_the_target() -> None:
     model = SpreadClassifier(hidden_size=8)
     A, signals, target, probability = SpreadDataModule(**SMALL).draw(4, "test", 0)
     prediction = model.predict_step((A, signals, target, probability), 0)
@@ -132,7 +132,10 @@ def test_predictions_are_shown_beside_what_came() -> None:
     prediction["preds"] = target.clone()
     prediction["preds"][1, -1, :2] = 1 - target[1, -1, :2]
     lines = model.describe_predictions([prediction, prediction], num_shown=6)
-    assert lines[0] == "excited nodes (#) at the last step observed, at the next, and as foretold" and len(lines) == 7
+    assert (
+        lines[0] == "excited nodes (#) at the last step observed, at the next step, and as predicted"
+        and len(lines) == 7
+    )
     for b, line in enumerate(lines[1:5]):
         shown = ["".join("#" if x else "." for x in some[b, -1].tolist()) for some in (signals, target)]
         assert line.split()[:2] == shown
@@ -145,11 +148,11 @@ def test_fit_test_and_predict_of_the_command_line(spread_command: Command, capsy
     assert "best possible accuracy" in capsys.readouterr().out
     assert spread_command("test") == 0
     assert spread_command("predict") == 0
-    told = capsys.readouterr().out.splitlines()
-    assert len([line for line in told if set(line.split()[0]) <= {"#", "."}]) == 10
+    shown = capsys.readouterr().out.splitlines()
+    assert len([line for line in shown if set(line.split()[0]) <= {"#", "."}]) == 10
 
 
-def test_nothing_is_told_where_nothing_is_tested(spread_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_reported_if_nothing_is_tested(spread_command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert spread_command("fit", "--trainer.limit_test_batches=0") == 0
     assert "Nothing was tested" in capsys.readouterr().out
 
@@ -177,7 +180,7 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
             PalindromeDataModule(6),
             "SpreadClassifier cannot read PalindromeDataModule, which has no",
         ),
-        (SpreadClassifier(), book, "SpreadClassifier cannot read BookDataModule, which has no signals on graphs; give"),
+        (SpreadClassifier(), book, "SpreadClassifier cannot read BookDataModule, which has no signals on graphs; use"),
         (PalindromeClassifier(), SpreadDataModule(), "PalindromeClassifier cannot read SpreadDataModule, which has no"),
         (TextModel(), SpreadDataModule(), "TextModel cannot read SpreadDataModule, which has no vocabulary"),
     ]

@@ -71,18 +71,18 @@ def first_states(model: TextModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.mark.parametrize(("probability", "num_expected"), [(0.0, 0), (0.3, 180), (1.0, 600)])
-def test_some_rows_begin_anew(probability: float, num_expected: int, book: str) -> None:
+def test_some_rows_begin_with_zeros(probability: float, num_expected: int, book: str) -> None:
     data = BookDataModule(book, seq_len=3, batch_size=20)
     model = TextModel(data.vocab_size, hidden_size=8, reset_probability=probability)
     seen, ends = first_states(model), Ends()
     trainer(31, ends).fit(model, data)
-    num_anew = 0
+    num_reset = 0
     for (h, c), (h_before, c_before) in zip(seen, ends.seen[:-1], strict=True):
         for row in range(20):
-            anew = not h[:, row].any() and not c[:, row].any()
-            assert anew or (torch.equal(h[:, row], h_before[:, row]) and torch.equal(c[:, row], c_before[:, row]))
-            num_anew += anew
-    assert abs(num_anew - num_expected) <= (60 if 0 < probability < 1 else 0)  # five standard deviations
+            reset = not h[:, row].any() and not c[:, row].any()
+            assert reset or (torch.equal(h[:, row], h_before[:, row]) and torch.equal(c[:, row], c_before[:, row]))
+            num_reset += reset
+    assert abs(num_reset - num_expected) <= (60 if 0 < probability < 1 else 0)  # five standard deviations
 
 
 def test_the_loss_of_several_masks_is_their_mean(book: str) -> None:
@@ -96,7 +96,7 @@ def test_the_loss_of_several_masks_is_their_mean(book: str) -> None:
     loss = model.training_step((x, y), 0)
     torch.testing.assert_close(loss, expected)
     logits, target = model.last_step
-    right = model.judge(logits, target)["accuracy"]
+    right = model.correctness(logits, target)["accuracy"]
     assert right.sum() == (each.argmax(dim=-1) == y[..., None]).sum() and right.numel() == 5 * y.numel()
 
 
@@ -107,7 +107,7 @@ class Ends(Callback):
         self.seen: list[Any] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
-        self.seen.append(pl_module.state_after)
+        self.seen.append(pl_module.final_state)
 
 
 @pytest.mark.skipif(precision_for("cpu") != "bf16-mixed", reason="this processor has no instructions for bfloat16")
@@ -116,14 +116,14 @@ def test_the_carried_state_is_of_the_parameters_precision(book: str) -> None:
     data = BookDataModule(book, seq_len=3, batch_size=4)
     model = TextModel(data.vocab_size, hidden_size=8)
     trainer(2, precision="bf16-mixed").fit(model, data)
-    assert model.training_state is not None and {part.dtype for part in model.training_state} == {torch.float32}
+    assert model.carried_state is not None and {part.dtype for part in model.carried_state} == {torch.float32}
 
 
 @pytest.mark.skipif(precision_for("cpu") == "bf16-mixed", reason="this processor has instructions for bfloat16")
 def test_bfloat16_is_refused_where_the_processor_has_none(book: str) -> None:
     data = BookDataModule(book, seq_len=3, batch_size=4)
     model = TextModel(data.vocab_size, hidden_size=8)
-    with pytest.raises(ValueError, match="bf16-mixed, in which this processor cannot compute an LSTM; take 32-true"):
+    with pytest.raises(ValueError, match="bf16-mixed, in which this processor cannot compute an LSTM; use 32-true"):
         trainer(2, precision="bf16-mixed").fit(model, data)
 
 
@@ -144,7 +144,7 @@ def test_gradients_end_at_the_batchs_beginning(book: str) -> None:
     data = BookDataModule(book, seq_len=12, batch_size=5)
     model = TextModel(data.vocab_size, hidden_size=8)
     trainer(3).fit(model, data)
-    assert model.training_state is not None and not any(part.requires_grad for part in model.training_state)
+    assert model.carried_state is not None and not any(part.requires_grad for part in model.carried_state)
 
 
 @pytest.mark.parametrize("num_streams", [None, 3])
@@ -153,7 +153,7 @@ def test_validation_reads_the_whole_split_with_its_state(num_streams: int | None
     model = TextModel(data.vocab_size, hidden_size=8)
     metrics = trainer(3, limit_val_batches=1.0, val_check_interval=2, check_val_every_n_epoch=None)
     metrics.fit(model, data)
-    carried = model.training_state
+    carried = model.carried_state
     model.eval()
     ids = torch.from_numpy(data.splits["val"].astype("int64"))
     num, streams = len(ids) - 1, num_streams or 1
@@ -178,12 +178,12 @@ def test_validation_reads_the_whole_split_with_its_state(num_streams: int | None
         },
         rel=1e-5,
     )
-    assert model.training_state is carried
-    # Again the same: it begins anew each time.
+    assert model.carried_state is carried
+    # The same result again: each validation begins with zeros.
     assert metrics.validate(model, data, verbose=False) == [measured]
 
 
-def test_it_learns_a_text_by_heart(book: str) -> None:
+def test_it_memorizes_a_text(book: str) -> None:
     data = BookDataModule(book, seq_len=20, batch_size=16)
     model, recorder = TextModel(data.vocab_size, hidden_size=64, num_layers=1), Recorder()
     trainer(400, recorder).fit(model, data)
@@ -207,7 +207,7 @@ def test_what_the_test_has_measured_is_a_table(book: str) -> None:
     assert len(heading) == len(line)
 
 
-def test_predictions_stand_below_the_text(book: str) -> None:
+def test_predictions_are_below_the_text(book: str) -> None:
     data = BookDataModule(book, seq_len=12)
     model = TextModel(data.vocab_size, hidden_size=8)
     predictions = trainer(1).predict(model, data)

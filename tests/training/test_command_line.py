@@ -381,14 +381,13 @@ def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
     table, learned, place, following = capsys.readouterr().out.splitlines()[-4:]
     _, num, share = table.split()[:3]
     assert learned == (
-        f"It names the last digit of {share} % of {num} palindromes of 6 digits that it never saw; "
-        "guessing, it would be 10.00 %."
+        f"The model predicts the last digit of {share} % of {num} held-out palindromes of 6 digits (chance: 10.00 %)."
     )
     assert place.startswith(f"The run is in {root / 'small' / 'version_0'}: ")
     curves, look = following.removeprefix("Next: ").split(", or ")
     assert shlex.split(curves) == ["tensorboard", "--logdir", str(root)]
     assert cli.main(shlex.split(look)[2:]) == 0  # after python cli.py
-    assert capsys.readouterr().out.startswith("digits read, the last digit")
+    assert capsys.readouterr().out.startswith("input digits, the last digit")
 
 
 def test_what_is_next_can_be_typed_where_no_environment_is_activated(
@@ -406,7 +405,8 @@ def test_a_text_model_says_how_unsure_it_is_and_how_to_let_it_write(
 ) -> None:
     assert text_command("fit") == 0
     table, learned, _, following = capsys.readouterr().out.splitlines()[-4:]
-    assert float(table.split()[-1]) == pytest.approx(float(learned.split()[-3]), abs=0.06) and "foretells" in learned
+    perplexity = float(learned.split("perplexity is ")[1].split(",")[0])
+    assert float(table.split()[-1]) == pytest.approx(perplexity, abs=0.06)
     assert cli.main(shlex.split(following.split(", or ")[1])[2:]) == 0
 
 

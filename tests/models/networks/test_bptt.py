@@ -339,26 +339,26 @@ def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
     step(20)
     first = set(blocks)
-    assert len(first) == workspace.MOST_FREE
+    assert len(first) == workspace.MAX_FREE
     for num_steps in (20, 5, 20):
         step(num_steps)
         assert set(blocks) == first
     for num_steps in range(21, 40):
         step(num_steps)
-    assert len(blocks) <= workspace.MOST_FREE
+    assert len(blocks) <= workspace.MAX_FREE
     logits, state = net(torch.randint(I, (3, 60)))
-    assert len(blocks) == workspace.MOST_FREE - 1, "the block that has become too small goes at once"
+    assert len(blocks) == workspace.MAX_FREE - 1, "the block that has become too small goes at once"
     carried = [s.detach() for s in state]
     logits.sum().backward()
     del logits, state
-    assert len(blocks) == workspace.MOST_FREE, "a state that is carried on holds nothing but itself"
+    assert len(blocks) == workspace.MAX_FREE, "a state that is carried on holds nothing but itself"
     before = [s.clone() for s in carried]
     step(60)
     assert all(torch.equal(s, b) for s, b in zip(carried, before, strict=True))
     waiting = [net(torch.randint(I, (3, 30)))[0] for _ in range(4)]
     assert not blocks
     del waiting
-    assert len(blocks) <= workspace.MOST_FREE
+    assert len(blocks) <= workspace.MAX_FREE
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -411,8 +411,10 @@ def test_without_gradients_one_chunk_is_kept(
                     ours(digits, None, num_last_steps), oracle(digits, None, num_last_steps), rtol=1e-10, atol=1e-12
                 )
     longest: list[int] = []
-    take = workspace.take
-    monkeypatch.setattr(workspace, "take", lambda shapes, like: longest.append(shapes[0][0]) or take(shapes, like))
+    allocate = workspace.allocate
+    monkeypatch.setattr(
+        workspace, "allocate", lambda shapes, like: longest.append(shapes[0][0]) or allocate(shapes, like)
+    )
     monkeypatch.setattr(bptt, "chunks", lambda T, n, _: chunks_of(T, n, 3))
     with torch.no_grad():
         ours(digits, num_last_steps=1)

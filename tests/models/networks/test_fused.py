@@ -102,20 +102,20 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
     with pytest.raises(
-        ValueError, match="fused is true with backward 'autograd'; leave fused false, or backward 'bptt'"
+        ValueError, match="fused is true with backward 'autograd'; set fused to false, or backward to 'bptt'"
     ):
         network(5, 4, 7, backward="autograd", fused=True)
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
 def test_fused_is_true_or_false(value: Any) -> None:
-    with pytest.raises(ValueError, match="fused is .*; expected true or false"):
+    with pytest.raises(ValueError, match="fused is .*; it must be true or false"):
         LSTM(5, 4, 7, fused=value)
 
 
 @pytest.mark.parametrize("value", ["by_hand", "", None])
 def test_a_backward_pass_that_does_not_exist(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"backward is .*; expected 'bptt' or 'autograd'"):
+    with pytest.raises(ValueError, match=r"backward is .*; it must be 'bptt' or 'autograd'"):
         LSTM(5, 4, 7, backward=value)
 
 

@@ -56,10 +56,10 @@ def test_the_adjacency_matrix_has_each_edge_in_both_directions_once() -> None:
 @pytest.mark.parametrize("layout", [torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
 def test_normalization_is_equations_15_to_17(precision: tuple[torch.dtype, float], layout: torch.layout) -> None:
     A = dense_adjacency(random_edges(), dtype=precision[0])
-    A_hat = normalize_adjacency(A if layout == torch.strided else A.to_sparse(layout=layout))
-    assert A_hat.layout == (torch.strided if layout == torch.strided else torch.sparse_csr)
-    assert A_hat.dtype == precision[0]
-    assert largest_difference(A_hat.to_dense(), dense_formula(A)) < precision[1]
+    adj_norm = normalize_adjacency(A if layout == torch.strided else A.to_sparse(layout=layout))
+    assert adj_norm.layout == (torch.strided if layout == torch.strided else torch.sparse_csr)
+    assert adj_norm.dtype == precision[0]
+    assert largest_difference(adj_norm.to_dense(), dense_formula(A)) < precision[1]
 
 
 def test_edges_of_int32_do_not_overflow() -> None:
@@ -91,14 +91,14 @@ def test_a_layer_is_equation_14_and_gcnconv(precision: tuple[torch.dtype, float]
 
     edges, X = random_edges(), torch.randn(NUM_NODES, 7)
     A = dense_adjacency(edges, dtype=precision[0])
-    A_hat = normalize_adjacency(A.to_sparse_csr() if sparse else A)
+    adj_norm = normalize_adjacency(A.to_sparse_csr() if sparse else A)
     layer, theirs = GraphConvolution(7, 5), GCNConv(7, 5, bias=False)
     with torch.no_grad():
         theirs.lin.weight.copy_(layer.W.t())
-    Z = layer(A_hat, X)
+    Z = layer(adj_norm, X)
     assert largest_difference(Z, dense_formula(A) @ X @ layer.W) < precision[1]
     assert largest_difference(Z, theirs(X, torch.cat([edges, edges.flip(0)], dim=1).unique(dim=1))) < precision[1]
-    assert largest_difference(layer(A_hat, X.to_sparse_csr()), Z) < precision[1]
+    assert largest_difference(layer(adj_norm, X.to_sparse_csr()), Z) < precision[1]
     weight = torch.randn_like(Z)
     (Z * weight).sum().backward()
     assert largest_difference(layer.W.grad, (dense_formula(A) @ X).t() @ weight) < 10 * precision[1]
@@ -108,13 +108,13 @@ def test_a_layer_is_equation_14_and_gcnconv(precision: tuple[torch.dtype, float]
 @pytest.mark.parametrize("connection", ["none", "residual", "initial_residual"])
 def test_gradients_are_those_of_finite_differences(sparse: bool, connection: Connection) -> None:
     A = dense_adjacency(random_edges(10, 20), 10, torch.float64)
-    A_hat = normalize_adjacency(A.to_sparse_csr() if sparse else A)
+    adj_norm = normalize_adjacency(A.to_sparse_csr() if sparse else A)
     gcn = GCN(4, 5, 3, num_layers=4, connection=connection).double()
     X = torch.randn(10, 4, dtype=torch.float64, requires_grad=True)
     names, weights = zip(*gcn.named_parameters(), strict=True)
 
     def logits(X: Tensor, *weights: Tensor) -> Any:
-        return torch.func.functional_call(gcn, dict(zip(names, weights, strict=True)), (A_hat, X))
+        return torch.func.functional_call(gcn, dict(zip(names, weights, strict=True)), (adj_norm, X))
 
     assert torch.autograd.gradcheck(logits, (X, *weights))
 
@@ -134,13 +134,13 @@ def test_the_backward_pass_of_a_sparse_product_takes_the_transpose() -> None:
 
 def test_gradients_with_dropout_on_sparse_features() -> None:
     X = (torch.randn(10, 6, dtype=torch.float64) * (torch.rand(10, 6) < 0.4)).to_sparse_csr()
-    A_hat = normalize_adjacency(dense_adjacency(random_edges(10, 20), 10, torch.float64))
+    adj_norm = normalize_adjacency(dense_adjacency(random_edges(10, 20), 10, torch.float64))
     gcn = GCN(6, 4, 3, dropout=0.5).double()
     W = gcn.layers[0].W
 
     def logits(weights: Tensor) -> Any:
         torch.manual_seed(3)  # the same entries are dropped each time
-        return torch.func.functional_call(gcn, {"layers.0.W": weights}, (A_hat, X))
+        return torch.func.functional_call(gcn, {"layers.0.W": weights}, (adj_norm, X))
 
     assert torch.autograd.gradcheck(logits, (W.detach().requires_grad_(),))
 
@@ -186,19 +186,19 @@ def test_a_graph_without_edges_or_nodes(num_nodes: int, sparse: bool) -> None:
 
 def test_layers_follow_one_another_as_in_the_papers() -> None:
     """Four layers: the equations of Kipf and Welling, their appendix B, and GCNII, written out."""
-    A_hat = dense_formula(dense_adjacency(random_edges(), dtype=torch.float64))
+    adj_norm = dense_formula(dense_adjacency(random_edges(), dtype=torch.float64))
     X, identity = torch.randn(NUM_NODES, 4, dtype=torch.float64), torch.eye(8, dtype=torch.float64)
     for connection in ("none", "residual", "initial_residual"):
         gcn = GCN(4, 8, 3, num_layers=4, connection=connection).double()
         W = [layer.W for layer in gcn.layers]
-        H = H_1 = (A_hat @ X @ W[0]).relu()
+        H = H_1 = (adj_norm @ X @ W[0]).relu()
         for layer in (1, 2):
             if connection == "initial_residual":
                 beta = math.log(0.5 / layer + 1)
-                H = ((0.9 * A_hat @ H + 0.1 * H_1) @ ((1 - beta) * identity + beta * W[layer])).relu()
+                H = ((0.9 * adj_norm @ H + 0.1 * H_1) @ ((1 - beta) * identity + beta * W[layer])).relu()
             else:
-                H = (A_hat @ H @ W[layer]).relu() + (H if connection == "residual" else 0)
-        assert largest_difference(gcn(A_hat, X), A_hat @ H @ W[3]) < 1e-12
+                H = (adj_norm @ H @ W[layer]).relu() + (H if connection == "residual" else 0)
+        assert largest_difference(gcn(adj_norm, X), adj_norm @ H @ W[3]) < 1e-12
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -221,11 +221,11 @@ def test_dropout_acts_on_every_layers_input_in_training_only(sparse: bool) -> No
 
 
 def test_a_sparse_graph_under_autocast() -> None:
-    A_hat, X = normalize_adjacency(adjacency_matrix(random_edges(), NUM_NODES)), torch.randn(NUM_NODES, 4)
+    adj_norm, X = normalize_adjacency(adjacency_matrix(random_edges(), NUM_NODES)), torch.randn(NUM_NODES, 4)
     gcn = GCN(4, 8, 3)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = gcn(A_hat, X)
-    assert largest_difference(logits.float(), gcn(A_hat, X)) < 0.1
+        logits = gcn(adj_norm, X)
+    assert largest_difference(logits.float(), gcn(adj_norm, X)) < 0.1
 
 
 LOOP = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
@@ -244,7 +244,7 @@ LOOP = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
         (lambda: adjacency_matrix(torch.tensor([[0], [2]]), 2), "node 2; nodes are 0 to 1"),
         (lambda: adjacency_matrix(torch.tensor([[-1], [1]]), 2), "node -1"),
         (lambda: adjacency_matrix(torch.tensor([[1], [1]]), 2), "node 1 with itself"),
-        (lambda: adjacency_matrix(torch.tensor([1, 2]), 2), "expected (2, E)"),
+        (lambda: adjacency_matrix(torch.tensor([1, 2]), 2), "expected (2, M)"),
         (lambda: GraphConvolution(0, 2), "in_features is 0"),
         (lambda: GraphConvolution(3, 2)(torch.eye(4), torch.zeros(4, 2)), "(4, 2); expected (4, 3)"),
         (lambda: GraphConvolution(3, 2)(torch.eye(4), torch.zeros(5, 3)), "(5, 3); expected (4, 3)"),

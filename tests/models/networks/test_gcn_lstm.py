@@ -67,8 +67,8 @@ def test_logits_and_gradients_are_those_of_the_equations(neighbours: bool, memor
 def test_both_backward_passes_give_the_same() -> None:
     one, two = network_of(True, True), network_of(True, True, backward="autograd")
     two.load_state_dict(one.state_dict())
-    A_hat, X = normalize_adjacency(graphs()), torch.randn(B, T, N, d, dtype=torch.float64)
-    gradients = [torch.autograd.grad(some(A_hat, X).square().sum(), list(some.parameters())) for some in (one, two)]
+    adj_norm, X = normalize_adjacency(graphs()), torch.randn(B, T, N, d, dtype=torch.float64)
+    gradients = [torch.autograd.grad(some(adj_norm, X).square().sum(), list(some.parameters())) for some in (one, two)]
     torch.testing.assert_close(gradients[0], gradients[1])
     assert one.lstm is not None and two.lstm is not None
     assert (one.lstm.backward, two.lstm.backward) == ("bptt", "autograd")
@@ -118,10 +118,10 @@ def test_sizes_below_one_are_refused(sizes: tuple[int, int, int, int], memory: b
 
 
 @pytest.mark.parametrize(
-    ("A_hat", "X"),
+    ("adj_norm", "X"),
     [((3, 7, 7), (3, 6, 7)), ((3, 7, 7), (3, 6, 7, 1)), ((3, 6, 6), (3, 6, 7, 2)), ((7, 7), (3, 6, 7, 2))],
 )
 @pytest.mark.parametrize(("neighbours", "memory"), HALVES)
-def test_shapes_that_do_not_fit_are_refused(A_hat: Any, X: Any, neighbours: bool, memory: bool) -> None:
+def test_shapes_that_do_not_fit_are_refused(adj_norm: Any, X: Any, neighbours: bool, memory: bool) -> None:
     with pytest.raises(ValueError, match=r"expected \(B, N, N\) and \(B, T, N, 2\)"):
-        network_of(neighbours, memory)(torch.ones(A_hat).double(), torch.ones(X).double())
+        network_of(neighbours, memory)(torch.ones(adj_norm).double(), torch.ones(X).double())

@@ -79,9 +79,9 @@ def test_chrono_for_next_to_nothing_is_no_bias_at_all(longest_memory: int) -> No
     [
         (VanillaRNN, {"initialization": "chrono"}, "'chrono'; for this network it is one of orthogonal, identity, uni"),
         (LSTM, {"initialization": "identity"}, "'identity'; for this network it is one of orthogonal, chrono, uniform"),
-        (VanillaRNN, {"input_scale": -1.0}, "input_scale is -1.0; it must be a number from 0 up"),
-        (LSTM, {"input_scale": float("nan")}, "input_scale is nan; it must be a number from 0 up"),
-        (VanillaRNN, {"recurrent_scale": float("inf")}, "recurrent_scale is inf; it must be a number from 0 up"),
+        (VanillaRNN, {"input_scale": -1.0}, "input_scale is -1.0; it must be finite and at least 0"),
+        (LSTM, {"input_scale": float("nan")}, "input_scale is nan; it must be finite and at least 0"),
+        (VanillaRNN, {"recurrent_scale": float("inf")}, "recurrent_scale is inf; it must be finite and at least 0"),
         (LSTM, {"recurrent_scale": -0.5}, "recurrent_scale is -0.5"),
         (LSTM, {"longest_memory": 0}, "longest_memory is 0; it must be at least 1"),
     ],

@@ -1,0 +1,84 @@
+"""What the command line asks of a model, and what a model asks of its data. Neither needs torch or Lightning."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ReportingModel:
+    """A model that describes its results in words. Each method has a default, so a subclass overrides what it needs.
+
+    A ``LightningModule`` that is no ``ReportingModel`` can be trained and tested, too. Its results are printed as
+    Lightning's own table of metrics.
+    """
+
+    MAY_DIFFER_IN_TEST: ClassVar[tuple[str, ...]] = ()
+    """Arguments of ``__init__``, sorted, that affect training only. A checkpoint made with other values can still be
+    validated, tested and used for predictions. An entry covers its nested keys: ``optimizer`` covers
+    ``optimizer.init_args.lr``."""
+
+    MAY_DIFFER_ON_RESUME: ClassVar[tuple[str, ...]] = ()
+    """Arguments of ``__init__``, sorted, that may change when a run is resumed, nested keys included."""
+
+    next_command: ClassVar[str] = "predict"
+    """The command that shows best what was learned; suggested after ``fit``."""
+
+    def training_metrics(self) -> "dict[str, Tensor]":
+        """Metrics of the training steps since the last call, by the names under which they are logged."""
+        return {}
+
+    def describe_test(self) -> list[str]:
+        """Lines of a table with the results of the last test; none if nothing was tested."""
+        return []
+
+    def describe_learning(self) -> str:
+        """A sentence about what the last test has shown; empty if nothing was tested."""
+        return ""
+
+    def describe_predictions(self, predictions: list[Any], num_shown: int = 10) -> list[str]:
+        """A heading, and lines with the first ``num_shown`` predictions.
+
+        Args:
+            predictions: the results of ``predict_step``, one for each batch.
+            num_shown: items to show.
+        """
+        return [f"{len(predictions)} batches of predictions"]
+
+
+@runtime_checkable
+class PalindromeData(Protocol):
+    """A datamodule of palindromes; ``PalindromeDataModule`` is one."""
+
+    num_classes: int
+    """Different digits, K."""
+    train_lengths: Any
+    """The lengths of the next training batches; a curriculum changes them."""
+
+
+@runtime_checkable
+class TextData(Protocol):
+    """A datamodule of text; ``BookDataModule`` is one."""
+
+    vocabulary: Any
+    """The characters: ``len(vocabulary)`` of them; ``vocabulary.decode(ids)`` gives a string."""
+
+
+@runtime_checkable
+class GraphData(Protocol):
+    """A datamodule with one graph; ``GraphDataModule`` is one."""
+
+    graph: Any
+    """The graph: ``names`` of its nodes and ``class_names``, each a list of strings."""
+    num_classes: int
+    """Classes of nodes, C."""
+
+
+@runtime_checkable
+class SignalData(Protocol):
+    """A datamodule of signals that spread over graphs; ``SpreadDataModule`` is one."""
+
+    num_nodes: int
+    """Nodes of each graph, N."""
+    refractory: int
+    """Time steps for which a node rests after it was excited."""
