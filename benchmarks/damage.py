@@ -113,7 +113,6 @@ data:
   class_path: datamodules.GraphDataModule
   init_args:
     graph: karate
-    normalize_features: true
 {TRAINER}\
   - class_path: pytorch_lightning.callbacks.EarlyStopping
     init_args:

@@ -30,8 +30,8 @@ before, start = peak(), time.perf_counter()
 text = read_text(Path(sys.argv[1]))
 seconds = time.perf_counter() - start
 size = Path(sys.argv[1]).stat().st_size
-num = len(text.ids)
-print(f"{num:13,} {len(text.vocabulary):9} {size / seconds / 1e6:8.0f} {(peak() - before) / num:12.2f}  {text.history}")
+num, V = len(text.ids), len(text.vocabulary)
+print(f"{num:13,} {V:9} {size / seconds / 1e6:8.0f} {(peak() - before) / num:12.2f}  {text.provenance}")
 """
 
 

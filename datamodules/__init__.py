@@ -1,4 +1,4 @@
-"""What the models see. Names are imported when first asked for (PEP 562)."""
+"""The datamodules. Each is imported on first use (PEP 562)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,38 +1,34 @@
-"""Files from the network: fetched once, checked, kept in the user's cache folder."""
+"""Files from the network: downloaded once, checked, kept in the user's cache folder."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-"""How often a download that breaks off is gone on with."""
-
 TIMEOUT_SECONDS = 30
 
 
 def cache_folder(name: str) -> Path:
-    """Where what was fetched is kept; the folder need not exist."""
+    """Folder of downloaded files; it need not exist."""
     import pooch
 
     return Path(pooch.os_cache("palimpsest")) / name
 
 
 def fetch(name: str, url: str, sha256: str | None, path: Path, way_out: str) -> Path:
-    """Fetch a file unless it is there.
+    """Download a file unless it exists; a failed download leaves none.
 
     Args:
-        name: what it is called in messages.
-        url: where it is.
-        sha256: of the file; ``None`` where the source makes it anew from time to time.
-        path: where it is to be kept.
-        way_out: what a person without a network can do.
+        name: of the file, for messages.
+        url: of the file.
+        sha256: of the file; ``None`` if the source updates it.
+        path: where to keep it.
+        way_out: what a person without a network can do, for messages.
     Returns:
         ``path``.
     Raises:
-        ValueError: it cannot be fetched or kept, or is not what it should be.
+        ValueError: the file cannot be downloaded or written, or has another checksum.
     """
     import filelock
     import pooch
@@ -43,81 +39,34 @@ def fetch(name: str, url: str, sha256: str | None, path: Path, way_out: str) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / f".{path.stem}.lock"):
-            pooch.retrieve(url, sha256, path.name, folder, downloader=ResumingDownloader(name))
+            pooch.retrieve(url, sha256, path.name, folder, downloader=download_file)
     except requests.RequestException as error:
-        raise ValueError(f"cannot download {name} from {url}: {reason(error)}; {way_out}") from error
+        raise ValueError(f"cannot download {name} from {url}: {innermost_reason(error)}; {way_out}") from error
     except OSError as error:
-        raise ValueError(f"cannot keep {name} in {folder}: {error.strerror or error}; {way_out}") from error
-    except ValueError as error:  # pooch's, when the checksum does not fit
+        raise ValueError(f"cannot write {name} to {folder}: {error.strerror or error}; {way_out}") from error
+    except ValueError as error:  # pooch's, for another checksum
         raise ValueError(
-            f"what came from {url} is not {name}: its SHA-256 is not {sha256}; it was thrown away; {way_out}"
+            f"the SHA-256 of {name} from {url} is not {sha256}, so the download was removed; {way_out}"
         ) from error
     return path
 
 
-class ResumingDownloader:
-    """Fetches a file for pooch; a download that breaks off is gone on with, now or the next time.
+def download_file(url: str, output_file: str, pooch_instance: Any) -> None:
+    """A downloader for pooch: pooch's own, but an HTML page in place of the file is an error."""
+    import pooch
+    import requests
 
-    Args:
-        name: what the part that has come is called.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, url: str, output_file: str, _: Any) -> None:
-        import requests
-
-        # Beside the file that it becomes: pooch names a temporary one there.
-        part = Path(output_file).parent / f".{self.name}.part"
-        version = part.with_suffix(".version")
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._fetch(url, part, version)
-                break
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-                if attempt == ATTEMPTS:
-                    raise
-        part.replace(output_file)
-        version.unlink(missing_ok=True)
-
-    def _fetch(self, url: str, part: Path, version: Path) -> None:
-        """Append what is missing to ``part``, or begin anew if the source has changed since."""
-        import requests
-
-        # Compressed on the way, a part would not be a part of the file.
-        headers = {"Accept-Encoding": "identity"}
-        before = json.loads(version.read_text()) if part.exists() and version.exists() else {}
-        if before:
-            headers["Range"] = f"bytes={part.stat().st_size}-"
-        if before.get("validator"):
-            headers["If-Range"] = before["validator"]
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                part.unlink()
-                raise requests.ConnectionError("the part that was there does not fit", response=response)
-            response.raise_for_status()
-            if "html" in response.headers.get("Content-Type", ""):
-                raise requests.RequestException("a web page came in place of a text", response=response)
-            log.info("Downloading %s from %s ...", self.name, url)
-            goes_on = response.status_code == requests.codes.partial_content
-            size = response.headers.get("Content-Range", "").rpartition("/")[2] if goes_on else ""
-            size = size or response.headers.get("Content-Length", "")
-            if goes_on and size != before["size"]:
-                part.unlink()
-                raise requests.ConnectionError("another file is there by now", response=response)
-            validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-            version.write_text(json.dumps({"validator": validator, "size": size}))
-            with part.open("ab" if goes_on else "wb") as file:
-                for piece in response.iter_content(1 << 16):
-                    file.write(piece)
-            if size.isdecimal() and part.stat().st_size != int(size):
-                raise requests.ConnectionError(f"the connection broke off after {part.stat().st_size} bytes")
+    log.info("Downloading %s ...", url)
+    pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS)(url, output_file, pooch_instance)
+    with Path(output_file).open("rb") as file:
+        start = file.read(1000).lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise requests.RequestException("the server sent a web page")
 
 
-def reason(error: Exception) -> str:
-    """The innermost reason, without the layers of libraries around it."""
+def innermost_reason(error: Exception) -> str:
+    """The message of the exception that caused the others."""
     while error.args and isinstance(error.args[-1], Exception):
         error = error.args[-1]
     inner = getattr(error, "reason", None)
-    return reason(inner) if isinstance(inner, Exception) else str(error)
+    return innermost_reason(inner) if isinstance(inner, Exception) else str(error)

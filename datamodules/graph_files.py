@@ -1,4 +1,4 @@
-"""Graphs that have a name here, and graphs out of files: edge lists and GraphML."""
+"""Known graphs, and graphs from files: edge lists and GraphML."""
 
 import logging
 from pathlib import Path
@@ -16,22 +16,22 @@ FIGURE_2 = ("A-B", "A-E", "A-F", "B-C", "B-D", "C-D", "D-F", "E-F")
 """The edges of the graph in Figure 2 of the assignment."""
 
 NAMED = ("figure2", "karate", *PLANETOID)
-"""Graphs that have a name here."""
+"""Known graphs."""
 
 NAME_MAX = 200
-"""Characters of a name that is shown."""
+"""Characters of a name shown in a message."""
 
 HEADERS = ({"source", "target"}, {"from", "to"})
-"""What tables of edges have as the names of their columns."""
+"""Names of the columns in tables of edges."""
 
 
 def read_graph(graph: str) -> networkx.Graph:
-    """A graph with a name here, or one of a file, without what is to be learned from it; its nodes are strings.
+    """A known graph, or the graph of a file, without features and classes; its nodes are strings.
 
     Args:
         graph: ``figure2``, ``karate``, ``cora``, ``citeseer``, or the path of an edge list or a GraphML file.
     Raises:
-        ValueError: there is no such graph; see ``read_graph_file`` and ``read_planetoid``.
+        ValueError: the graph does not exist; see ``read_graph_file`` and ``read_planetoid``.
     """
     if graph == "figure2":
         figure_2 = networkx.Graph()
@@ -42,16 +42,16 @@ def read_graph(graph: str) -> networkx.Graph:
         return networkx.relabel_nodes(networkx.karate_club_graph(), str)
     if graph in PLANETOID:
         data = read_planetoid(graph)
-        known = networkx.Graph()
-        known.add_nodes_from(map(str, range(data.num_nodes)))
-        known.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
-        return known
+        citations = networkx.Graph()
+        citations.add_nodes_from(map(str, range(data.num_nodes)))
+        citations.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
+        return citations
     try:
         path = Path(graph).expanduser()
-        is_there = path.exists()
-    except (RuntimeError, OSError):  # there is no such user, or the name is too long for one
-        is_there = False
-    if not is_there:
+        exists = path.exists()
+    except (RuntimeError, OSError):  # "~user" of no user, or the name is too long
+        exists = False
+    if not exists:
         graph = graph if len(graph) <= NAME_MAX else f"{graph[:NAME_MAX]}..."
         raise ValueError(
             f"graph is {graph!r}: there is no such file; give an edge list or a GraphML file, or one of "
@@ -61,24 +61,24 @@ def read_graph(graph: str) -> networkx.Graph:
 
 
 def read_graph_file(path: Path) -> networkx.Graph:
-    """An undirected graph from a GraphML file (``.graphml``), or from a text file with an edge a line.
+    """An undirected graph from a GraphML file (``.graphml``), or from a text file with one edge per line.
 
-    An edge's line has the names of its two ends, with a comma or blanks between them; what follows ``#`` is left out.
-    An edge given twice is one edge, and one of weight 1 as good as one without. Self-connections are left out, which is
-    said: equation 16 gives every node one.
+    A line has the names of the two ends of an edge, separated by a comma or blanks. Text after ``#`` is ignored. An
+    edge that occurs twice is one edge. A weight of 1 is allowed. Self-connections are removed with a log message:
+    equation 16 gives one to every node.
 
     Raises:
-        ValueError: there is no such file, it cannot be read, its edges have directions or weights, or it has no edge.
+        ValueError: the file does not exist or cannot be read, its edges are directed or weighted, or it has no edge.
     """
     if not path.is_file():
-        lacking = "it is no file" if path.exists() else "there is no such file"
-        raise ValueError(f"graph is {str(path)!r}: {lacking}; give an edge list or a GraphML file")
+        problem = "it is not a file" if path.exists() else "there is no such file"
+        raise ValueError(f"graph is {str(path)!r}: {problem}; give an edge list or a GraphML file")
     graph = read_graphml(path) if path.suffix.lower() == ".graphml" else read_edge_list(path)
     loops = list(networkx.selfloop_edges(graph))
     if loops:
         graph.remove_edges_from(loops)
         log.info(
-            "%s: %d self-connection%s, such as that of %s, left out: equation 16 gives every node one.",
+            "%s: %d self-connection%s, such as that of %s, removed: equation 16 gives one to every node.",
             path,
             len(loops),
             "" if len(loops) == 1 else "s",
@@ -99,14 +99,14 @@ def read_edge_list(path: Path) -> networkx.Graph:
         weight = number_of(names[2]) if len(names) == 3 else None
         if weight not in (None, 1):
             raise ValueError(
-                f"{path}, line {number}: the edge has a weight, {names[2]}; weights are not used here: leave them out"
+                f"{path}, line {number}: the edge has weight {names[2]}; weights are not supported, so remove them"
             )
-        if weight == 1 or names[2:] == ["{}"]:  # networkx writes this where there is nothing to say
+        if weight == 1 or names[2:] == ["{}"]:  # networkx writes {} for an edge without attributes
             names.pop()
         if len(names) != 2 or not all(names):
             raise ValueError(
-                f"{path}, line {number} is {line.strip()[:60]!r}; expected the names of an edge's two ends, "
-                "a comma or blanks between them"
+                f"{path}, line {number} is {line.strip()[:60]!r}; expected the names of the two ends of an edge, "
+                "separated by a comma or blanks"
             )
         if graph.number_of_edges() == 0:
             first = number, names
@@ -114,7 +114,7 @@ def read_edge_list(path: Path) -> networkx.Graph:
     if graph.number_of_edges() > 1:
         number, names = first
         if {name.lower() for name in names} in HEADERS and all(graph.degree(name) == 1 for name in names):
-            raise ValueError(f"{path}, line {number} names columns, {' and '.join(names)}; leave it out")
+            raise ValueError(f"{path}, line {number} has names of columns, {' and '.join(names)}; remove it")
     return graph
 
 
@@ -123,19 +123,19 @@ def read_graphml(path: Path) -> networkx.Graph:
         reader = networkx.readwrite.graphml.GraphMLReader(node_type=node_name)
         graphs = list(reader(path=path))
     except (ParseError, networkx.NetworkXError, LookupError, ValueError, UnicodeError) as error:
-        raise ValueError(f"{path} is no GraphML: {error or type(error).__name__}; give another file") from error
+        raise ValueError(f"{path} is not GraphML: {error or type(error).__name__}; give another file") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}; give another file") from error
     if len(graphs) != 1:
-        raise ValueError(f"{path} is no GraphML of one graph: it has {len(graphs)}; give another file")
+        raise ValueError(f"{path} is not GraphML of one graph, but has {len(graphs)}; give another file")
     (graph,) = graphs
     if graph.is_directed():
-        raise ValueError(f'{path} is a directed graph; give an undirected one (edgedefault="undirected")')
+        raise ValueError(f'{path} has a directed graph; give an undirected one (edgedefault="undirected")')
     default = graph.graph.get("edge_default", {}).get("weight")
     weighted = [(u, v, w) for u, v, w in graph.edges(data="weight", default=default) if w not in (None, 1)]
     if weighted:
         u, v, weight = weighted[0]
-        raise ValueError(f"{path}: the edge {u} {v} has weight {weight}; weights are not used here: leave them out")
+        raise ValueError(f"{path}: the edge {u} {v} has weight {weight}; weights are not supported, so remove them")
     undirected = networkx.Graph(graph)
     for attributes in undirected.nodes.values():
         for key, value in graph.graph.get("node_default", {}).items():

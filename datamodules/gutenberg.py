@@ -1,4 +1,4 @@
-"""What Project Gutenberg writes before and after its books."""
+"""Removal of the header and the licence that Project Gutenberg puts around its books."""
 
 import re
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ END = re.compile(
 CREDITS = re.compile(r"\s*(?:Produced|E-text prepared|Etext prepared|This etext was prepared) by [^\n]*\n(?:[^\n]+\n)*")
 
 WORDS = ("utenberg", "UTENBERG", "SMALL PRINT")
-"""In every mark there is one of them."""
+"""Every mark contains one of them."""
 
 HEADER_MAX = 1 << 16
-"""Characters before the line that begins the book, at most."""
+"""Largest number of characters before the mark that starts the first book."""
 
 MARK_MAX = 1000
-"""Characters of such a line, and of the credits below it, at most."""
+"""Largest number of characters in a mark, and in the credits below it."""
 
 
-class Licences:
-    """Cuts off header and licence, of each book if several follow each other in one file."""
+class LicenceRemover:
+    """Removes header and licence, of each book if one file has several."""
 
     def __init__(self) -> None:
-        self.num_cut = 0
+        self.num_removed = 0
 
-    def cut(self, strings: Iterator[str]) -> Iterator[str]:
-        """The text without them; a text that has no header is left as it is."""
+    def remove(self, strings: Iterator[str]) -> Iterator[str]:
+        """The text without them; a text without a header is not changed."""
         waiting = "".join(self._first(strings, HEADER_MAX + MARK_MAX))
         start = START.search(waiting, 0, HEADER_MAX + MARK_MAX)
         if start is None:
@@ -40,11 +40,11 @@ class Licences:
         in_book = False
         ended = False
         while not ended:
-            # A mark may lie across two pieces: of each, so much waits for the next.
+            # A mark may be split between two pieces, so the end of each piece waits for the next one.
             following = next(strings, None)
             ended = following is None
             waiting += following or ""
-            while mark := found(END if in_book else START, waiting):
+            while mark := find_mark(END if in_book else START, waiting):
                 if not ended and mark.end() > len(waiting) - MARK_MAX:
                     break
                 if in_book:
@@ -53,7 +53,7 @@ class Licences:
                 else:
                     credit = CREDITS.match(waiting, mark.end())
                     begin = credit.end() if credit else mark.end()
-                    self.num_cut += begin
+                    self.num_removed += begin
                     waiting = waiting[begin:]
                 in_book = not in_book
             safe = len(waiting) if ended else max(0, len(waiting) - 2 * MARK_MAX)
@@ -62,7 +62,7 @@ class Licences:
             if in_book:
                 yield waiting[:safe]
             else:
-                self.num_cut += safe
+                self.num_removed += safe
             waiting = waiting[safe:]
 
     @staticmethod
@@ -72,6 +72,6 @@ class Licences:
             yield string
 
 
-def found(mark: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """The first such mark, looked for only where a word of it is: that goes ten times faster."""
+def find_mark(mark: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The first mark; only a text with one of its words is searched, which is ten times as fast."""
     return mark.search(text) if any(word in text for word in WORDS) else None

@@ -1,11 +1,12 @@
-"""Books that have a name here: fetched on first use, then kept in the user's cache folder."""
+"""Known books: downloaded on first use, then kept in the user's cache folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from datamodules.character_ids import Text
 from datamodules.download import cache_folder, fetch
-from datamodules.text_file import Text, as_text, read_text
+from datamodules.text_file import read_text, text_from_string
 
 
 @dataclass(frozen=True)
@@ -13,9 +14,9 @@ class KnownBook:
     """A book that can be downloaded.
 
     Args:
-        url: where it is.
-        title: what it is.
-        sha256: of the file; ``None`` where the source makes the file anew from time to time.
+        url: of a text file.
+        title: author, title and language.
+        sha256: of the file; ``None`` where the source updates it.
     """
 
     url: str
@@ -24,7 +25,7 @@ class KnownBook:
 
 
 def gutenberg(number: int, title: str) -> KnownBook:
-    """Number ``number`` of Project Gutenberg, whose files are made anew when a mistake is mended."""
+    """Book ``number`` of Project Gutenberg, which updates its files when mistakes are corrected."""
     return KnownBook(f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt", title)
 
 
@@ -42,27 +43,27 @@ BOOKS: Mapping[str, KnownBook] = {
 }
 
 PYTHON_REFERENCE = "python_reference"
-"""The name of the one text that every machine has: Python's own language reference."""
+"""A book that needs no download: Python's own language reference, which comes with Python."""
 
 
 def read_book(book: str, encoding: str | None = None) -> Text:
-    """The text of a known book, which is downloaded if need be, or of any text file.
+    """The text of a known book, downloaded if necessary, or of any text file.
 
     Args:
         book: a known book's name, or a path.
-        encoding: of the file; found out by default.
+        encoding: of the file; detected by default.
     Returns:
-        the text; its ``history`` begins with the book's name.
+        the text; its ``provenance`` begins with the book's name.
     Raises:
-        ValueError: there is no such book or file, it cannot be downloaded, or it is no text.
+        ValueError: the book or file does not exist, cannot be downloaded, or is not a text.
     """
     if book == PYTHON_REFERENCE:
         from pydoc_data.topics import topics
 
         if encoding is not None:
-            raise ValueError(f"encoding is {encoding!r}, but {book} is no file; leave it out")
-        text = as_text("\n".join(topics[topic] for topic in sorted(topics)))
-        return described(book, text, "shipped with Python")
+            raise ValueError(f"encoding is {encoding!r}, but {book} is not a file; leave it out")
+        text = text_from_string("\n".join(topics[topic] for topic in sorted(topics)))
+        return described(book, text, "comes with Python")
     if book in BOOKS:
         path = download(book)
         return described(f"{book} ({path})", read_text(path, encoding))
@@ -73,17 +74,17 @@ def read_book(book: str, encoding: str | None = None) -> Text:
     return described(book, read_text(path, encoding))
 
 
-def described(name: str, text: Text, history: str = "") -> Text:
+def described(name: str, text: Text, provenance: str = "") -> Text:
     size = f"{len(text.ids):,} characters, {len(text.vocabulary)} of them different"
-    return replace(text, history=f"Book {name}: {size}; {history or text.history}.")
+    return replace(text, provenance=f"Book {name}: {size}; {provenance or text.provenance}.")
 
 
 def download(name: str) -> Path:
-    """The file of a known book in the user's cache folder, fetched unless it is there.
+    """The file of a known book in the user's cache folder, downloaded unless it exists.
 
     Raises:
-        ValueError: it cannot be fetched, or is not what it should be.
+        ValueError: it cannot be downloaded, or has another checksum.
     """
     book = BOOKS[name]
-    way_out = f"without a network, take --data.book {PYTHON_REFERENCE} or the path of any text file"
+    way_out = f"without a network, use --data.book {PYTHON_REFERENCE} or the path of any text file"
     return fetch(name, book.url, book.sha256, cache_folder("books") / f"{name}.txt", way_out)

@@ -1,71 +1,49 @@
-"""Palindromes, made whole batches at a time (section 1.1 of the assignment).
-
-A palindrome of length T is given by its first half, N = ceil(T/2) digits. Whether it belongs to training, validation or
-test is decided by a hash of that half, so the splits share no palindrome and nothing has to be remembered.
+"""Palindromes, generated one batch at a time (section 1.1 of the assignment).
 
 Legend: B batch, T length of the whole palindrome, N = ceil(T/2) digits of its first half, K different digits.
 """
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from datamodules.endless import WHOLE, EndlessLoader, Part, make_generator
+from datamodules.arguments import check_at_least
+from datamodules.palindrome_space import HeldOutHalves, Split, draw_halves, half_length, is_split, num_palindromes
+from datamodules.resumable_loader import ResumableLoader
+from datamodules.seeding import make_generator
+from datamodules.sharding import WHOLE, Shard, ShardedDataModule
 
-Split = Literal["train", "val", "test"]
 Task = Literal["last_digit", "every_digit"]
 Batch = tuple[Tensor, Tensor]
 
 log = logging.getLogger(__name__)
 
-NUM_BUCKETS = 10
-BUCKETS: dict[str, range] = {"test": range(0, 1), "val": range(1, 2), "train": range(2, NUM_BUCKETS)}
-"""Buckets of the hash that belong to each split: a tenth is tested, a tenth validates, the rest trains."""
-
-SPLIT_LENGTH_MIN = 5
-"""The shortest length that is split; below it there are at most 100 palindromes of ten digits."""
-
-SPLIT_SPACE_MIN = 100
-"""The fewest palindromes that are split: with fewer (few digits) a tenth of them may be none."""
-
-ENUMERATED_SPACE_MAX = 1_000_000
-"""Held-out palindromes are picked from a list of all, up to this many; beyond, they are drawn, and none is twice."""
-
 CHUNK_DIGITS = 1 << 16
-"""Digits of first halves generated in one go: enough to make the cost of a call disappear, little enough to cache."""
-
-
-UNCOUNTED = 1 << 60
-"""Stands for any number of palindromes from there on: K^N itself can have millions of digits."""
-
-DRAWN_DIGITS_MAX = 1 << 22
-"""Digits drawn in one go, whatever the length: 32 MiB."""
+"""Digits of first halves generated at a time: enough to make a call's cost negligible, few enough for the cache."""
 
 DIGITS_MAX = 1 << 30
 """Digits of a training batch, or of a single palindrome: 8 GiB."""
 
 EVAL_DIGITS_MAX = 1 << 24
-"""Digits of a validation or test batch: 128 MiB. Of long palindromes fewer are scored at a time."""
+"""Digits of a validation or test batch: 128 MiB. Batches of long palindromes are smaller."""
 
 HELD_OUT_MAX = 1 << 24
-"""Palindromes of a held-out split: the hashes of all are remembered, so that none is taken twice."""
+"""Palindromes of a held-out split; the hashes of all are kept in memory to reject repetitions."""
 
 
 @dataclass
 class TrainingLengths:
-    """How long the palindromes of the next training batches are; a callback may change it between two steps.
+    """Lengths of the palindromes in the next training batches; a callback may change them between two steps.
 
     Args:
-        longest: the length of most batches.
-        shortest: the shortest of the others.
-        shorter_fraction: share of the batches that are shorter, log-uniformly from ``shortest`` to ``longest - 1``.
+        longest: length of most batches.
+        shortest: smallest length of the others.
+        shorter_fraction: fraction of shorter batches; their lengths are log-uniform in [``shortest``, ``longest``).
     """
 
     longest: int
@@ -73,7 +51,7 @@ class TrainingLengths:
     shorter_fraction: float = 0.0
 
     def of_batch(self, seed: int, k: int) -> int:
-        """The length of batch k: a function of the arguments and the fields alone."""
+        """The length of batch k; it depends on the arguments and the fields alone."""
         if self.shorter_fraction == 0 or self.shortest >= self.longest:
             return self.longest
         digest = hashlib.blake2b(f"{seed}/lengths/{k}".encode(), digest_size=16).digest()
@@ -84,40 +62,40 @@ class TrainingLengths:
         return min(length, self.longest - 1)
 
 
-class PalindromeDataModule(LightningDataModule):
-    """Palindromes to be completed: from the first T-1 digits, name the last one, or the whole second half.
+class PalindromeDataModule(ShardedDataModule):
+    """Palindromes to complete: from the first T-1 digits, predict the last one, or the whole second half.
 
-    Training batches are endless and generated as needed: batch k is a function of the arguments, ``train_lengths`` and
-    k alone. Validation and test hold distinct palindromes, always the same. ``train_lengths`` says how long the next
-    training batches are: as long as those of validation, unless a curriculum changes it. Several processes share out
-    every batch: the n-th has the n-th ``batch_size`` rows of a training batch of ``batch_size`` times as many as there
-    are processes, and each of them the same number of held-out palindromes, or one less.
+    Training batches are endless and generated when needed. Batch k depends on the arguments, ``train_lengths`` and k
+    alone. Validation and test are distinct palindromes, always the same. ``train_lengths`` sets the lengths of the next
+    training batches: ``length``, unless a curriculum changes it. Process n of P trains on rows n B ... (n+1) B - 1 of a
+    batch of P B palindromes, and scores every P-th held-out palindrome.
 
     Args:
         length: digits of the whole palindrome, T, at least 2.
         batch_size: palindromes per training batch of a process, B.
-        num_classes: different digits, K, at least 2; a palindrome may begin with 0.
-        steps_per_epoch: batches after which an epoch is said to end; nothing else depends on it.
+        num_classes: different digits, K, at least 2; the first digit may be 0.
         num_val: held-out palindromes for validation.
         num_test: held-out palindromes for test, of each length.
-        eval_batch_size: palindromes per validation and test batch; fewer where they would have more than 2^24 digits.
-        test_lengths: lengths to test, each by itself; ``length`` alone by default.
+        eval_batch_size: palindromes per validation and test batch; fewer if they would have more than 2^24 digits.
+        test_lengths: lengths to test separately; ``length`` alone by default.
         task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of
-            the second half, each to be named after the digit before it.
-        seed: decides which palindromes are drawn, not which split they belong to.
+            the second half, each predicted from the digits before it.
+        seed: decides which palindromes are drawn; it does not change the splits.
     Batch:
-        ``(digits, target)``: (B, T-1) and, for ``last_digit``, (B,), for ``every_digit`` (B, floor(T/2)), whose digit j
-        is to be named at input step T - floor(T/2) + j - 1 of the steps 0 ... T-2. All int64 in [0, K).
+        ``(digits, target)``: (B, T-1) and, for ``last_digit``, (B,), for ``every_digit`` (B, floor(T/2)). Digit j of
+        the latter is predicted at input step T - floor(T/2) + j - 1 of 0 ... T-2. All int64 in [0, K).
     Raises:
-        ValueError: an argument is out of its range; the message names the value and the limit.
+        ValueError: an argument is out of its range; the message gives the value and the limit.
     """
+
+    MAY_DIFFER_ON_RESUME = ("eval_batch_size", "num_test", "test_lengths")
+    """Arguments that may differ from the checkpoint's, because training does not depend on them."""
 
     def __init__(
         self,
         length: int,
         batch_size: int = 128,
         num_classes: int = 10,
-        steps_per_epoch: int = 1000,
         num_val: int = 1000,
         num_test: int = 10_000,
         eval_batch_size: int = 1000,
@@ -126,50 +104,38 @@ class PalindromeDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        limits = {"length": 2, "num_classes": 2, "batch_size": 1, "steps_per_epoch": 1}
-        limits |= {"num_val": 1, "num_test": 1, "eval_batch_size": 1, "seed": 0}
-        arguments = locals()
-        for name, limit in limits.items():
-            if arguments[name] < limit:
-                raise ValueError(f"{name} is {arguments[name]}; it must be at least {limit}")
-        for name in ("num_val", "num_test"):
-            if arguments[name] > HELD_OUT_MAX:
-                raise ValueError(f"{name} is {arguments[name]}; it must be at most {HELD_OUT_MAX}")
+        check_at_least(2, length=length, num_classes=num_classes)
+        check_at_least(1, batch_size=batch_size, num_val=num_val, num_test=num_test, eval_batch_size=eval_batch_size)
+        check_at_least(0, seed=seed)
+        for name, value in (("num_val", num_val), ("num_test", num_test)):
+            if value > HELD_OUT_MAX:
+                raise ValueError(f"{name} is {value}; it must be at most {HELD_OUT_MAX}")
         if batch_size * length > DIGITS_MAX:
             raise ValueError(
-                f"batch_size is {batch_size}: with length {length} that is {batch_size * length} digits; "
-                f"it must be at most {DIGITS_MAX} digits, so lower it or the length"
+                f"batch_size is {batch_size}, which with length {length} makes {batch_size * length} digits; they must "
+                f"be at most {DIGITS_MAX}, so lower batch_size or length"
             )
         self.length = length
         self.batch_size = batch_size
         self.num_classes = num_classes
-        self.steps_per_epoch = steps_per_epoch
         self.num_held_out = {"val": num_val, "test": num_test}
         self.eval_batch_size = eval_batch_size
-        self.test_lengths = check_test_lengths(test_lengths) if test_lengths is not None else [length]
+        self.test_lengths = [length] if test_lengths is None else check_test_lengths(test_lengths)
         self.task: Task = task
         self.seed = seed
         self.train_lengths = TrainingLengths(longest=length, shortest=length)
 
     def setup(self, stage: str) -> None:
-        for length in {"test": self.test_lengths}.get(stage, [self.length]):
+        for length in self.test_lengths if stage == "test" else [self.length]:
             if not is_split(length, self.num_classes):
                 log.info(
-                    "There are %d palindromes of length %d, too few to split: "
-                    "training, validation and test share them.",
+                    "There are only %d palindromes of length %d: training, validation and test share all of them.",
                     num_palindromes(length, self.num_classes),
                     length,
                 )
 
-    @property
-    def part(self) -> Part:
-        """Which of several processes is served."""
-        return Part.of(self)
-
     def train_dataloader(self) -> "PalindromeLoader":
-        return PalindromeLoader(
-            self.train_lengths, self.num_classes, self.batch_size, self.steps_per_epoch, self.seed, self.task, self.part
-        )
+        return PalindromeLoader(self.train_lengths, self.num_classes, self.batch_size, self.seed, self.task, self.shard)
 
     def val_dataloader(self) -> "HeldOutLoader":
         return self._held_out_loader("val", self.length)
@@ -181,22 +147,23 @@ class PalindromeDataModule(LightningDataModule):
         return self._held_out_loader("test", self.length)
 
     def _held_out_loader(self, split: Split, length: int) -> "HeldOutLoader":
-        wanted = self.num_held_out[split]
-        halves = HeldOutHalves(length, self.num_classes, split, wanted, self.seed)
-        if len(halves) < wanted:
+        num = self.num_held_out[split]
+        halves = HeldOutHalves(length, self.num_classes, split, num, self.seed)
+        if len(halves) < num:
             log.info(
-                "The %s split has %d palindromes of length %d, not the %d asked for: each is taken once.",
+                "The %s split has only %d palindromes of length %d; num_%s is %d.",
                 split,
                 len(halves),
                 length,
-                wanted,
+                split,
+                num,
             )
-        if len(halves) < self.part.num:
+        if len(halves) < self.shard.num_processes:
             raise ValueError(
-                f"the {split} split has {len(halves)} palindromes of length {length}, too few for {self.part.num} "
-                "processes; take fewer processes"
+                f"the {split} split has {len(halves)} palindromes of length {length}; for {self.shard.num_processes} "
+                "processes it must have at least as many, so use fewer processes or a greater length"
             )
-        return HeldOutLoader(halves, self.eval_batch_size, self.task, self.part)
+        return HeldOutLoader(halves, self.eval_batch_size, self.task, self.shard)
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.
@@ -206,9 +173,9 @@ class PalindromeDataModule(LightningDataModule):
 
 
 def check_test_lengths(lengths: Sequence[int]) -> list[int]:
-    """Refuse what no palindrome can have, and a length that would be tested twice."""
+    """Reject an empty list, lengths that no palindrome can have, and repeated ones."""
     if not lengths:
-        raise ValueError("test_lengths is empty; give at least one length, or leave it out to test length itself")
+        raise ValueError("test_lengths is empty; give at least one length, or leave it out to test length alone")
     for length in lengths:
         if not 2 <= length <= DIGITS_MAX:
             raise ValueError(f"test_lengths has {length}; each must be from 2 to {DIGITS_MAX}")
@@ -217,197 +184,74 @@ def check_test_lengths(lengths: Sequence[int]) -> list[int]:
     return list(lengths)
 
 
-class PalindromeLoader(EndlessLoader[Batch]):
-    """Endless training batches; batch k depends on the constructor's arguments, the ``lengths`` of the moment and k."""
+class PalindromeLoader(ResumableLoader[Batch]):
+    """Endless training batches; batch k depends on the arguments, the current ``lengths`` and k alone."""
 
     def __init__(
         self,
         lengths: TrainingLengths,
         num_classes: int,
         batch_size: int,
-        steps_per_epoch: int,
         seed: int,
         task: Task = "last_digit",
-        part: Part = WHOLE,
+        shard: Shard = WHOLE,
     ) -> None:
-        super().__init__(steps_per_epoch)
+        super().__init__()
         self.lengths = lengths
         self.num_classes = num_classes
         self.batch_size = batch_size
         self.seed = seed
         self.task = task
-        self.part = part
+        self.shard = shard
         self._chunk: tuple[tuple[int, int, int], list[Batch]] = ((-1, -1, -1), [])
 
     def batch(self, k: int) -> Batch:
         """Batch k, k = 0, 1, ...: ``digits`` (B, T-1) and ``target``, int64."""
         length = self.lengths.of_batch(self.seed, k)
-        # Where lengths are mixed, the batches after this one are of other lengths.
+        # With mixed lengths, the following batches have other lengths.
         mixed = self.lengths.shorter_fraction > 0
-        size_of_all = self.batch_size * self.part.num
-        batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (size_of_all * half_length(length)))
+        total_size = self.batch_size * self.shard.num_processes
+        batches_per_chunk = 1 if mixed else max(1, CHUNK_DIGITS // (total_size * half_length(length)))
         index, place = divmod(k, batches_per_chunk)
         key = (length, batches_per_chunk, index)
         if self._chunk[0] != key:
-            self._chunk = (key, self._make_chunk(*key))
+            self._chunk = (key, self._generate_chunk(*key))
         return self._chunk[1][place]
 
-    def _make_chunk(self, length: int, num_batches: int, index: int) -> list[Batch]:
+    def _generate_chunk(self, length: int, num_batches: int, index: int) -> list[Batch]:
         generator = make_generator(self.seed, "train", length, self.num_classes, index)
-        # What all processes train on depends on their number times the batch size only.
-        size_of_all = self.batch_size * self.part.num
-        halves = draw_halves(length, self.num_classes, "train", num_batches * size_of_all, generator)
-        own = halves.view(num_batches, size_of_all, -1)[:, self.part.block(self.batch_size)].flatten(0, 1)
-        digits, target = complete(own, length, self.task)
+        # Every process draws the rows of all, so the data depend on the total batch size alone.
+        total_size = self.batch_size * self.shard.num_processes
+        halves = draw_halves(length, self.num_classes, "train", num_batches * total_size, generator)
+        own = halves.view(num_batches, total_size, -1)[:, self.shard.rows(self.batch_size)].flatten(0, 1)
+        digits, target = inputs_and_target(own, length, self.task)
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
 
 
 class HeldOutLoader:
     """Every palindrome of a held-out split once, in batches of ``batch_size``; the last may be smaller.
 
-    Several processes are dealt the palindromes one by one.
+    Process n of P has every P-th palindrome, from the n-th on.
     """
 
-    def __init__(self, halves: "HeldOutHalves", batch_size: int, task: Task, part: Part = WHOLE) -> None:
+    def __init__(self, halves: HeldOutHalves, batch_size: int, task: Task, shard: Shard = WHOLE) -> None:
         self.halves = halves
         self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // halves.length))
         self.task = task
-        self.part = part
+        self.shard = shard
 
     def __len__(self) -> int:
-        return -(-self.part.share(len(self.halves)) // self.batch_size)
+        return -(-self.shard.size(len(self.halves)) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for halves in self.halves.batches(self.batch_size * self.part.num):
-            if self.part.share(len(halves)) > 0:
-                yield complete(halves[self.part.rank :: self.part.num], self.halves.length, self.task)
+        for halves in self.halves.batches(self.batch_size * self.shard.num_processes):
+            if self.shard.size(len(halves)) > 0:
+                own = halves[self.shard.rank :: self.shard.num_processes]
+                yield inputs_and_target(own, self.halves.length, self.task)
 
 
-class HeldOutHalves:
-    """Distinct first halves of a held-out split; drawn anew, and the same, whenever they are asked for.
-
-    Args:
-        num: how many are wanted; there are fewer only if the split has no more.
-    """
-
-    def __init__(self, length: int, num_classes: int, split: Split, num: int, seed: int) -> None:
-        self.length = length
-        self.num_classes = num_classes
-        self.split = split
-        self.seed = seed
-        self._listed: Tensor | None = None
-        # Drawing until enough are different goes fast only where there are far more than enough.
-        if num_palindromes(length, num_classes) <= max(ENUMERATED_SPACE_MAX, 2 * num * NUM_BUCKETS):
-            every_half = all_halves(length, num_classes, split)
-            generator = make_generator(seed, split, length, num_classes, 0)
-            self._listed = every_half[torch.randperm(len(every_half), generator=generator)[:num]]
-            num = len(self._listed)
-        self._num = num
-
-    def __len__(self) -> int:
-        return self._num
-
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """All of them, (batch_size, N) int64 at a time, the last perhaps fewer; what is drawn does not depend on it."""
-        if self._listed is not None:
-            yield from self._listed.split(batch_size)
-            return
-        missing, waiting = self._num, torch.empty(0, half_length(self.length), dtype=torch.int64)
-        for halves in self._drawn():
-            waiting = torch.cat([waiting, halves[:missing]])
-            missing -= min(missing, len(halves))
-            while len(waiting) >= batch_size or (missing == 0 and len(waiting) > 0):
-                yield waiting[:batch_size]
-                waiting = waiting[batch_size:]
-            if missing == 0:
-                return
-
-    def _drawn(self) -> Iterator[Tensor]:
-        """First halves without end, of which none is twice, (any number, N) int64 at a time."""
-        generator = make_generator(self.seed, self.split, self.length, self.num_classes, 0)
-        num_drawn = max(1, min(DRAWN_DIGITS_MAX // half_length(self.length), NUM_BUCKETS * self._num))
-        seen: set[int] = set()
-        while True:
-            halves = torch.randint(self.num_classes, (num_drawn, half_length(self.length)), generator=generator)
-            halves = halves[in_split(halves, self.length, self.num_classes, self.split)]
-            new = []
-            for row, value in enumerate(hash_digits(halves).tolist()):
-                if value not in seen:
-                    seen.add(value)
-                    new.append(row)
-            yield halves[new]
-
-
-def half_length(length: int) -> int:
-    """N = ceil(T/2), the digits that give the palindrome."""
-    return (length + 1) // 2
-
-
-def num_palindromes(length: int, num_classes: int) -> int:
-    """K^N, all palindromes of that length; ``UNCOUNTED`` where they are more than can matter."""
-    if half_length(length) * math.log2(num_classes) >= math.log2(UNCOUNTED):
-        return UNCOUNTED
-    return int(num_classes ** half_length(length))
-
-
-def is_split(length: int, num_classes: int) -> bool:
-    """Whether there are enough palindromes to keep some of them out of training."""
-    return length >= SPLIT_LENGTH_MIN and num_palindromes(length, num_classes) >= SPLIT_SPACE_MIN
-
-
-def complete(halves: Tensor, length: int, task: Task = "last_digit") -> Batch:
+def inputs_and_target(halves: Tensor, length: int, task: Task = "last_digit") -> Batch:
     """First halves (B, N) -> the first T-1 digits of their palindromes (B, T-1), and the target: (B,) or (B, T//2)."""
     second_half = halves[:, : length // 2].flip(1)
     digits = torch.cat([halves, second_half[:, :-1]], dim=1)
     return digits, second_half if task == "every_digit" else halves[:, 0].clone()
-
-
-def draw_halves(length: int, num_classes: int, split: Split, num: int, generator: torch.Generator) -> Tensor:
-    """``num`` first halves of a split, (num, N) int64, each independent of the others."""
-    share = len(BUCKETS[split]) / NUM_BUCKETS if is_split(length, num_classes) else 1.0
-    parts: list[Tensor] = []
-    missing = num
-    while missing > 0:
-        # A few more than will be needed on average, so that one round is nearly always enough.
-        num_drawn = min(int(missing / share * 1.05) + 64, max(1, DRAWN_DIGITS_MAX // half_length(length)))
-        halves = torch.randint(num_classes, (num_drawn, half_length(length)), generator=generator)
-        parts.append(halves[in_split(halves, length, num_classes, split)][:missing])
-        missing -= len(parts[-1])
-    return torch.cat(parts)
-
-
-def all_halves(length: int, num_classes: int, split: Split) -> Tensor:
-    """Every first half of a split, (number, N) int64, in ascending order."""
-    place_values = num_classes ** torch.arange(half_length(length) - 1, -1, -1)
-    parts = []
-    for numbers in torch.arange(num_palindromes(length, num_classes)).split(DRAWN_DIGITS_MAX // half_length(length)):
-        halves = numbers[:, None] // place_values % num_classes
-        parts.append(halves[in_split(halves, length, num_classes, split)])
-    return torch.cat(parts)
-
-
-def in_split(halves: Tensor, length: int, num_classes: int, split: Split) -> Tensor:
-    """Which first halves (B, N) belong to a split, (B,) bool; all of them where there are too few to split."""
-    if not is_split(length, num_classes):
-        return torch.ones(len(halves), dtype=torch.bool)
-    buckets = BUCKETS[split]
-    bucket = hash_digits(halves) % NUM_BUCKETS
-    return (bucket >= buckets.start) & (bucket < buckets.stop)
-
-
-def hash_digits(digits: Tensor) -> Tensor:
-    """A hash of every row, (B, N) int64 -> (B,) int64, at least 0; the same on every machine and in every version.
-
-    A polynomial in the digits modulo 2^64, whose bits are then mixed (the finalizer of SplitMix64: Steele, Lea and
-    Flood 2014).
-    """
-    base = torch.full((digits.shape[1],), 0x5851F42D4C957F2D, dtype=torch.int64)
-    value = ((digits + 1) * base.cumprod(0)).sum(1)  # int64 wraps around, which is the modulo
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
-        value = (value ^ shift_right(value, shift)) * factor
-    return shift_right(value ^ shift_right(value, 31), 1)
-
-
-def shift_right(value: Tensor, bits: int) -> Tensor:
-    """A logical shift: torch's ``>>`` on int64 copies the sign bit."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1)

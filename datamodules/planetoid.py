@@ -1,7 +1,7 @@
-"""Cora and Citeseer with the split that everyone compares on, through torch-geometric.
+"""Cora and Citeseer with their public split, read by torch-geometric.
 
-The files are pickles, and reading a pickle runs what is in it. So only files are read whose checksum is known, and
-those very copies.
+The files are pickles, and reading a pickle runs the code in it. So only files with a known checksum are read, from the
+copies that were checked.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from datamodules.download import cache_folder, fetch
 URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
 
 NAMES = {"cora": "Cora", "citeseer": "CiteSeer"}
-"""What torch-geometric calls them."""
+"""Their names in torch-geometric."""
 
 SHA256 = {
     "ind.cora.x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
@@ -41,34 +41,34 @@ SHA256 = {
 def read_planetoid(name: str) -> Any:
     """A citation network with its public split (Yang, Cohen and Salakhutdinov 2016).
 
-    Its files are kept in the user's cache folder, under ``palimpsest/graphs/<name>/raw``, where ``Planetoid`` looks for
-    them, too; what is missing is fetched.
+    Its files are in the user's cache folder, under ``palimpsest/graphs/<name>/raw``, in the layout of ``Planetoid``.
+    Missing files are downloaded.
 
     Args:
         name: ``cora`` or ``citeseer``.
     Returns:
         its ``torch_geometric.data.Data``.
     Raises:
-        ValueError: torch-geometric is not there, a file cannot be fetched, or is not what it should be.
+        ValueError: torch-geometric is not installed, a file cannot be downloaded, or has another checksum.
     """
     try:
         from torch_geometric.datasets import Planetoid
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"graph is {name!r}, which torch-geometric reads; install it with: pip install -e '.[graphs]'"
+            f"graph is {name!r}, which needs torch-geometric; install it with: pip install -e '.[graphs]'"
         ) from error
     folder = cache_folder("graphs") / NAMES[name] / "raw"
     with tempfile.TemporaryDirectory() as root:
         raw = Path(root) / NAMES[name] / "raw"
         raw.mkdir(parents=True)
         for file_name in (known for known in SHA256 if known.startswith(f"ind.{name}.")):
-            (raw / file_name).write_bytes(checked_content(folder / file_name))
-        with contextlib.redirect_stderr(io.StringIO()):  # it says that it is processing
+            (raw / file_name).write_bytes(read_checked(folder / file_name))
+        with contextlib.redirect_stderr(io.StringIO()):  # "Processing..."
             return Planetoid(root, NAMES[name])[0]
 
 
-def checked_content(path: Path) -> bytes:
-    """What is in a raw file, which is fetched if it is not there; never anything but what its checksum is known of."""
+def read_checked(path: Path) -> bytes:
+    """The content of a raw file, which is downloaded if it is missing; its checksum is always checked."""
     if not path.is_file():
         way_out = f"without a network, put the dataset's eight files into {path.parent}"
         fetch(path.name, f"{URL}/{path.name}", SHA256[path.name], path, way_out)
@@ -79,7 +79,7 @@ def checked_content(path: Path) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != SHA256[path.name]:
         raise ValueError(
-            f"{path} has the SHA-256 {digest[:12]}..., not {SHA256[path.name][:12]}...; it is a pickle and was not "
-            "read; delete it, and it is fetched anew"
+            f"{path} has the SHA-256 {digest[:12]}..., not {SHA256[path.name][:12]}...; it is a pickle, so it was not "
+            "read; delete it to download it again"
         )
     return content

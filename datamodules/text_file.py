@@ -1,190 +1,84 @@
-"""A text file of any size as the ids of its characters.
-
-The file is read a piece at a time, and nothing is held but the ids themselves, in one, two or four bytes each.
-"""
+"""Text files of any size and encoding, read piece by piece."""
 
 import codecs
-import functools
-import hashlib
 import io
-import logging
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from datamodules.character_ids import CharacterIds, Text
+from datamodules.gutenberg import LicenceRemover
+from datamodules.text_encoding import InvalidBytesError, check_encoding, detect_encoding, first_guess, is_damaged_utf8
 
-from datamodules.gutenberg import Licences
-from datamodules.vocabulary import Vocabulary
-
-log = logging.getLogger(__name__)
+Collected = TypeVar("Collected")
 
 PIECE_BYTES = 1 << 20
-"""What is read at a time: large enough to make the cost of a call disappear, small enough for the cache."""
+"""Bytes read at a time: enough to make the cost of a call negligible, few enough for the cache."""
 
-HEAD_BYTES = 1 << 16
-"""What is looked at to tell text from other things."""
-
-CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x08\x1a\x1b")) + b"\x7f"
-"""Control characters that hardly occur in a text, zero among them."""
-
-CONTROLS_MAX = 0.001
-"""The largest share of them in a text; in compressed data it is a tenth."""
-
-BEYOND_ASCII_MAX = 0.25
-"""The largest share of bytes beyond ASCII in a language that Latin-1 is for; in Cyrillic and Greek it is most."""
-
-CUT_OFF = ("unexpected end of data", "truncated data")
-"""What decoders say of a character of which only the beginning is there."""
-
-BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, with which it begins
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-NAMES = {
-    "utf-8": "UTF-8",
-    "utf-8-sig": "UTF-8 with a byte order mark",
-    "utf-16": "UTF-16",
-    "utf-16-le": "UTF-16 (little-endian, no byte order mark)",
-    "utf-16-be": "UTF-16 (big-endian, no byte order mark)",
-    "utf-32": "UTF-32",
-    "latin-1": "Latin-1",
-    "cp1252": "Windows-1252",
-}
-
-
-@dataclass
-class Text:
-    """A text as numbers.
-
-    Args:
-        ids: (N,) of an unsigned type, the smallest that holds them; each is a character's place in the vocabulary.
-        vocabulary: the different characters.
-        sha256: of the ids, in hexadecimal digits.
-        history: in words, what the file's encoding was and what was changed.
-    """
-
-    ids: NDArray[np.unsignedinteger]
-    vocabulary: Vocabulary
-    sha256: str
-    history: str
+INCOMPLETE = ("unexpected end of data", "truncated data", "incomplete multibyte sequence")
+"""Reasons that decoders give when a file ends within a character."""
 
 
 def read_text(path: Path, encoding: str | None = None) -> Text:
-    """Read a text file.
+    """Read a text file as the ids of its characters.
 
-    Line ends become line feeds, Unicode becomes NFC, Project Gutenberg's header and licence are cut off.
+    Line ends become line feeds, Unicode becomes NFC, Project Gutenberg's header and licence are removed.
 
     Args:
         path: the file.
-        encoding: a codec's name; found out by default (UTF-8, UTF-16, else Latin-1 or Windows-1252).
+        encoding: a codec's name; detected by default.
     Raises:
-        ValueError: there is no such file, it is empty, no text, or not in that encoding.
+        ValueError: the file does not exist, is empty, is not a text, or is not valid in that encoding.
     """
-    check_file(path)
-    numbered, pieces = read_pieces(path, encoding, Numbered)
-    if not numbered.characters:
-        raise ValueError(f"{path} has no text in it besides Project Gutenberg's header and licence; give another file")
-    return numbered.text(pieces.history())
+    collected, pieces = read_pieces(path, encoding, CharacterIds)
+    if not collected.characters:
+        raise ValueError(f"{path} has no text but Project Gutenberg's header and licence; give another file")
+    return replace(collected.text(), provenance=pieces.provenance())
 
 
-def as_text(string: str) -> Text:
-    """The same of a text that is already there."""
-    numbered = Numbered()
-    numbered.add(unicodedata.normalize("NFC", string))
-    return numbered.text("")
+def text_from_string(string: str) -> Text:
+    """The ids of the characters of a string, in NFC."""
+    return CharacterIds([unicodedata.normalize("NFC", string)]).text()
 
 
 def read_string(path: Path) -> str:
-    """A whole text file, read by the same rules, with nothing cut off; for files that are small.
+    """A small text file as a string, read by the same rules; Project Gutenberg's licence is kept.
 
     Raises:
-        ValueError: there is no such file, or it is no text.
+        ValueError: the file does not exist, is empty, or is not a text.
     """
+    string, _ = read_pieces(path, None, "".join, keep_licences=True)
+    return string
+
+
+def read_pieces(
+    path: Path, encoding: str | None, collect: Callable[[Iterator[str]], Collected], keep_licences: bool = False
+) -> tuple[Collected, "TextPieces"]:
+    """What ``collect`` makes of a file's pieces, in the given encoding or the detected one."""
     check_file(path)
-    strings, _ = read_pieces(path, None, Strings, keep_licences=True)
-    return "".join(strings)
-
-
-class Strings(list[str]):
-    """The pieces of a text as they are."""
-
-    add = list[str].append
-
-    def has_any_of(self, codes: range) -> bool:
-        return any(chr(code) in string for code in codes for string in self)
-
-
-class Numbered:
-    """The pieces of a text as numbers, in the order in which the characters come first, until all are known."""
-
-    def __init__(self) -> None:
-        self.characters: list[int] = []  # their code points
-        self._number = np.full(0x110000, UNSEEN, np.uint32)
-        self._numbers = bytearray()
-        self._dtype: np.dtype[np.unsignedinteger] = np.dtype(np.uint8)
-
-    def add(self, string: str) -> None:
-        codes = code_points(string)
-        numbers = self._number.take(codes, mode="clip")
-        unseen = numbers == UNSEEN
-        if unseen.any():
-            new = np.unique(codes[unseen])
-            self._number[new] = np.arange(len(self.characters), len(self.characters) + len(new))
-            self.characters += new.tolist()
-            numbers = self._number.take(codes, mode="clip")
-            self._widen(np.min_scalar_type(len(self.characters) - 1))
-        self._numbers += numbers.astype(self._dtype).data
-
-    def has_any_of(self, codes: range) -> bool:
-        return not set(self.characters).isdisjoint(codes)
-
-    def text(self, history: str) -> Text:
-        """The whole text, its characters numbered in their order; to be called once."""
-        order = np.argsort(self.characters)
-        id_of = np.empty(len(order), self._dtype)
-        id_of[order] = np.arange(len(order))
-        ids = np.frombuffer(self._numbers, self._dtype)
-        digest = hashlib.sha256()
-        for part in np.split(ids, range(PIECE_BYTES, len(ids), PIECE_BYTES)):
-            part[:] = id_of.take(part, mode="clip")  # several times as fast as indexing
-            digest.update(part.data)
-        vocabulary = Vocabulary("".join(map(chr, sorted(self.characters))))
-        return Text(ids, vocabulary, digest.hexdigest(), history)
-
-    def _widen(self, dtype: np.dtype[np.unsignedinteger]) -> None:
-        """Give each number more bytes, in place: from the end on, so that none is overwritten before it is moved."""
-        if dtype == self._dtype:
-            return
-        narrow = self._dtype
-        num = len(self._numbers) // narrow.itemsize
-        self._numbers += bytes(num * (dtype.itemsize - narrow.itemsize))
-        before, after = np.frombuffer(self._numbers, narrow), np.frombuffer(self._numbers, dtype)
-        for end in range(num, 0, -PIECE_BYTES):
-            begin = max(0, end - PIECE_BYTES)
-            after[begin:end] = before[begin:end].copy()
-        self._dtype = dtype
-
-
-UNSEEN = np.uint32(0xFFFFFFFF)
+    if encoding is not None:
+        check_encoding(encoding)
+    pieces = TextPieces(path, encoding or first_guess(path), keep_licences)
+    try:
+        return collect(iter(pieces)), pieces
+    except InvalidBytesError as error:
+        if encoding is not None or pieces.encoding != "utf-8" or is_damaged_utf8(path, error):
+            raise
+        pieces = TextPieces(path, detect_encoding(path, error.offset), keep_licences)
+    return collect(iter(pieces)), pieces
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is no file with something in it."""
+    """Reject anything but a readable file that is not empty."""
     try:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; give a text file")
         if not path.exists():
             raise ValueError(f"{path}: no such file")
         if not path.is_file():
-            raise ValueError(f"{path} is no plain file; give a text file")
+            raise ValueError(f"{path} is not a regular file; give a text file")
         if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty; give a file with text in it")
         with path.open("rb"):
@@ -193,216 +87,97 @@ def check_file(path: Path) -> None:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
-class Pieces:
-    """The characters of a file, a piece at a time, and what was found on the way.
+class TextPieces:
+    """The characters of a file, piece by piece, and what was changed in them.
 
     Args:
         path: the file.
         encoding: a codec's name.
-        keep_licences: leave Project Gutenberg's header and licence where they are.
+        keep_licences: keep Project Gutenberg's header and licence.
     """
 
     def __init__(self, path: Path, encoding: str, keep_licences: bool) -> None:
         self.path = path
         self.encoding = encoding
-        self.licences = None if keep_licences else Licences()
-        self.was_composed = True
-        self.line_ends: tuple[str, ...] = ()
-        self.incomplete_end = False
+        self.licences = None if keep_licences else LicenceRemover()
+        self.was_nfc = True
+        self.line_ends = io.IncrementalNewlineDecoder(None, translate=True)
+        self.ends_incomplete = False
 
     def __iter__(self) -> Iterator[str]:
-        strings = self._decoded()
-        if self.licences is not None:
-            strings = self.licences.cut(strings)
-        return self._composed(strings)
+        strings = self._with_line_feeds(self._decoded())
+        return self._normalized(strings if self.licences is None else self.licences.remove(strings))
 
     def _decoded(self) -> Iterator[str]:
-        """The text with line feeds as line ends."""
-        codec = codecs.getincrementaldecoder(self.encoding)("strict")
-        decoder = io.IncrementalNewlineDecoder(codec, translate=True)
-        position, any_beyond_ascii = 0, False
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        num_bytes = num_characters = 0
         with self.path.open("rb") as file:
-            while True:
+            is_last = False
+            while not is_last:
                 piece = file.read(PIECE_BYTES)
+                is_last = not piece
                 try:
-                    string = decoder.decode(piece, final=not piece)
+                    string = decoder.decode(piece, final=is_last)
                 except UnicodeDecodeError as error:
-                    before = error.object[: error.start].decode(self.encoding, "replace")
-                    # A part of the last character of the piece before may stand in front of this one.
-                    place = position + len(piece) - len(error.object) + error.start
-                    utf8_so_far = any_beyond_ascii or not before.isascii()
-                    # Only then is it UTF-8 for certain; the others have been found out by more than one character.
-                    certain = utf8_so_far or self.encoding != "utf-8"
-                    if not piece and error.reason in CUT_OFF and certain:
-                        self.incomplete_end = True
+                    # The decoder puts the incomplete character at the end of one piece before the next.
+                    offset = num_bytes + len(piece) - len(error.object) + error.start
+                    valid = error.object[: error.start].decode(self.encoding, "replace")
+                    wrong = InvalidBytesError(
+                        self.path, self.encoding, error, offset, offset - num_characters - len(valid)
+                    )
+                    is_certain = self.encoding != "utf-8" or wrong.num_continuation_bytes > 0
+                    if is_last and error.reason in INCOMPLETE and is_certain:
+                        self.ends_incomplete = True
                         return
-                    raise WrongEncodingError(error, place, utf8_so_far) from error
-                any_beyond_ascii = any_beyond_ascii or not string.isascii()
-                string = string.replace("\ufeff", "")  # byte order marks, of files that were joined
-                position += len(piece)
-                ends = decoder.newlines
-                self.line_ends = (ends,) if isinstance(ends, str) else ends or ()
-                if string:
-                    yield string
-                if not piece:
-                    return
+                    raise wrong from error
+                except UnicodeError as error:  # UTF-16 and UTF-32 without a byte order mark
+                    raise ValueError(f"{self.path} is not {self.encoding}: {error}; give another encoding") from error
+                num_bytes += len(piece)
+                num_characters += len(string)
+                yield string
 
-    def _composed(self, strings: Iterator[str]) -> Iterator[str]:
-        """The text in NFC; what may combine with the next piece waits for it."""
+    def _with_line_feeds(self, strings: Iterator[str]) -> Iterator[str]:
+        for string in strings:
+            # Byte order marks are also in the middle of files that were joined.
+            yield self.line_ends.decode(string).replace("\ufeff", "")
+        yield self.line_ends.decode("", final=True)
+
+    def _normalized(self, strings: Iterator[str]) -> Iterator[str]:
+        """The text in NFC; characters that may combine with the next piece wait for it."""
         waiting = ""
         for string in strings:
             string = waiting + string
             end = last_boundary(string)
             waiting = string[end:]
-            yield self._compose(string[:end])
-        yield self._compose(waiting)
+            yield self._nfc(string[:end])
+        yield self._nfc(waiting)
 
-    def _compose(self, string: str) -> str:
-        if string.isascii():
-            return string
-        if self.was_composed:
-            composed = unicodedata.normalize("NFC", string)
-            self.was_composed = composed == string
-            return composed
-        # What has to be changed once has to be changed often, and unicodedata does that slowly.
-        return unicodedata.normalize("NFC", with_pairs_composed(string))
+    def _nfc(self, string: str) -> str:
+        normalized = unicodedata.normalize("NFC", string)
+        self.was_nfc = self.was_nfc and normalized == string
+        return normalized
 
-    def history(self) -> str:
-        """What the file was like, and what was changed, in words."""
-        named = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
-        others = [named[end] for end in self.line_ends if end != "\n"]
-        words = [NAMES.get(self.encoding, self.encoding)]
-        if self.line_ends:
-            words.append(f"line ends {' and '.join(others)} made LF" if others else "line ends were LF")
-        words.append("Unicode was in NFC" if self.was_composed else "Unicode normalized to NFC")
-        if self.licences is not None and self.licences.num_cut:
-            words.append(f"Project Gutenberg's header and licence cut off ({self.licences.num_cut:,} characters)")
-        if self.incomplete_end:
-            words.append("an incomplete character at the very end left out")
-        return "; ".join(words)
-
-
-class WrongEncodingError(Exception):
-    """The file cannot be read that way.
-
-    Args:
-        error: what the decoder says.
-        place: the offending byte's offset in the file.
-        beyond_ascii: whether characters beyond ASCII had been read before that.
-    """
-
-    def __init__(self, error: UnicodeDecodeError, place: int, beyond_ascii: bool) -> None:
-        super().__init__(str(error))
-        self.byte = f"byte 0x{error.object[error.start]:02x} at offset {place}"
-        self.beyond_ascii = beyond_ascii
-
-
-Collected = TypeVar("Collected", Numbered, Strings)
-
-
-def read_pieces(
-    path: Path, encoding: str | None, into: type[Collected], keep_licences: bool = False
-) -> tuple[Collected, Pieces]:
-    """A file's characters, in the encoding given or the one that fits, collected."""
-    if encoding is not None:
-        return read_as(path, known_encoding(encoding, path), into, keep_licences)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    guess = encoding_of(head)
-    if guess is None:
-        raise ValueError(f"{path} is a binary file, not a text; convert it to plain text in UTF-8 first")
-    try:
-        return collect(path, guess, into, keep_licences)
-    except WrongEncodingError as wrong:
-        if wrong.beyond_ascii or guess != "utf-8":
-            raise ValueError(
-                f"{path} looks like {NAMES[guess]}, but is damaged: {wrong.byte} does not belong there; mend the file, "
-                "or convert it to UTF-8"
-            ) from wrong
-    # Not UTF-8 from the first character beyond ASCII on. Latin-1 has control characters from 0x80 to 0x9f, which no
-    # text uses; Windows-1252 has typeset quotation marks and dashes there, and is the same beyond.
-    if len(head.translate(None, bytes(range(0x80)))) > BEYOND_ASCII_MAX * len(head):
-        log.warning("%s is not UTF-8 and is read as Latin-1, which it hardly is; if so, name its encoding.", path)
-    collected, pieces = collect(path, "latin-1", into, keep_licences)
-    if not collected.has_any_of(range(0x80, 0xA0)):
-        return collected, pieces
-    try:
-        return collect(path, "cp1252", into, keep_licences)
-    except WrongEncodingError as wrong:
-        raise ValueError(
-            f"{path} is neither UTF-8 nor UTF-16 nor Latin-1 nor Windows-1252; convert it to UTF-8"
-        ) from wrong
-
-
-def read_as(path: Path, encoding: str, into: type[Collected], keep_licences: bool) -> tuple[Collected, Pieces]:
-    """The same in the encoding that a person has named."""
-    try:
-        return collect(path, encoding, into, keep_licences)
-    except (WrongEncodingError, UnicodeError) as error:
-        where = f": {error.byte}" if isinstance(error, WrongEncodingError) else ""
-        raise ValueError(
-            f"{path} is not {NAMES.get(encoding, encoding)}{where}; name another encoding, or none to have it found out"
-        ) from error
-
-
-def collect(path: Path, encoding: str, into: type[Collected], keep_licences: bool) -> tuple[Collected, Pieces]:
-    pieces, collected = Pieces(path, encoding, keep_licences), into()
-    for string in pieces:
-        collected.add(string)
-    return collected, pieces
-
-
-def known_encoding(name: str, path: Path) -> str:
-    """The codec of that name; a byte order mark is no part of the text."""
-    try:
-        codec = codecs.lookup(name)
-        "a".encode(codec.name)
-    except (LookupError, ValueError):
-        raise ValueError(
-            f"encoding is {name!r}; it must be one that Python knows, such as utf-8, latin-1 or utf-16"
-        ) from None
-    with path.open("rb") as file:
-        head = file.read(4)
-    marked = next((encoding for bom, encoding in BOMS if head.startswith(bom)), None)
-    # The same, but for the byte order mark, which is no part of the text.
-    if marked is not None and codec.name in (marked, marked.removesuffix("-sig"), f"{marked}-le", f"{marked}-be"):
-        return marked
-    return codec.name.replace("iso8859-1", "latin-1")
-
-
-def encoding_of(head: bytes) -> str | None:
-    """A first guess from the beginning of a file: ``utf-8`` where it may also be Latin-1, ``None`` for no text."""
-    for bom, encoding in BOMS:
-        if head.startswith(bom):
-            return encoding
-    num_controls = len(head) - len(head.translate(None, CONTROLS))
-    if num_controls <= CONTROLS_MAX * len(head) and 0 not in head:
-        return "utf-8"
-    return utf16_of(head)
-
-
-def utf16_of(head: bytes) -> str | None:
-    """The kind of UTF-16 without a byte order mark that ``head`` is the beginning of; ``None`` if it is none.
-
-    The first bytes of a text's characters are fewer different ones than the second: there are few blocks of characters
-    in it, and many in each.
-    """
-    head = head[: len(head) // 2 * 2]
-    guess = "utf-16-be" if len(set(head[::2])) < len(set(head[1::2])) else "utf-16-le"
-    text = codecs.getincrementaldecoder(guess)("replace").decode(head)  # its last character may be cut in two
-    num_odd = sum(unicodedata.category(character) in UNUSED for character in text) + text.count("\ufffd")
-    return guess if "\0" not in text and num_odd <= CONTROLS_MAX * len(text) else None
-
-
-UNUSED = ("Cn", "Co", "Cs")
-"""Categories of code points that stand for no character."""
+    def provenance(self) -> str:
+        """The file's encoding, and what was changed in the text."""
+        names = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
+        newlines = self.line_ends.newlines or ()
+        line_ends = [names[end] for end in ([newlines] if isinstance(newlines, str) else newlines)]
+        others = " and ".join(name for name in line_ends if name != "LF")
+        facts = [self.encoding]
+        if line_ends:
+            facts.append(f"line ends {others} converted to LF" if others else "line ends LF")
+        facts.append("Unicode in NFC" if self.was_nfc else "Unicode normalized to NFC")
+        if self.licences is not None and self.licences.num_removed:
+            facts.append(f"Project Gutenberg's header and licence removed ({self.licences.num_removed:,} characters)")
+        if self.ends_incomplete:
+            facts.append("incomplete character at the end removed")
+        return "; ".join(facts)
 
 
 def last_boundary(string: str) -> int:
-    """The last place before which nothing combines with anything after it; 0 if there is none.
+    """The last place with no character before it that composes with one after it; 0 if there is none.
 
-    What follows it is a character that begins anew: no combining mark, nor a vowel or final consonant of Hangul, which
-    are the characters that can be the second of a composed pair.
+    Combining marks, and vowels and final consonants of Hangul, compose with a character before them. No others do.
     """
     for place in range(len(string) - 1, -1, -1):
         character = string[place]
@@ -411,48 +186,3 @@ def last_boundary(string: str) -> int:
         ):
             return place
     return 0
-
-
-def with_pairs_composed(string: str) -> str:
-    """The same text, with the commonest marks (accents, diaereses, ...) composed with the letters before them."""
-    codes = code_points(string)
-    marks = np.flatnonzero((codes >= FIRST_MARK) & (codes <= LAST_MARK))
-    marks = marks[marks > 0]
-    letters = codes[marks - 1]
-    composed = np.where(
-        letters <= LAST_LETTER, composed_pairs()[np.minimum(letters, LAST_LETTER), codes[marks] - FIRST_MARK], 0
-    )
-    marks, composed = marks[composed > 0], composed[composed > 0]
-    codes = codes.copy()
-    codes[marks - 1] = composed
-    kept = np.ones(len(codes), dtype=bool)
-    kept[marks] = False
-    return codes[kept].tobytes().decode("utf-32-le")
-
-
-FIRST_MARK, LAST_MARK = 0x300, 0x36F
-"""The combining diacritical marks."""
-
-LAST_LETTER = 0x4FF
-"""Latin, Greek and Cyrillic letters end here."""
-
-
-@functools.cache
-def composed_pairs() -> NDArray[np.uint32]:
-    """What a letter and a mark are together, (letters, marks); 0 where there is no such character."""
-    table = np.zeros((LAST_LETTER + 1, LAST_MARK + 1 - FIRST_MARK), np.uint32)
-    for code in range(0x2000):
-        pair = unicodedata.decomposition(chr(code)).split()
-        if len(pair) == 2 and not pair[0].startswith("<"):
-            letter, mark = (int(part, 16) for part in pair)
-            if letter <= LAST_LETTER and FIRST_MARK <= mark <= LAST_MARK:
-                table[letter, mark - FIRST_MARK] = code
-    table[FIRST_MARK : LAST_MARK + 1] = 0  # of two marks the first goes with the letter before both
-    return table
-
-
-def code_points(string: str) -> NDArray[np.unsignedinteger]:
-    """(N,), in one, two or four bytes each."""
-    if string.isascii():
-        return np.frombuffer(string.encode("ascii"), np.uint8)
-    return np.frombuffer(string.encode("utf-32-le"), "<u4")

@@ -1,11 +1,11 @@
-"""The characters of a text, numbered."""
+"""The different characters of a text, and their ids."""
 
 import itertools
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 UNKNOWN_SHOWN_MAX = 20
-"""How many unknown characters a message lists."""
+"""Largest number of unknown characters in a message."""
 
 
 class Vocabulary:
@@ -14,12 +14,12 @@ class Vocabulary:
     Args:
         characters: the different characters, sorted.
     Raises:
-        ValueError: they are not sorted, or one is there twice.
+        ValueError: they are not sorted, or one occurs twice.
     """
 
     def __init__(self, characters: str) -> None:
         if any(a >= b for a, b in itertools.pairwise(characters)):
-            raise ValueError("the characters of a vocabulary must be sorted, each there once")
+            raise ValueError("the characters of a vocabulary must be sorted and distinct")
         self.characters = characters
         self.char_to_id = {character: i for i, character in enumerate(characters)}
 
@@ -50,18 +50,19 @@ class Vocabulary:
         return "".join(self.characters[i] for i in ids)
 
     def unknown(self, text: str) -> list[str]:
-        """The characters of ``text`` that are not in the vocabulary, each once, in the order of their appearance."""
+        """The characters of ``text`` that are not in the vocabulary, each once, in order of first occurrence."""
         return [character for character in dict.fromkeys(text) if character not in self.char_to_id]
 
     def without_unknown(self, text: str) -> str:
-        """``text`` less the characters that are not in the vocabulary."""
+        """``text`` without the characters that are not in the vocabulary."""
         return "".join(character for character in text if character in self.char_to_id)
 
     def with_replacements(self, text: str) -> str:
-        """``text`` with what is known in the place of what is not.
+        """``text`` with similar characters of the vocabulary in place of unknown ones.
 
-        That is the same letter without its accent or in the other case, a straight quotation mark or dash for a typeset
-        one and the reverse, else a space; if there is none, nothing.
+        A letter becomes the letter without its accent or in the other case, a typographic quotation mark or dash a
+        straight one or the reverse. Any other unknown character becomes a space if the vocabulary has one, else it is
+        removed.
         """
         return "".join(
             character if character in self.char_to_id else self._replacement(character) for character in text
@@ -83,9 +84,9 @@ LOOK_ALIKES: Sequence[str] = (
     "-\u2013\u2014\u2010\u2011\u2015",
     " \t\n",
 )
-"""Characters that stand for each other."""
+"""Groups of characters that can replace each other."""
 
 
 def shown_character(character: str) -> str:
-    """The character in quotes; one that cannot be seen by its code point."""
+    """The character in quotes; an unprintable one as its code point."""
     return f"'{character}'" if character.isprintable() else f"U+{ord(character):04X}"

@@ -51,8 +51,8 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         "model: {class_path: models.PalindromeClassifier, init_args: {hidden_size: 8}}\n"
         "data: {class_path: datamodules.PalindromeDataModule,\n"
-        "       init_args: {length: 6, batch_size: 16, steps_per_epoch: 10}}\n"
-        "trainer: {max_steps: 7, gradient_clip_val: 10.0, log_every_n_steps: 3, val_check_interval: 4}\n"
+        "       init_args: {length: 6, batch_size: 16}}\n"
+        "trainer: {max_steps: 7, limit_train_batches: 10, gradient_clip_val: 10.0, log_every_n_steps: 3, val_check_interval: 4}\n"
     )
     return path
 

@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 import cli
 import datamodules
 import models
-from datamodules import graphs, library
+from datamodules import labelled_graph, library
 from training.launch import prepare
 from training.trainer import DEFAULTS, Trainer
 
@@ -31,7 +31,7 @@ def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "book.txt"
     path.write_text("Once upon a time there was a king.\n" * 100)
     monkeypatch.setattr(library, "download", lambda name: path)
-    monkeypatch.setattr(graphs, "labelled_planetoid", lambda name: graphs.read_labelled_graph("karate"))
+    monkeypatch.setattr(labelled_graph, "labelled_planetoid", lambda name: labelled_graph.read_labelled_graph("karate"))
 
 
 @pytest.mark.usefixtures("no_download")

@@ -283,8 +283,8 @@ def test_a_stopped_run_on_graphs_ends_like_one_that_never_was(
     config.write_text(
         "model: {class_path: models.SpreadClassifier, init_args: {hidden_size: 8}}\n"
         "data: {class_path: datamodules.SpreadDataModule,\n"
-        "       init_args: {num_nodes: 8, num_steps: 6, batch_size: 4, steps_per_epoch: 5, num_val: 9, num_test: 9}}\n"
-        "trainer: {max_steps: 12, log_every_n_steps: 2, val_check_interval: 4}\n"
+        "       init_args: {num_nodes: 8, num_steps: 6, batch_size: 4, num_val: 9, num_test: 9}}\n"
+        "trainer: {max_steps: 12, limit_train_batches: 5, log_every_n_steps: 2, val_check_interval: 4}\n"
     )
     assert command("fit", *a_run_of(tmp_path / "whole")) == 0
     last: tuple[str, ...] = ()

@@ -95,12 +95,12 @@ def test_texts_of_all_kinds_are_what_they_are_called(tmp_path: Path) -> None:
     from datamodules.text_file import read_text
 
     path = tmp_path / "book.txt"
-    histories = {}
+    found = {}
     for name, piece in text_reading.kinds():
         path.write_bytes(piece)
-        histories[name] = read_text(path).history
-    assert histories["UTF-16"].startswith("UTF-16") and histories["Latin-1, CRLF"].startswith("Latin-1; line ends CRLF")
-    assert "normalized" in histories["UTF-8, not in NFC"] and len(histories) == 7
+        found[name] = read_text(path).provenance
+    assert found["UTF-16"].startswith("utf-16") and found["Latin-1, CRLF"].startswith("cp1252; line ends CRLF")
+    assert "normalized" in found["UTF-8, not in NFC"] and len(found) == 7
 
 
 @pytest.mark.parametrize(("seconds", "limit"), [(90, "00:00:01:30"), (6100.4, "00:01:41:40"), (90_000, "01:01:00:00")])

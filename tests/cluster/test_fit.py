@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent.parent
 SBATCH = ROOT / "configs" / "cluster" / "fit.sbatch"
 CONFIG = """\
 model: {class_path: models.PalindromeClassifier, init_args: {hidden_size: 8}}
-data: {class_path: datamodules.PalindromeDataModule, init_args: {length: 6, batch_size: 16, steps_per_epoch: 10}}
-trainer: {max_steps: 60, gradient_clip_val: 10.0, log_every_n_steps: 1, val_check_interval: 20}
+data: {class_path: datamodules.PalindromeDataModule, init_args: {length: 6, batch_size: 16}}
+trainer: {max_steps: 60, limit_train_batches: 10, gradient_clip_val: 10.0, log_every_n_steps: 1, val_check_interval: 20}
 """
 
 

@@ -1,4 +1,4 @@
-"""Edge lists and GraphML, right and wrong."""
+"""Edge lists and GraphML are read; wrong files are rejected."""
 
 import logging
 from pathlib import Path
@@ -33,12 +33,12 @@ def test_edge_lists(text: str, tmp_path: Path) -> None:
     assert edges_of(path) == {frozenset("ab"), frozenset("bc")}
 
 
-def test_self_connections_are_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_self_connections_are_removed_with_a_message(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "edges.txt"
     path.write_text("a a\na b\nb b\n")
     with caplog.at_level(logging.INFO):
         assert edges_of(path) == {frozenset("ab")}
-    assert "2 self-connections, such as that of a, left out" in caplog.text
+    assert "2 self-connections, such as that of a, removed" in caplog.text
 
 
 def test_graphml_with_parallel_edges_and_weights_of_one(tmp_path: Path) -> None:
@@ -52,12 +52,12 @@ def test_graphml_with_parallel_edges_and_weights_of_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("e.txt", b"a b 0.5\n", "line 1: the edge has a weight, 0.5"),
+        ("e.txt", b"a b 0.5\n", "line 1: the edge has weight 0.5"),
         ("e.txt", b"a b\na b c\n", "line 2 is 'a b c'"),
         ("e.txt", b"a b {'weight': 3}\n", "line 1 is"),
         ("e.txt", b"a\n", "line 1 is 'a'"),
-        ("e.txt", b"# of a table\nSource,Target\na,b\n", "line 2 names columns, Source and Target"),
-        ("e.graphml", GRAPHML + ONE + ONE + b"</graphml>", "it has 2"),
+        ("e.txt", b"# of a table\nSource,Target\na,b\n", "line 2 has names of columns, Source and Target"),
+        ("e.graphml", GRAPHML + ONE + ONE + b"</graphml>", "but has 2"),
         ("e.graphml", GRAPHML + ONE.replace(b'<node id="b"/>', b"<node/>") + b"</graphml>", "a node has no id"),
         ("e.graphml", GRAPHML + ONE.replace(b'target="b"', b"") + b"</graphml>", "no source or target"),
         ("e.graphml", GRAPHML + WEIGHTS + ONE + b"</graphml>", "the edge a b has weight 2.5"),
@@ -66,10 +66,10 @@ def test_graphml_with_parallel_edges_and_weights_of_one(tmp_path: Path) -> None:
         ("e.txt", b"# nothing\n", "has no edge"),
         ("e.txt", b"a a\n", "has no edge"),
         ("e.txt", bytes(range(256)) * 50, ""),
-        ("e.graphml", b"", "is no GraphML"),
-        ("e.graphml", b"<graphml", "is no GraphML"),
-        ("e.graphml", b"<html></html>", "is no GraphML"),
-        ("e.graphml", bytes(range(256)), "is no GraphML"),
+        ("e.graphml", b"", "is not GraphML"),
+        ("e.graphml", b"<graphml", "is not GraphML"),
+        ("e.graphml", b"<html></html>", "is not GraphML"),
+        ("e.graphml", bytes(range(256)), "is not GraphML"),
         ("missing.txt", None, "there is no such file"),
     ],
 )
@@ -82,13 +82,13 @@ def test_wrong_files_are_one_line(name: str, content: bytes | None, message: str
     assert message in str(caught.value) and "\n" not in str(caught.value) and name in str(caught.value)
 
 
-def test_directions_and_weights_are_refused(tmp_path: Path) -> None:
+def test_directions_and_weights_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "graph.graphml"
     networkx.write_graphml(networkx.DiGraph([("a", "b")]), path)
-    with pytest.raises(ValueError, match="is a directed graph; give an undirected one"):
+    with pytest.raises(ValueError, match="has a directed graph; give an undirected one"):
         read_graph_file(path)
     networkx.write_graphml(networkx.Graph([("a", "b", {"weight": 2.5})]), path)
-    with pytest.raises(ValueError, match=r"the edge a b has weight 2\.5; weights are not used here"):
+    with pytest.raises(ValueError, match=r"the edge a b has weight 2\.5; weights are not supported"):
         read_graph_file(path)
     alone = networkx.Graph()
     alone.add_nodes_from("ab")
@@ -97,18 +97,18 @@ def test_directions_and_weights_are_refused(tmp_path: Path) -> None:
         read_graph_file(path)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="it is no file"):
+def test_a_folder_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it is not a file"):
         read_graph_file(tmp_path)
 
 
-def test_nodes_may_be_called_as_columns_are(tmp_path: Path) -> None:
+def test_nodes_may_have_the_names_of_columns(tmp_path: Path) -> None:
     path = tmp_path / "flow.txt"
     path.write_text("source target\nsource a\n")
     assert edges_of(path) == {frozenset(("source", "target")), frozenset(("source", "a"))}
 
 
-def test_nodes_have_the_attributes_that_are_the_default(tmp_path: Path) -> None:
+def test_nodes_have_default_attributes(tmp_path: Path) -> None:
     path = tmp_path / "graph.graphml"
     key = b'<key id="k" for="node" attr.name="class" attr.type="string"><default>x</default></key>'
     other = ONE.replace(b'<node id="b"/>', b'<node id="b"><data key="k">y</data></node>')

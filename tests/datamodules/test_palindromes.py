@@ -1,4 +1,4 @@
-"""Palindromes are palindromes, splits share none, and batch k is a function of its arguments."""
+"""Palindromes are palindromes, splits share none, and batch k depends on the arguments alone."""
 
 import logging
 from typing import Any
@@ -8,21 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules import PalindromeDataModule, palindromes
-from datamodules.endless import Part
-from datamodules.palindromes import (
+from datamodules import PalindromeDataModule, palindrome_space, palindromes
+from datamodules.palindrome_space import (
     HeldOutHalves,
-    HeldOutLoader,
-    PalindromeLoader,
     Split,
-    TrainingLengths,
-    complete,
     draw_halves,
     half_length,
     hash_digits,
     in_split,
-    make_generator,
+    is_split,
+    num_palindromes,
 )
+from datamodules.palindromes import HeldOutLoader, PalindromeLoader, TrainingLengths, inputs_and_target
+from datamodules.seeding import make_generator
+from datamodules.sharding import Shard
 
 
 def words(batch: tuple[torch.Tensor, torch.Tensor]) -> list[str]:
@@ -30,8 +29,13 @@ def words(batch: tuple[torch.Tensor, torch.Tensor]) -> list[str]:
     return ["".join(map(str, row)) for row in torch.cat([digits, target[:, None]], dim=1).tolist()]
 
 
-def loader_of(length: int, batch_size: int, steps_per_epoch: int, seed: int, **kwargs: Any) -> PalindromeLoader:
-    return PalindromeLoader(TrainingLengths(length, length), 10, batch_size, steps_per_epoch, seed, **kwargs)
+def loader_of(length: int, batch_size: int, seed: int, **kwargs: Any) -> PalindromeLoader:
+    return PalindromeLoader(TrainingLengths(length, length), 10, batch_size, seed, **kwargs)
+
+
+def trained_words(data: PalindromeDataModule, num_batches: int) -> set[str]:
+    loader = data.train_dataloader()
+    return {word for k in range(num_batches) for word in words(loader.batch(k))}
 
 
 def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed: int) -> torch.Tensor:
@@ -41,7 +45,7 @@ def held_out_halves(length: int, num_classes: int, split: Split, num: int, seed:
 @settings(deadline=None, max_examples=60)
 @given(length=st.integers(2, 41), batch_size=st.integers(1, 9), k=st.integers(0, 10**6), seed=st.integers(0, 2**32))
 def test_batches_hold_palindromes_of_the_length_asked_for(length: int, batch_size: int, k: int, seed: int) -> None:
-    digits, target = loader_of(length, batch_size, 100, seed).batch(k)
+    digits, target = loader_of(length, batch_size, seed).batch(k)
     assert digits.shape == (batch_size, length - 1) and target.shape == (batch_size,)
     assert digits.dtype == target.dtype == torch.int64
     for word in words((digits, target)):
@@ -60,8 +64,8 @@ def test_splits_are_disjoint_and_cover_everything(length: int, num_classes: int)
 
 @pytest.mark.parametrize("length", [5, 6, 7, 20])
 def test_no_held_out_palindrome_is_trained_on(length: int) -> None:
-    data = PalindromeDataModule(length, steps_per_epoch=100)
-    trained = {word for batch in data.train_dataloader() for word in words(batch)}
+    data = PalindromeDataModule(length)
+    trained = trained_words(data, 100)
     validated = {word for batch in data.val_dataloader() for word in words(batch)}
     tested = {word for loader in data.test_dataloader() for batch in loader for word in words(batch)}
     assert trained and validated and tested
@@ -69,8 +73,8 @@ def test_no_held_out_palindrome_is_trained_on(length: int) -> None:
 
 
 def test_training_at_length_5_sees_every_palindrome_of_its_split() -> None:
-    data = PalindromeDataModule(5, steps_per_epoch=200)
-    trained = {word for batch in data.train_dataloader() for word in words(batch)}
+    data = PalindromeDataModule(5)
+    trained = trained_words(data, 200)
     held_out = {
         w for loader in (data.val_dataloader(), *data.test_dataloader()) for batch in loader for w in words(batch)
     }
@@ -84,33 +88,31 @@ def test_held_out_palindromes_are_distinct_and_as_many_as_there_are(length: int,
     assert len(halves.unique(dim=0)) == expected
 
 
-def test_held_out_palindromes_are_distinct_where_the_same_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(palindromes, "ENUMERATED_SPACE_MAX", 0)
+def test_held_out_palindromes_are_distinct_if_some_are_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(palindrome_space, "ENUMERATED_SPACE_MAX", 0)
     halves = held_out_halves(7, 10, "test", 450, seed=3)  # of 978: some are drawn twice for certain
     assert halves.shape == (450, 4) and len(halves.unique(dim=0)) == 450
     assert in_split(halves, 7, 10, "test").all()
 
 
 def test_more_may_be_asked_for_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(palindromes, "ENUMERATED_SPACE_MAX", 0)
+    monkeypatch.setattr(palindrome_space, "ENUMERATED_SPACE_MAX", 0)
     assert len(held_out_halves(7, 10, "test", 10_000, seed=3)) == 978
 
 
-def test_a_small_split_is_said_to_be_small(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_small_split_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="datamodules")
     data = PalindromeDataModule(5)
     (loader,) = data.test_dataloader()
     assert len(loader) == 1
-    assert caplog.messages == [
-        "The test split has 93 palindromes of length 5, not the 10000 asked for: each is taken once."
-    ]
+    assert caplog.messages == ["The test split has only 93 palindromes of length 5; num_test is 10000."]
 
 
-def test_a_length_too_short_to_split_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_length_too_short_to_split_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="datamodules")
     data = PalindromeDataModule(4)
     data.setup("fit")
-    assert "There are 100 palindromes of length 4, too few to split" in caplog.text
+    assert "There are only 100 palindromes of length 4" in caplog.text
     assert {w for batch in data.predict_dataloader() for w in words(batch)} == {
         f"{a}{b}{b}{a}" for a in range(10) for b in range(10)
     }
@@ -140,50 +142,21 @@ def test_the_hash_is_even() -> None:
 
 
 def test_batch_k_depends_on_its_arguments_alone() -> None:
-    loader = loader_of(20, 32, 1000, seed=1)
+    loader = loader_of(20, 32, seed=1)
     in_order = [batch for batch, _ in zip(loader, range(120), strict=False)]
-    fresh = loader_of(20, 32, 7, seed=1)
+    fresh = loader_of(20, 32, seed=1)
     for k in (119, 0, 77, 78):
         torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
     different: list[dict[str, Any]] = [{"seed": 2}, {"length": 19}]
     for change in different:
-        arguments = {"length": 20, "batch_size": 32, "steps_per_epoch": 9, "seed": 1} | change
+        arguments = {"length": 20, "batch_size": 32, "seed": 1} | change
         assert not torch.equal(loader_of(**arguments).batch(0)[1], in_order[0][1])
 
 
-@pytest.mark.parametrize("served", [0, 3, 9, 10, 14])
-def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
-    one = loader_of(8, 4, 10, seed=0)
-    batches = [one.batch(k) for k in range(40)]
-    state: dict[str, Any] = one.state_dict()
-    iterator = iter(one)
-    for k in range(served):
-        if k == 10:
-            iterator = iter(one)  # the next epoch
-        torch.testing.assert_close(next(iterator), batches[k], rtol=0, atol=0)
-        state = one.state_dict()
-    two = loader_of(8, 4, 10, seed=0)
-    two.load_state_dict(state)
-    rest = list(two)
-    assert len(rest) == (10 - served if served <= 10 else 20 - served)
-    torch.testing.assert_close(rest, batches[served : served + len(rest)], rtol=0, atol=0)
-    assert len(list(two)) == len(two) == 10  # the epoch after it is whole again
-    assert two.state_dict() == {"num_served": served + len(rest) + 10, "num_served_in_epoch": 10}
-
-
-def test_an_epoch_cut_short_is_followed_by_a_whole_one() -> None:
-    loader = loader_of(8, 4, 10, seed=0)
-    first = [batch for batch, _ in zip(loader, range(7), strict=False)]
-    second = list(loader)
-    assert len(second) == 10
-    torch.testing.assert_close(second[0], loader.batch(loader.num_served - 10), rtol=0, atol=0)
-    assert not torch.equal(second[0][0], first[0][0])
-
-
-def test_a_length_without_end_is_no_reason_to_count_without_end() -> None:
-    assert palindromes.num_palindromes(10**15, 10) == palindromes.UNCOUNTED
-    assert palindromes.num_palindromes(20, 10) == 10**10
-    assert palindromes.is_split(10**15, 10)
+def test_palindromes_of_huge_lengths_are_not_counted() -> None:
+    assert num_palindromes(10**15, 10) == palindrome_space.UNCOUNTED
+    assert num_palindromes(20, 10) == 10**10
+    assert is_split(10**15, 10)
 
 
 def test_draws_are_even_over_digits() -> None:
@@ -229,7 +202,7 @@ def test_several_lengths_are_tested_each_by_itself() -> None:
 @settings(deadline=None, max_examples=40)
 @given(length=st.integers(2, 41), k=st.integers(0, 10**6))
 def test_every_digit_of_the_second_half_is_a_target(length: int, k: int) -> None:
-    digits, target = loader_of(length, 5, 100, seed=0, task="every_digit").batch(k)
+    digits, target = loader_of(length, 5, seed=0, task="every_digit").batch(k)
     assert digits.shape == (5, length - 1) and target.shape == (5, length // 2)
     word = torch.cat([digits, target[:, -1:]], dim=1)
     assert torch.equal(word, word.flip(1))
@@ -251,7 +224,7 @@ def test_a_mixture_of_lengths_is_half_the_longest_and_log_uniform_below() -> Non
 
 def test_mixed_batches_depend_on_the_lengths_of_the_moment_and_k_alone() -> None:
     def loader(longest: int) -> PalindromeLoader:
-        return PalindromeLoader(TrainingLengths(longest, 5, 0.5), 10, 4, 1000, seed=1)
+        return PalindromeLoader(TrainingLengths(longest, 5, 0.5), 10, 4, seed=1)
 
     in_order = [batch for batch, _ in zip(loader(40), range(60), strict=False)]
     fresh = loader(40)
@@ -266,7 +239,7 @@ def test_mixed_batches_depend_on_the_lengths_of_the_moment_and_k_alone() -> None
     no_longer_mixed = loader(40)
     no_longer_mixed.batch(0)
     no_longer_mixed.lengths.shorter_fraction = 0.0
-    torch.testing.assert_close(no_longer_mixed.batch(1), loader_of(40, 4, 1000, seed=1).batch(1), rtol=0, atol=0)
+    torch.testing.assert_close(no_longer_mixed.batch(1), loader_of(40, 4, seed=1).batch(1), rtol=0, atol=0)
 
 
 def test_a_length_below_the_shortest_is_not_mixed() -> None:
@@ -274,10 +247,10 @@ def test_a_length_below_the_shortest_is_not_mixed() -> None:
     assert {TrainingLengths(6, 5, 0.5).of_batch(0, k) for k in range(50)} == {5, 6}
 
 
-def test_complete_mirrors_the_half() -> None:
-    digits, target = complete(torch.tensor([[1, 2, 3]]), 5)
+def test_the_second_half_mirrors_the_first() -> None:
+    digits, target = inputs_and_target(torch.tensor([[1, 2, 3]]), 5)
     assert digits.tolist() == [[1, 2, 3, 2]] and target.tolist() == [1]
-    digits, target = complete(torch.tensor([[1, 2, 3]]), 6)
+    digits, target = inputs_and_target(torch.tensor([[1, 2, 3]]), 6)
     assert digits.tolist() == [[1, 2, 3, 3, 2]] and target.tolist() == [1]
 
 
@@ -287,13 +260,12 @@ def test_complete_mirrors_the_half() -> None:
         ({"length": 1}, "length is 1; it must be at least 2"),
         ({"length": 5, "batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"length": 5, "num_classes": 1}, "num_classes is 1; it must be at least 2"),
-        ({"length": 5, "steps_per_epoch": 0}, "steps_per_epoch is 0"),
         ({"length": 5, "num_val": 0}, "num_val is 0"),
         ({"length": 5, "num_test": 0}, "num_test is 0"),
         ({"length": 5, "eval_batch_size": 0}, "eval_batch_size is 0"),
         (
             {"length": 10**9},
-            "batch_size is 128: with length 1000000000 that is 128000000000 digits; it must be at most",
+            "batch_size is 128, which with length 1000000000 makes 128000000000 digits; they must be at most",
         ),
         ({"length": 20, "num_test": 10**9}, "num_test is 1000000000; it must be at most 16777216"),
         ({"length": 5, "test_lengths": []}, "test_lengths is empty; give at least one length"),
@@ -302,7 +274,7 @@ def test_complete_mirrors_the_half() -> None:
         ({"length": 5, "seed": -1}, "seed is -1; it must be at least 0"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_arguments_out_of_range_are_rejected(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PalindromeDataModule(**arguments)
 
@@ -315,13 +287,13 @@ def test_the_datamodule_can_be_printed_without_touching_its_loaders() -> None:
 @pytest.mark.parametrize("num", [2, 3])
 def test_processes_share_out_batches(num: int) -> None:
     lengths = TrainingLengths(longest=9, shortest=9)
-    whole = PalindromeLoader(lengths, 10, 6 * num, 10, seed=1)
-    parts = [PalindromeLoader(lengths, 10, 6, 10, seed=1, part=Part(rank, num)) for rank in range(num)]
+    whole = PalindromeLoader(lengths, 10, 6 * num, seed=1)
+    parts = [PalindromeLoader(lengths, 10, 6, seed=1, shard=Shard(rank, num)) for rank in range(num)]
     for k in (0, 5, 1000):
         for ours, theirs in zip(zip(*(part.batch(k) for part in parts), strict=True), whole.batch(k), strict=True):
             assert torch.equal(torch.cat(ours), theirs)
     halves = HeldOutHalves(9, 10, "test", 101, seed=1)
-    held_out = [HeldOutLoader(halves, 10, "last_digit", Part(rank, num)) for rank in range(num)]
+    held_out = [HeldOutLoader(halves, 10, "last_digit", Shard(rank, num)) for rank in range(num)]
     seen = []
     for loader in held_out:
         batches = list(loader)

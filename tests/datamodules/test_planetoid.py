@@ -1,4 +1,4 @@
-"""Citation networks are read through torch-geometric, from files whose checksum is known and from no others."""
+"""Citation networks are read by torch-geometric, only from files with a known checksum."""
 
 import hashlib
 import pickle
@@ -12,16 +12,16 @@ import pytest
 import scipy.sparse
 import torch
 
-from datamodules import GraphDataModule, download, planetoid
+from datamodules import GraphDataModule, planetoid
 
 pytest.importorskip("torch_geometric", reason="the extra graphs is not installed")
 
 NUM_TRAIN, NUM_KNOWN, NUM_TEST, NUM_FEATURES, NUM_CLASSES = 6, 600, 10, 12, 3
-"""Of a network that is like Cora, but small. torch-geometric always takes the 500 nodes after the first for validation."""
+"""Of a small network like Cora. In torch-geometric, the 500 nodes after the labelled ones are always for validation."""
 
 
 class Trap:
-    """Pickled, it leaves a mark where it is read."""
+    """Unpickling it creates a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -31,16 +31,16 @@ class Trap:
 
 
 def raw_files() -> dict[str, Any]:
-    """What the files of a small network hold, by the ends of their names."""
+    """The content of the files of a small network, by the ends of their names."""
     random = np.random.default_rng(0)
     num_nodes = NUM_KNOWN + NUM_TEST
     words = (random.random((num_nodes, NUM_FEATURES)) < 0.3).astype(np.float32)
-    words[0] = 0  # a document without any word that is counted
+    words[0] = 0  # a document without words
     one_hot = np.eye(NUM_CLASSES, dtype=np.int32)[random.integers(NUM_CLASSES, size=num_nodes)]
     graph: dict[int, list[int]] = defaultdict(list)
     for u in range(num_nodes):
         for v in random.integers(num_nodes, size=2).tolist():
-            graph[u].append(v)  # once more than once, once itself, once in one direction
+            graph[u].append(v)  # with repetitions, loops, and edges in one direction
     graph[3].append(3)
     files: dict[str, Any] = {"graph": graph}
     for name, nodes in (
@@ -55,11 +55,10 @@ def raw_files() -> dict[str, Any]:
 
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder with the files of a network that is called Cora here; whatever is missing cannot be fetched."""
+    """The folder with the files of a small network under the name Cora; missing files cannot be downloaded."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(planetoid, "URL", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
     folder = tmp_path / "palimpsest" / "graphs" / "Cora" / "raw"
     folder.mkdir(parents=True)
     for end, content in raw_files().items():
@@ -101,10 +100,10 @@ def test_a_file_with_another_checksum_is_not_read(raw: Path, tmp_path: Path) -> 
     assert "\n" not in str(caught.value) and path.exists()
     assert not mark.exists()
     pickle.loads(path.read_bytes())
-    assert mark.exists()  # it would have done it
+    assert mark.exists()  # so reading it would have run its code
 
 
-def test_a_missing_file_that_cannot_be_fetched_is_named(raw: Path) -> None:
+def test_a_missing_file_that_cannot_be_downloaded_is_reported(raw: Path) -> None:
     (raw / "ind.cora.tx").unlink()
     with pytest.raises(
         ValueError, match=r"cannot download ind\.cora\.tx from .*put the dataset's eight files into .*raw"
@@ -112,15 +111,15 @@ def test_a_missing_file_that_cannot_be_fetched_is_named(raw: Path) -> None:
         GraphDataModule("cora")
 
 
-def test_the_split_of_others_is_not_changed(raw: Path) -> None:
+def test_a_published_split_cannot_be_changed(raw: Path) -> None:
     for wrong in ({"train_per_class": 5}, {"num_val": 5}):
         with pytest.raises(ValueError, match="the split of cora is published"):
             GraphDataModule("cora", **wrong)
 
 
-def test_without_torch_geometric_the_extra_is_named(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_geometric_the_message_gives_the_extra(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "torch_geometric.datasets", None)
-    with pytest.raises(ValueError, match=r"torch-geometric reads; install it with: pip install -e '\.\[graphs\]'"):
+    with pytest.raises(ValueError, match=r"needs torch-geometric; install it with: pip install -e '\.\[graphs\]'"):
         GraphDataModule("cora")

@@ -1,4 +1,4 @@
-"""Excitations spread as Greenberg and Hastings have it, over graphs as they were asked for, and the same again."""
+"""Excitations follow the rule of Greenberg and Hastings, on the graphs asked for, and are reproducible."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from datamodules import SpreadDataModule
-from datamodules.endless import make_generator
+from datamodules.seeding import make_generator
 from datamodules.spread import BLOCK, Batch, random_graphs
 
 
 def expected(graph: networkx.Graph, observed: list[list[int]], refractory: int, spontaneous: float) -> list[Any]:
-    """The probability of each excitation, told from the excitations before alone, node by node."""
+    """The probability of each excitation given the earlier ones, node by node."""
     chances = []
     for t in range(len(observed)):
         row = []
@@ -32,7 +32,7 @@ def expected(graph: networkx.Graph, observed: list[list[int]], refractory: int, 
 
 
 def sequences(batch: Batch) -> list[tuple[networkx.Graph, list[list[int]], Tensor]]:
-    """Of each sequence the graph, who was excited at t = 0 ... T, and what was to be expected at t = 1 ... T."""
+    """Of each sequence the graph, the excitations at t = 0 ... T, and their probability at t = 1 ... T."""
     A, signals, target, probability = batch
     observed = torch.cat([signals.long(), target[:, -1:]], dim=1)
     return [
@@ -60,15 +60,18 @@ def test_excitations_follow_the_rule(
         assert (excited[chances == 1] == 1).all() and (excited[chances == 0] == 0).all()
 
 
-def test_a_node_at_rest_is_excited_by_itself_as_often_as_asked_for() -> None:
+def test_spontaneous_excitations_are_as_frequent_as_asked_for() -> None:
     _, signals, target, probability = SpreadDataModule(spontaneous=0.03).draw(2000, "train", 0)
-    by_itself = target[probability == 0.03].double()
-    assert len(by_itself) > 100_000 and abs(by_itself.mean().item() - 0.03) < 4 * (0.03 * 0.97 / len(by_itself)) ** 0.5
+    spontaneously = target[probability == 0.03].double()
+    assert (
+        len(spontaneously) > 100_000
+        and abs(spontaneously.mean().item() - 0.03) < 4 * (0.03 * 0.97 / len(spontaneously)) ** 0.5
+    )
     first = signals[:, 0].double()  # all were at rest before
     assert abs(first.mean().item() - 0.03) < 4 * (0.03 * 0.97 / first.numel()) ** 0.5
 
 
-def test_a_batch_has_the_shapes_and_types_it_says() -> None:
+def test_a_batch_has_the_documented_shapes_and_types() -> None:
     data = SpreadDataModule(num_nodes=7, mean_degree=2.0, num_steps=4, batch_size=5)
     A, signals, target, probability = data.train_dataloader().batch(3)
     assert A.shape == (5, 7, 7) and signals.shape == target.shape == probability.shape == (5, 4, 7)
@@ -107,32 +110,14 @@ def test_every_sequence_has_a_graph_of_its_own() -> None:
 def test_batch_k_depends_on_its_arguments_alone() -> None:
     loader = SpreadDataModule(seed=1).train_dataloader()
     in_order = [batch for batch, _ in zip(loader, range(6), strict=False)]
-    fresh = SpreadDataModule(seed=1, steps_per_epoch=3).train_dataloader()
+    fresh = SpreadDataModule(seed=1).train_dataloader()
     for k in (5, 0, 3):
         torch.testing.assert_close(fresh.batch(k), in_order[k], rtol=0, atol=0)
     assert not torch.equal(in_order[0][0], in_order[1][0]) and not torch.equal(in_order[0][1], in_order[1][1])
     assert not torch.equal(SpreadDataModule(seed=2).train_dataloader().batch(0)[0], in_order[0][0])
 
 
-@pytest.mark.parametrize("served", [0, 3, 5, 7])
-def test_a_loader_put_back_goes_on_where_it_was(served: int) -> None:
-    data = SpreadDataModule(num_nodes=5, mean_degree=2.0, batch_size=2, steps_per_epoch=5)
-    one = data.train_dataloader()
-    state: dict[str, Any] = one.state_dict()
-    iterator = iter(one)
-    for k in range(served):
-        if k == 5:
-            iterator = iter(one)  # the next epoch
-        next(iterator)
-        state = one.state_dict()
-    two = data.train_dataloader()
-    two.load_state_dict(state)
-    rest = list(two)
-    assert len(rest) == (5 - served if served <= 5 else 10 - served)
-    torch.testing.assert_close(rest, [one.batch(served + k) for k in range(len(rest))], rtol=0, atol=0)
-
-
-def test_splits_share_no_sequence_and_stay_as_they_are() -> None:
+def test_splits_share_no_sequence_and_are_reproducible() -> None:
     data = SpreadDataModule(num_val=150, num_test=BLOCK)
     held_out = {"val": list(data.val_dataloader()), "test": list(data.test_dataloader())}
     assert [len(batch[0]) for batch in held_out["val"]] == [100, 50] and len(data.val_dataloader()) == 2
@@ -154,7 +139,6 @@ def test_splits_share_no_sequence_and_stay_as_they_are() -> None:
         ({"num_steps": 0}, "num_steps is 0; it must be at least 1"),
         ({"refractory": 0}, "refractory is 0; it must be at least 1"),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch is 0; it must be at least 1"),
         ({"num_val": 0}, "num_val is 0; it must be at least 1"),
         ({"num_test": 0}, "num_test is 0; it must be at least 1"),
         ({"seed": -1}, "seed is -1; it must be at least 0"),
@@ -168,7 +152,7 @@ def test_splits_share_no_sequence_and_stay_as_they_are() -> None:
         ({"num_steps": 10**6}, "with num_steps 1000000 a batch of 100 has"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_arguments_out_of_range_are_rejected(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SpreadDataModule(**arguments)
 

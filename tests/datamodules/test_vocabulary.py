@@ -1,4 +1,4 @@
-"""Characters and their numbers."""
+"""Characters and their ids."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def test_what_is_encoded_can_be_decoded(text: str) -> None:
 def test_the_order_is_that_of_the_code_points() -> None:
     assert Vocabulary("\n Aaé漢").encode("aA\n") == [3, 2, 0]
     for wrong in ("ba", "aa"):
-        with pytest.raises(ValueError, match="must be sorted, each there once"):
+        with pytest.raises(ValueError, match="must be sorted and distinct"):
             Vocabulary(wrong)
 
 
@@ -30,7 +30,7 @@ def test_unknown_characters_are_listed() -> None:
         Vocabulary("abc").encode("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[1:])
 
 
-def test_unknown_characters_can_be_left_out_or_replaced() -> None:
+def test_unknown_characters_can_be_removed_or_replaced() -> None:
     vocabulary = Vocabulary("\n '-Uabefi")
     assert vocabulary.without_unknown("a漢b\u2019!") == "ab"
     assert vocabulary.with_replacements("\u00fcÜAB\u00e9") == "UUabe"

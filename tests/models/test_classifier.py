@@ -22,8 +22,9 @@ QUIET = {
 
 
 def fit(model: Any, steps: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
-    trainer = Trainer(**(QUIET | {"max_steps": steps, "limit_val_batches": 0, "callbacks": list(callbacks)} | kwargs))
-    trainer.fit(model, PalindromeDataModule(5, batch_size=8, steps_per_epoch=50))
+    limits = {"max_steps": steps, "limit_train_batches": 50, "limit_val_batches": 0}
+    trainer = Trainer(**(QUIET | limits | {"callbacks": list(callbacks)} | kwargs))
+    trainer.fit(model, PalindromeDataModule(5, batch_size=8))
     return trainer
 
 

@@ -60,9 +60,9 @@ def model(clock: Clock | None = None, **kwargs: Any) -> Ticking:
 
 def fit(ticking: Ticking, ckpt_path: str | None = None, **kwargs: Any) -> tuple[list[float], Trainer]:
     rates = Rates()
-    arguments = QUIET | {"limit_val_batches": 0} | kwargs
+    arguments = QUIET | {"limit_train_batches": 50, "limit_val_batches": 0} | kwargs
     trainer = Trainer(**(arguments | {"callbacks": [rates, *arguments.get("callbacks", [])]}))
-    trainer.fit(ticking, PalindromeDataModule(5, batch_size=4, steps_per_epoch=50, num_val=4), ckpt_path=ckpt_path)
+    trainer.fit(ticking, PalindromeDataModule(5, batch_size=4, num_val=4), ckpt_path=ckpt_path)
     return rates.seen, trainer
 
 

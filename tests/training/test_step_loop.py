@@ -71,9 +71,14 @@ def fit(
     torch.manual_seed(0)
     model = kind(hidden_size=8, lr_scheduler=decaying)
     arguments = QUIET | {"max_steps": STEPS, "gradient_clip_val": 0.5, "callbacks": [witness]} | kwargs
-    arguments = {"val_check_interval": 5, "check_val_every_n_epoch": None, "log_every_n_steps": 2} | arguments
+    arguments = {
+        "val_check_interval": 5,
+        "check_val_every_n_epoch": None,
+        "log_every_n_steps": 2,
+        "limit_train_batches": 10,
+    } | arguments
     trainer = trainer_class(**arguments)
-    trainer.fit(model, PalindromeDataModule(6, batch_size=8, steps_per_epoch=10, num_val=20))
+    trainer.fit(model, PalindromeDataModule(6, batch_size=8, num_val=20))
     return model, trainer
 
 

@@ -28,9 +28,9 @@ BASE = {
     "model": {"class_path": "models.PalindromeClassifier", "init_args": {"hidden_size": 8}},
     "data": {
         "class_path": "datamodules.PalindromeDataModule",
-        "init_args": {"length": 6, "batch_size": 16, "steps_per_epoch": 10},
+        "init_args": {"length": 6, "batch_size": 16},
     },
-    "trainer": {"max_steps": 7, "log_every_n_steps": 3, "val_check_interval": 4},
+    "trainer": {"max_steps": 7, "limit_train_batches": 10, "log_every_n_steps": 3, "val_check_interval": 4},
 }
 GRID = {"model.network": ["rnn", "lstm"], "model.initialization": ["orthogonal", "identity"]}
 NOT_METRICS = ("seconds", "run_dir", "git_commit")

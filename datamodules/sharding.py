@@ -1,0 +1,42 @@
+"""How several processes share batches."""
+
+from typing import NamedTuple
+
+from pytorch_lightning import LightningDataModule
+
+
+class Shard(NamedTuple):
+    """The rows of one of several processes.
+
+    Args:
+        rank: of the process, from 0.
+        num_processes: how many share the batches.
+    """
+
+    rank: int = 0
+    num_processes: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        """Its rows of a training batch, which has ``batch_size`` rows for each process."""
+        return slice(self.rank * batch_size, (self.rank + 1) * batch_size)
+
+    def size(self, num_rows: int) -> int:
+        """How many of ``num_rows`` held-out rows it has: rows ``rank``, ``rank + num_processes``, ..."""
+        return len(range(self.rank, num_rows, self.num_processes))
+
+
+WHOLE = Shard()
+
+
+class ShardedDataModule(LightningDataModule):
+    """A datamodule that can serve several processes; ``fit`` and ``test`` refuse them with any other.
+
+    The loaders of a subclass serve its ``shard``: the rows ``shard.rows(batch_size)`` of each training batch, and
+    every ``shard.num_processes``-th held-out row. So all processes together read what one process would read with
+    ``shard.num_processes`` times the batch size.
+    """
+
+    @property
+    def shard(self) -> Shard:
+        """The shard of this process; all rows without a trainer."""
+        return WHOLE if self.trainer is None else Shard(self.trainer.global_rank, self.trainer.world_size)
