@@ -119,18 +119,15 @@ def generate(
 
 def show_text(generator: TextGenerator, prompt: str) -> None:
     """Print the prompt and its completion; several completions have a heading each."""
-    if generator.options.beam is None:
-        headings, texts = [""] * generator.options.num_samples, generator.complete(prompt)
-    else:
-        found = generator.search(prompt)
-        headings = [f", log probability {one.log_prob:.2f}" for one in found]
-        if generator.options.stop:
-            headings = [f"{heading}, score {one.score:.3f}" for heading, one in zip(headings, found, strict=True)]
-        texts = [generator.vocabulary.decode(one.ids) for one in found]
-    for number, (heading, text) in enumerate(zip(headings, texts, strict=True), start=1):
-        if len(texts) > 1:
-            print(f"--- {number}{heading}")
-        print(prompt + text)
+    completions = generator.complete(prompt)
+    for number, completion in enumerate(completions, start=1):
+        heading = f"--- {number}"
+        if completion.log_prob is not None:
+            heading += f", log probability {completion.log_prob:.2f}"
+            heading += f", score {completion.score:.3f}" if generator.options.stop else ""
+        if len(completions) > 1:
+            print(heading)
+        print(prompt + completion.text)
 
 
 def show_stream(generator: TextGenerator, prompt: str) -> None:
@@ -147,13 +144,10 @@ def show_stream(generator: TextGenerator, prompt: str) -> None:
 def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
     """Print a JSON object with the completions and everything that is needed to reproduce them."""
     options = generator.options
-    if options.beam is None:
-        samples: list[dict[str, Any]] = [{"text": text} for text in generator.complete(prompt)]
-    else:
-        samples = [
-            {"text": generator.vocabulary.decode(one.ids), "log_prob": one.log_prob, "score": one.score}
-            for one in generator.search(prompt)
-        ]
+    samples = [
+        {key: value for key, value in completion._asdict().items() if value is not None}
+        for completion in generator.complete(prompt)
+    ]
     sampling: dict[str, Any] = {}
     if options.seed is not None:
         tau = 1.0 if options.tau is None else options.tau

@@ -3,12 +3,12 @@
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from datamodules.vocabulary import Vocabulary
-from models.decoding import ENDED, Choice, Hypothesis, beam_search, greedy, read, sampling, write
+from models.decoding import ENDED, Choice, beam_search, greedy, read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 from training.errors import UserError
 
@@ -31,6 +31,14 @@ class DecodingOptions:
     stop: str
     length_penalty: float
     seed: int | None
+
+
+class Completion(NamedTuple):
+    """A text after the prompt; log probability and score are those of a hypothesis of a beam search."""
+
+    text: str
+    log_prob: float | None = None
+    score: float | None = None
 
 
 class TextGenerator:
@@ -92,13 +100,19 @@ class TextGenerator:
         tau = 1.0 if options.tau is None else options.tau
         return sampling(seeds, options.length, tau, options.top_k, options.top_p)
 
-    def complete(self, prompt: str) -> list[str]:
-        """``num_samples`` completions of the prompt."""
-        logits, state = self.read(prompt, self.options.num_samples)
+    def complete(self, prompt: str) -> list[Completion]:
+        """``num_samples`` completions of the prompt; those of a beam search are its best, the best one first."""
+        options = self.options
+        if options.beam is not None:
+            logits, state = self.read(prompt, 1)
+            sizes = (options.length, options.beam, self.stop, options.length_penalty, options.num_samples)
+            (best,) = beam_search(self.network, logits, state, *sizes)
+            return [Completion(self.vocabulary.decode(one.ids), one.log_prob, one.score) for one in best]
+        logits, state = self.read(prompt, options.num_samples)
         choice = self.choice(self.seeds())
-        written = list(write(self.network, logits, state, choice, self.options.length, self.stop))
+        written = list(write(self.network, logits, state, choice, options.length, self.stop))
         rows = torch.stack(written, dim=1).tolist()
-        return [self.vocabulary.decode(i for i in row if i != ENDED) for row in rows]
+        return [Completion(self.vocabulary.decode(i for i in row if i != ENDED)) for row in rows]
 
     def stream(self, prompt: str) -> Iterator[Iterator[str]]:
         """The same completions one after the other, each one character at a time."""
@@ -106,22 +120,6 @@ class TextGenerator:
             logits, state = self.read(prompt, 1)
             written = write(self.network, logits, state, self.choice([seed]), self.options.length, self.stop)
             yield (self.vocabulary.characters[int(ids)] for ids in written)
-
-    def search(self, prompt: str) -> list[Hypothesis]:
-        """The best ``num_samples`` hypotheses of a beam search."""
-        assert self.options.beam is not None
-        logits, state = self.read(prompt, 1)
-        (best,) = beam_search(
-            self.network,
-            logits,
-            state,
-            self.options.length,
-            self.options.beam,
-            self.stop,
-            self.options.length_penalty,
-            self.options.num_samples,
-        )
-        return best
 
 
 def normalized(text: str) -> str:

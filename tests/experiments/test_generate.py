@@ -74,7 +74,7 @@ def test_without_a_prompt_it_begins_a_line(generate: Generate, text_run_dir: Pat
     assert out == continuation(text_run_dir, "\n", greedy, 30) + "\n"
 
 
-def test_a_seed_gives_the_same_again(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_seed_reproduces_the_text(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
     args = ("--prompt", "The", "--length", "60", "--tau", "0.5")
     first = generate(*args, "--seed", "5")
     assert first == generate(*args, "--seed", "5") == generate(*args, "--seed", "5", "--stream")
@@ -86,7 +86,7 @@ def test_a_seed_gives_the_same_again(generate: Generate, caplog: pytest.LogCaptu
     assert generate(*args, "--seed", seed)[1] == out
 
 
-def test_several_samples_differ_and_the_first_is_the_one(generate: Generate) -> None:
+def test_samples_differ_and_the_first_does_not_depend_on_their_number(generate: Generate) -> None:
     args = ("--prompt", "The", "--length", "60", "--tau", "1", "--seed", "5")
     _, one, _ = generate(*args)
     _, three, _ = generate(*args, "--num_samples", "3")
@@ -96,7 +96,7 @@ def test_several_samples_differ_and_the_first_is_the_one(generate: Generate) -> 
     assert generate(*args, "--num_samples", "3", "--stream")[1] == three
 
 
-def test_what_follows_does_not_depend_on_the_length(generate: Generate) -> None:
+def test_the_text_does_not_depend_on_the_length(generate: Generate) -> None:
     args = ("--prompt", "The", "--tau", "1", "--seed", "5", "--length")
     assert generate(*args, "60")[1].startswith(generate(*args, "20")[1].removesuffix("\n"))
 

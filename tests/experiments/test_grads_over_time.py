@@ -45,7 +45,7 @@ def loop(network: Any, digits: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("network", [VanillaRNN, LSTM])
 @pytest.mark.parametrize("initialization", ["uniform", "orthogonal"])
-def test_it_is_what_retain_grad_finds(network: Any, initialization: Any) -> None:
+def test_the_norms_equal_those_of_autograd(network: Any, initialization: Any) -> None:
     net = network(K, 16, K, initialization=initialization).double()
     digits = draw_palindromes(7, 30, K)[:, :-1]
     theirs = torch.stack(loop(net, digits), dim=1)
@@ -59,7 +59,7 @@ def rows_of_loop(net: Any, digits: Tensor) -> Tensor:
     return torch.stack(loop(net, digits), dim=1).norm(dim=2).mean(0)
 
 
-def test_it_is_the_product_of_jacobians() -> None:
+def test_the_norms_equal_the_product_of_jacobians() -> None:
     """dL/dh_t = (p_hat - y) W_ph J_{T-1} ... J_{t+1} with J_t = diag(1 - h_t^2) W_hh, for the vanilla RNN."""
     net = VanillaRNN(K, 12, K).double()
     digits = draw_palindromes(1, 20, K)[:, :-1]
@@ -117,7 +117,7 @@ def test_the_command_writes_a_row_for_each_step(
     assert "factor a step back" in capsys.readouterr().out
 
 
-def test_checkpoints_of_the_same_name_are_told_apart(
+def test_checkpoints_with_equal_names_are_shown_with_their_folders(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [tmp_path / name / "small" / "version_0" for name in ("a", "b")]

@@ -23,7 +23,7 @@ COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
 
 
 def write_results(folder: Path, runs: list[dict[str, Any]], logged: list[dict[str, Any]] | None = None) -> Path:
-    """A sweep's folder with these rows; each run has logged the same, or what stands under its ``logged``."""
+    """A sweep's folder with these rows; each run has logged the rows ``logged``, or its own."""
     folder.mkdir()
     columns = list(dict.fromkeys([*COLUMNS, *(key for run in runs for key in run if key != "logged")]))
     with (folder / "results.csv").open("w", newline="") as file:
@@ -63,8 +63,8 @@ def lengths(tmp_path: Path) -> Path:
 
 def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
     rows = accuracy_vs_length.rows_of(read_results(lengths))
-    told = [tuple(row.values()) for row in rows]
-    assert told == [
+    expected = [tuple(row.values()) for row in rows]
+    assert expected == [
         ("rnn", "uniform", 5, 1, 1.0, 200),
         ("rnn", "uniform", 5, 2, 0.98, 100),
         ("rnn", "uniform", 20, 1, 0.1, ""),
@@ -73,7 +73,7 @@ def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
     ]
     assert cli.main(["figure", "--study=accuracy_vs_length", f"--results=[{lengths}]", f"--output_dir={tmp_path}"]) == 0
     with (tmp_path / "accuracy_vs_length.csv").open(newline="") as file:
-        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in told]
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in expected]
     assert (tmp_path / "accuracy_vs_length.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -88,7 +88,7 @@ def test_each_run_is_a_row_in_the_grids_order(finished: Path) -> None:
     assert len(rows[0]["git_commit"].removesuffix("-dirty")) in (0, 40)
 
 
-def test_a_row_is_what_fit_itself_measures(finished: Path, tmp_path: Path) -> None:
+def test_a_row_has_the_metrics_of_fit(finished: Path, tmp_path: Path) -> None:
     args = ["--model.network=rnn", "--seed_everything=1", f"--trainer.default_root_dir={tmp_path}"]
     assert cli.main(["fit", "--config", str(finished / "base.yaml"), *args]) == 0
     summary = json.loads((tmp_path / "base" / "version_0" / "summary.json").read_text())
@@ -122,7 +122,7 @@ def test_a_second_call_does_what_is_missing(again: Path) -> None:
         }
 
 
-def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
+def test_more_seeds_are_accepted_and_failed_runs_are_done_again_on_request(
     again: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ["sweep", "--config", str(again / "sweep.yaml"), "--dry_run"]
@@ -199,7 +199,7 @@ def test_wrong_input_ends_in_one_line_before_anything_is_written(
         ),
     ],
 )
-def test_results_of_another_sweep_are_left_alone(
+def test_results_of_another_sweep_are_not_changed(
     change: dict[str, Any], message: str, again: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (again / "out" / "results.csv").read_bytes()
@@ -262,7 +262,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     assert line.startswith(f"error: cannot write to {runs / 'max_steps=5+seed=1'}: ")
 
 
-def test_workers_that_die_before_they_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_die_before_their_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first pool is broken; the second does all the runs."""
     pools: list[Any] = []
     real = local.run_in_a_pool
