@@ -24,7 +24,7 @@ commands:
   figure     draw the results of sweeps
   curves     draw loss and accuracy of runs against optimizer steps
   gradients  show how far back in time the gradient of the loss reaches
-  memory     show how a checkpoint keeps the first digit: its states as attractors
+  attractors show how a checkpoint keeps the first digit: its states as attractors
   longest    show the longest palindromes that runs with a curriculum have mastered
   hops       show how many updates a message needs from one node of a graph to another
   report     rewrite docs/report.md and its figures from the results in docs/results
@@ -34,7 +34,7 @@ start here:
   tensorboard --logdir runs                                           watch
   python cli.py fit --config configs/lstm_T20.yaml --ckpt_path last   resume it after a stop
   python cli.py test --config configs/lstm_T20.yaml --ckpt_path best  test it again
-  python cli.py memory --ckpt_path runs/lstm_T20                      look inside
+  python cli.py attractors --ckpt_path runs/lstm_T20                  look inside
   python cli.py fit --config configs/text_grimm.yaml                  train on a book
   python cli.py generate --ckpt_path runs/text_grimm --tau 1          write
   python cli.py fit --config configs/gcn_cora.yaml                    classify the nodes of a graph
@@ -44,10 +44,10 @@ python cli.py COMMAND --help lists all keys of a command."""
 EXPERIMENTS = {
     "generate": "generate",
     "sweep": "sweep",
-    "figure": "figure",
+    "figure": "plot_command",
     "curves": "curves",
     "gradients": "grads_over_time",
-    "memory": "memory",
+    "attractors": "attractors",
     "longest": "longest",
     "hops": "hops",
     "report": "report",

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datamodules import GraphDataModule
-from experiments.figures import mean_and_interval
+from experiments.plotting import mean_and_interval
 from experiments.tables import Rows, print_table
 from models import NodeClassifier
 from models.networks import GCN

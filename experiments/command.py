@@ -1,4 +1,4 @@
-"""A function as a command: its arguments are the command's keys."""
+"""Runs a function as a command: its arguments are the command's keys."""
 
 import inspect
 import textwrap
@@ -15,26 +15,26 @@ from training.yaml_aliases import guard_aliases
 
 
 def run_command(function: Callable[..., int | None], example: str, args: list[str]) -> int:
-    """Call ``function`` with what stands in ``args``, or in the file that ``--config`` names.
+    """Call ``function`` with the arguments in ``args``, or in the file given with ``--config``.
 
     Args:
-        function: its signature and docstring say which keys there are; its name is that of the command.
-        example: what to type.
+        function: its signature and docstring define the keys; its name is that of the command.
+        example: a command line, for the help text.
         args: the words after the command's name.
     Returns:
-        the exit status, what the function returns or 0.
+        the exit status: the function's return value, or 0.
     Raises:
-        UserError: an argument is missing, unknown or of the wrong kind, or the function refuses its value.
+        UserError: an argument is missing, unknown or of the wrong type, or the function refuses its value.
     """
     guard_aliases()
     parser = ArgumentParser(usage=f"{example} [--key value ...]", exit_on_error=False)
     parser.add_argument("--config", action="config", help="A file with any of the keys below.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
+    see_help = f"see python cli.py {function.__name__} --help"
     try:
-        arguments: dict[str, Any] = parser.parse_args(spelled_out(function, args)).as_dict()
+        arguments: dict[str, Any] = parser.parse_args(to_yaml_words(function, args)).as_dict()
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
-        message = textwrap.shorten(one_line(str(error)), 300, placeholder=" ...")
-        raise UserError(f"{message}; see python cli.py {function.__name__} --help") from error
+        raise UserError(f"{textwrap.shorten(one_line(str(error)), 300, placeholder=' ...')}; {see_help}") from error
     arguments.pop("config", None)
     try:
         return function(**arguments) or 0
@@ -43,18 +43,17 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise
-        way_out = f"ask for less, see python cli.py {function.__name__} --help"
-        raise UserError(f"{one_line(str(error))}; {way_out}") from error
+        raise UserError(f"{one_line(str(error))}; choose smaller sizes, {see_help}") from error
 
 
-def spelled_out(function: Callable[..., Any], args: list[str]) -> list[str]:
-    """The words as YAML has them.
+def to_yaml_words(function: Callable[..., Any], args: list[str]) -> list[str]:
+    """The words, in the form that YAML expects.
 
-    A switch that stands alone gets its ``true`` (``--dry_run`` means ``--dry_run true``), and infinity a dot (``--tau
-    inf`` means ``--tau .inf``).
+    A flag without a value gets ``true``: ``--dry_run`` becomes ``--dry_run true``. Infinity and NaN get a dot:
+    ``--tau inf`` becomes ``--tau .inf``.
     """
     parameters = inspect.signature(function).parameters.items()
-    switches = {f"--{name}" for name, parameter in parameters if parameter.annotation is bool}
+    flags = {f"--{name}" for name, parameter in parameters if parameter.annotation is bool}
     numbers = {
         f"--{name}"
         for name, parameter in parameters
@@ -63,14 +62,14 @@ def spelled_out(function: Callable[..., Any], args: list[str]) -> list[str]:
     words: list[str] = []
     for word, following in zip_longest(args, args[1:], fillvalue="--"):
         name, equals, value = word.partition("=")
-        if equals and name in numbers and value in INFINITE:
+        if equals and name in numbers and value in NOT_FINITE:
             words.append(f"{name}=.{value}")
-        elif words and words[-1] in numbers and word in INFINITE:
+        elif words and words[-1] in numbers and word in NOT_FINITE:
             words.append(f".{word}")
         else:
-            words += [word, "true"] if word in switches and following.startswith("--") else [word]
+            words += [word, "true"] if word in flags and following.startswith("--") else [word]
     return words
 
 
-INFINITE = ("inf", "nan")
-"""What Python calls numbers that YAML writes with a dot."""
+NOT_FINITE = ("inf", "nan")
+"""Numbers as Python spells them; YAML writes them with a dot."""

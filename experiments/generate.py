@@ -1,4 +1,4 @@
-"""Letting a text model write: completions, samples, beam search, a conversation (questions 2.1c, 2.2 and 2.3)."""
+"""Generates text with a trained model: samples, beam search, interactive prompts (questions 2.1c, 2.2 and 2.3)."""
 
 import contextlib
 import json as json_format
@@ -6,14 +6,16 @@ import logging
 import math
 import secrets
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from datamodules.text_file import read_string
-from experiments.trained_text import load_text
-from experiments.writer import OnUnknown, Ways, Writer
+from experiments.text_generator import DecodingOptions, OnUnknown, TextGenerator
+from experiments.trained_text import load_network
 from training.errors import UserError
 from training.seeds import SEED_MAX, check_seed
 
@@ -22,14 +24,23 @@ log = logging.getLogger(__name__)
 EXAMPLE = 'python cli.py generate --ckpt_path runs/text_grimm --prompt "Sleeping beauty is"'
 
 CHARACTERS_MAX = 1 << 24
-"""Characters of all samples, or of all hypotheses of a beam: for each some bytes are kept."""
+"""The most characters of all samples, or of all hypotheses of a beam: each needs some bytes of memory."""
 
-BEAM_MAX = 10_000
+RANGES = {
+    "length": (1, math.inf),
+    "num_samples": (1, math.inf),
+    "top_k": (1, math.inf),
+    "beam": (1, 10_000),
+    "tau": (0, math.inf),
+    "temperature": (0, math.inf),
+    "length_penalty": (0, 10),
+}
+"""The lowest and the highest value of the options."""
 
-LENGTH_PENALTY_MAX = 10
+WEIGHTS_PER_THREAD = 250_000
+"""A step mainly reads the weights. With fewer weights per thread than this, another thread makes it slower."""
 
-WEIGHTS_OF_A_THREAD = 250_000
-"""A step is little more than reading its weights; with fewer than that, another thread costs more than it does."""
+Show = Callable[[TextGenerator, str], None]
 
 SAMPLING = ("tau", "temperature", "top_k", "top_p")
 
@@ -53,78 +64,76 @@ def generate(
     json: bool = False,
     interactive: bool = False,
 ) -> None:
-    """Let a text model complete a prompt.
+    """Complete a prompt with a text model.
 
-    Without tau, temperature, top_k, top_p, seed or several samples it takes the most probable character each time;
-    with any of them it draws. With beam it looks for the most probable text.
+    By default, each character is the most probable one. With tau, temperature, top_k, top_p, seed or several samples,
+    characters are sampled. With beam, a beam search looks for the most probable text.
 
     Args:
-        ckpt_path: checkpoint, run folder or experiment's folder of a TextModel (of a folder the best).
-        prompt: the text to be completed; without one the text begins with a new line.
+        ckpt_path: checkpoint, run folder or experiment folder of a TextModel (of a folder the best checkpoint).
+        prompt: the text to complete; without a prompt the text begins after a line end.
         prompt_file: a file with the prompt.
-        length: characters to be written, after the prompt, at least 1.
-        num_samples: how many completions, at least 1; of a beam, its best.
-        tau: what the logits are multiplied by before a character is drawn, at least 0; 1 draws as the model predicts, a
-            larger one is greedier, 0 takes any character.
-        temperature: the same the other way round, 1 / tau; 0 takes the most probable.
-        top_k: draw from the k most probable characters only, at least 1.
-        top_p: draw from the fewest most probable characters that have this probability together, above 0, at most 1.
-        beam: hypotheses of a beam search, at least 1; 1 is greedy.
-        stop: a text ends when it ends with this.
-        length_penalty: with beam and stop, texts are judged by log probability / length ** this, from 0 to 10; 1 by
+        length: characters to generate after the prompt, at least 1.
+        num_samples: number of completions, at least 1; of a beam search the best.
+        tau: the logits are multiplied by this before sampling, at least 0. 1 samples from the model's distribution, a
+            larger value prefers probable characters, and 0 gives all characters the same probability.
+        temperature: 1 / tau; 0 takes the most probable character.
+        top_k: sample from the k most probable characters only, at least 1.
+        top_p: sample from the smallest set of most probable characters with this total probability, in (0, 1].
+        beam: hypotheses of the beam search, at least 1; 1 is greedy.
+        stop: a text ends as soon as it ends with this string.
+        length_penalty: exponent a of the score log probability / length ** a, from 0 to 10, for beam with stop; 1 by
             default.
-        seed: decides what is drawn, if anything; by default another one each time, which is told.
-        on_unknown: what becomes of characters of the prompt that the model has never seen: error, skip, or replace, by
-            the same letter without an accent, in the other case, or a space.
-        stream: show each character as soon as it is written.
+        seed: of sampling; by default a new one each time, which is printed.
+        on_unknown: what to do with characters of the prompt that are not in the vocabulary: error; skip; or replace, by
+            the letter without its accent, the letter in the other case, or a space.
+        stream: print each character as soon as it is generated.
         json: print one JSON object.
-        interactive: ask for one prompt after the other, until the input ends.
+        interactive: read prompts from the standard input, one in each line.
     """
     given = dict(locals())
     check_numbers(given)
     check_together(given)
     if temperature is not None:
         tau = math.inf if temperature == 0 else 1 / temperature
-    draws = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
-    tells_seed = draws and seed is None and not json
-    if draws and seed is None:
+    samples = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
+    prints_seed = samples and seed is None and not json
+    if samples and seed is None:
         seed = secrets.randbelow(SEED_MAX + 1)
     penalty = 1.0 if length_penalty is None else length_penalty
-    ways = Ways(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if draws else None)
-    trained = load_text(ckpt_path)
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), trained.network.num_weights // WEIGHTS_OF_A_THREAD)))
-    writer = Writer(trained, ways, on_unknown)
+    options = DecodingOptions(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if samples else None)
+    path, network, vocabulary = load_network(ckpt_path)
+    generator = TextGenerator(network, vocabulary, options, on_unknown)
+    num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
     streams = stream or (interactive and beam is None)
-    show = show_json if json else show_stream if streams else show_text
-    beginning = writer.prompt(text_of_prompt(prompt, prompt_file))
-    if tells_seed:
-        log.info("--seed %d gives the same again.", seed)
+    show: Show = partial(show_json, path) if json else show_stream if streams else show_text
+    text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
+    if prints_seed:
+        log.info("--seed %d generates the same text again.", seed)
     if interactive:
-        converse(writer, show)
+        answer_prompts(generator, show)
     else:
-        show(writer, beginning)
+        show(generator, text)
 
 
-def show_text(writer: Writer, prompt: str) -> None:
-    """Print the prompt with what follows; several, each under a line of its own."""
-    if writer.ways.beam is None:
-        headings, texts = [""] * writer.ways.num_samples, writer.complete(prompt)
-    else:
-        found = writer.search(prompt)
-        headings = [f", log probability {one.log_prob:.2f}" for one in found]
-        if writer.ways.stop:
-            headings = [f"{heading}, score {one.score:.3f}" for heading, one in zip(headings, found, strict=True)]
-        texts = [writer.vocabulary.decode(one.ids) for one in found]
-    for number, (heading, text) in enumerate(zip(headings, texts, strict=True), start=1):
-        if len(texts) > 1:
-            print(f"--- {number}{heading}")
-        print(prompt + text)
+def show_text(generator: TextGenerator, prompt: str) -> None:
+    """Print the prompt and its completion; several completions have a heading each."""
+    completions = generator.complete(prompt)
+    for number, completion in enumerate(completions, start=1):
+        heading = f"--- {number}"
+        if completion.log_prob is not None:
+            heading += f", log probability {completion.log_prob:.2f}"
+            heading += f", score {completion.score:.3f}" if generator.options.stop else ""
+        if len(completions) > 1:
+            print(heading)
+        print(prompt + completion.text)
 
 
-def show_stream(writer: Writer, prompt: str) -> None:
-    """The same, each character as soon as it is there."""
-    for number, characters in enumerate(writer.stream(prompt), start=1):
-        if writer.ways.num_samples > 1:
+def show_stream(generator: TextGenerator, prompt: str) -> None:
+    """Print the prompt and its completions, each character as soon as it is generated."""
+    for number, characters in enumerate(generator.stream(prompt), start=1):
+        if generator.options.num_samples > 1:
             print(f"--- {number}")
         print(prompt, end="", flush=True)
         for character in characters:
@@ -132,70 +141,64 @@ def show_stream(writer: Writer, prompt: str) -> None:
         print(flush=True)
 
 
-def show_json(writer: Writer, prompt: str) -> None:
-    """Print one JSON object, with the completions and all that is needed to have them again."""
-    ways = writer.ways
-    if ways.beam is None:
-        samples: list[dict[str, Any]] = [{"text": text} for text in writer.complete(prompt)]
-    else:
-        samples = [
-            {"text": writer.vocabulary.decode(one.ids), "log_prob": one.log_prob, "score": one.score}
-            for one in writer.search(prompt)
-        ]
-    drawn: dict[str, Any] = {}
-    if ways.seed is not None:
-        tau = 1.0 if ways.tau is None else ways.tau
-        drawn = {"tau": tau if math.isfinite(tau) else "inf", "top_k": ways.top_k, "top_p": ways.top_p}
-    how = "beam" if ways.beam is not None else "greedy" if ways.seed is None else "sampling"
-    answer = {"checkpoint": str(writer.trained.path), "decoding": how, "beam": ways.beam, **drawn, "seed": ways.seed}
-    if ways.beam is not None:
-        answer["length_penalty"] = ways.length_penalty
-    answer |= {"length": ways.length, "stop": ways.stop, "prompt": prompt, "samples": samples}
+def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
+    """Print a JSON object with the completions and everything that is needed to reproduce them."""
+    options = generator.options
+    samples = [
+        {key: value for key, value in completion._asdict().items() if value is not None}
+        for completion in generator.complete(prompt)
+    ]
+    sampling: dict[str, Any] = {}
+    if options.seed is not None:
+        tau = 1.0 if options.tau is None else options.tau
+        sampling = {"tau": tau if math.isfinite(tau) else "inf", "top_k": options.top_k, "top_p": options.top_p}
+    if options.beam is not None:
+        sampling = {"length_penalty": options.length_penalty}
+    answer = {
+        "checkpoint": str(path),
+        "decoding": "beam" if options.beam is not None else "greedy" if options.seed is None else "sampling",
+        "beam": options.beam,
+        **sampling,
+        "seed": options.seed,
+        "length": options.length,
+        "stop": options.stop,
+        "prompt": prompt,
+        "samples": samples,
+    }
     print(json_format.dumps(answer, ensure_ascii=False), flush=True)
 
 
-def converse(writer: Writer, show: Any) -> None:
-    """Complete one line of the input after the other."""
+def answer_prompts(generator: TextGenerator, show: Show) -> None:
+    """Complete each line of the standard input."""
     if sys.stdin is None:
-        raise UserError("interactive reads the standard input, which is closed; leave it open")
-    asks = sys.stdin.isatty()
-    if asks:
-        with contextlib.suppress(ImportError):  # some Pythons are without
+        raise UserError("interactive reads the standard input, but it is closed; leave it open")
+    is_terminal = sys.stdin.isatty()
+    if is_terminal:
+        with contextlib.suppress(ImportError):  # some builds of Python lack it
             import readline  # noqa: F401 - editing and a history for input()
 
-        print("Give the beginning of a text; an empty line for none, Ctrl-D to end.", file=sys.stderr)
+        print("Type the beginning of a text and Enter. Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
-            text = input("> " if asks else "")
+            text = input("> " if is_terminal else "")
         except EOFError:
             return
         try:
-            show(writer, writer.prompt(text))
+            show(generator, generator.prompt(text))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
 
 
-def text_of_prompt(prompt: str, prompt_file: str | None) -> str:
-    """The prompt, wherever it is."""
-    return prompt if prompt_file is None else read_string(Path(prompt_file).expanduser())
-
-
 def check_numbers(given: dict[str, Any]) -> None:
-    """Refuse numbers that are out of their range.
+    """Refuse numbers that are out of range.
 
     Args:
         given: the arguments of ``generate``.
     """
-    for name in ("length", "num_samples", "top_k", "beam"):
-        if given[name] is not None and given[name] < 1:
-            raise UserError(f"{name} is {given[name]}; it must be at least 1")
-    if given["beam"] is not None and given["beam"] > BEAM_MAX:
-        raise UserError(f"beam is {given['beam']}; it must be at most {BEAM_MAX}")
-    for name in ("tau", "temperature"):
-        if given[name] is not None and not given[name] >= 0:
-            raise UserError(f"{name} is {given[name]}; it must be at least 0")
-    if given["length_penalty"] is not None and not 0 <= given["length_penalty"] <= LENGTH_PENALTY_MAX:
-        raise UserError(f"length_penalty is {given['length_penalty']}; it must be from 0 to {LENGTH_PENALTY_MAX}")
+    for name, (low, high) in RANGES.items():
+        if given[name] is not None and not low <= given[name] <= high:
+            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise UserError(f"{name} is {given[name]}; it must be {limits}")
     if given["top_p"] is not None and not 0 < given["top_p"] <= 1:
         raise UserError(f"top_p is {given['top_p']}; it must be above 0 and at most 1")
     if given["seed"] is not None:
@@ -204,39 +207,32 @@ def check_numbers(given: dict[str, Any]) -> None:
     num_characters = given[name] * given["length"]
     if num_characters > CHARACTERS_MAX:
         raise UserError(
-            f"{name} is {given[name]} and length {given['length']}: that is {num_characters} characters; it must be at "
-            f"most {CHARACTERS_MAX}, so lower one of them"
+            f"{name} is {given[name]} and length is {given['length']}: {num_characters} characters; the limit is "
+            f"{CHARACTERS_MAX}, so lower one of them"
         )
 
 
 def check_together(given: dict[str, Any]) -> None:
-    """Refuse what contradicts itself.
+    """Refuse options that contradict each other.
 
     Args:
         given: the arguments of ``generate``.
     """
-    if given["tau"] is not None and given["temperature"] is not None:
-        raise UserError(
-            f"tau is {given['tau']} and temperature {given['temperature']}; one is the inverse of the other; give one"
-        )
-    if given["prompt"] and given["prompt_file"] is not None:
-        raise UserError("prompt and prompt_file are both given; give one")
-    if given["interactive"] and (given["prompt"] or given["prompt_file"] is not None):
-        raise UserError("interactive asks for prompts; leave prompt and prompt_file out")
-    if given["stream"] and given["json"]:
-        raise UserError("stream shows a text as it is written, json when it is complete; give one of them")
+    for first, second, reason in (
+        ("tau", "temperature", "tau is 1 / temperature"),
+        ("prompt", "prompt_file", "both give the prompt"),
+        ("interactive", "prompt", "interactive reads prompts from the input"),
+        ("interactive", "prompt_file", "interactive reads prompts from the input"),
+        ("stream", "json", "stream prints a text in parts, and json prints it whole"),
+        ("beam", "stream", "a beam search has its best text only at the end"),
+        *(("beam", name, "a beam search does not sample") for name in SAMPLING),
+    ):
+        if all(given[name] is not None and given[name] is not False and given[name] != "" for name in (first, second)):
+            values = " and ".join(f"{name} is {given[name]!r}" for name in (first, second))
+            raise UserError(f"{values}, but {reason}; give one of them")
     if given["length_penalty"] is not None and (given["beam"] is None or not given["stop"]):
-        raise UserError(f"length_penalty is {given['length_penalty']}; it is for a beam with a stop, so leave it out")
-    if given["beam"] is None:
-        return
-    for name in SAMPLING:
-        if given[name] is not None:
-            raise UserError(
-                f"beam is {given['beam']} and {name} {given[name]}; a beam search draws nothing, so give one"
-            )
-    if given["stream"]:
-        raise UserError("a beam search knows its best text only at the end; leave stream out, or beam")
-    if given["num_samples"] > given["beam"]:
+        raise UserError(f"length_penalty is {given['length_penalty']}, but it needs beam and stop; give them too")
+    if given["beam"] is not None and given["num_samples"] > given["beam"]:
         raise UserError(
-            f"num_samples is {given['num_samples']}; a beam search has at most beam = {given['beam']}, so raise beam"
+            f"num_samples is {given['num_samples']}, but the limit is beam = {given['beam']}; increase beam"
         )

@@ -1,6 +1,6 @@
-"""How many updates a message needs from one node of a graph to another (question 3.2 of the assignment).
+"""Counts the updates that a message needs from one node of a graph to another (question 3.2 of the assignment).
 
-Legend: N nodes, E edges, l updates (layers of equation 14).
+Legend: N nodes, l updates (layers of equation 14).
 """
 
 import difflib
@@ -11,42 +11,45 @@ from typing import Any
 
 import networkx
 import torch
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from torch import Tensor
 
 from datamodules.graph_files import read_graph
-from experiments.figures import new_figure, save_figure
-from experiments.tables import Rows, print_table, write_table
+from experiments.plotting import new_figure, save_figure
+from experiments.tables import Rows, print_table, save_tables
 from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_adjacency
 from training.errors import UserError
 
 EXAMPLE = "python cli.py hops --config configs/hops/figure2.yaml"
 
 PRINTED_MAX = 20
-"""Nodes of a graph whose A-tilde is printed."""
+"""The most nodes of a graph whose A-tilde is printed."""
 
 DRAWN_MAX = 60
-"""Nodes of a graph that are drawn: of a larger one those nearest to the message's way."""
+"""The most nodes that are drawn; of a larger graph those nearest to the path of the message."""
 
 NODE_NAME_MAX = 12
-"""Characters of a node's name in the figure."""
+"""The most characters of a node's name in the figure."""
 
 NEVER = -1
+"""The number of updates for a node that the message cannot reach."""
 
 
 def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> None:
     """Show how many updates (equation 14) a message needs from one node of a graph to another.
 
-    It is found twice, and both must agree: by powers of A-tilde (equation 16), whose entry for target and source is
-    above 0 from that power on, and by the gradient of the target's activation after l layers with respect to the
-    source's input, which is not 0 from that layer on. Prints A-tilde, where the graph is small, and both numbers;
-    writes hops.csv, the updates after which each node has heard from the source and the nodes of the message's way,
-    hops.png, its figure, and A_tilde.csv, where it is printed.
+    The number is computed twice. First with powers of A-tilde (equation 16): their entry for target and source becomes
+    positive at this power. Then with gradients: the target's activation after l layers has a nonzero gradient with
+    respect to the source's input from this l on. Prints both numbers, and A-tilde if the graph is small. Writes
+    hops.csv, the number of updates for each node and a shortest path, hops.png, and A_tilde.csv if it is printed.
 
     Args:
         graph: figure2, karate, cora, citeseer, or the path of an edge list or a GraphML file.
-        source: name of the node that the message comes from.
-        target: name of the node that it is for.
-        output_dir: where to write.
+        source: name of the node that sends the message.
+        target: name of the node that receives it.
+        output_dir: folder for the files.
     """
     source, target = str(source), str(target)
     read = read_graph(graph)
@@ -56,44 +59,36 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
     for key, name in (("source", source), ("target", target)):
         if name not in places:
             near = difflib.get_close_matches(name, names, n=3) or names[:3]
-            raise UserError(f"{key} is {name!r}, and {graph} has no such node; it has {', '.join(near)} and others")
+            raise UserError(f"{key} is {name!r}, but {graph} has no such node; it has {', '.join(near)} and others")
     edges = torch.tensor([(places[str(u)], places[str(v)]) for u, v in read.edges]).t()
     A = adjacency_matrix(edges, len(names))
-    A_tilde = table_of(A, names) if len(names) <= PRINTED_MAX else []
-    if A_tilde:
-        print_table(A_tilde)
+    tables: dict[str, Rows] = {}
+    if len(names) <= PRINTED_MAX:
+        tables["A_tilde"] = table_of(A, names)
+        print_table(tables["A_tilde"])
     else:
         num = len(A.values()) + len(names)
         print(f"A-tilde has {len(names):,} x {len(names):,} entries, {num:,} of them 1.")
-    heard = updates_by_powers(A, places[source])
-    by_powers = int(heard[places[target]])
+    counts = updates_by_powers(A, places[source])
+    by_powers = int(counts[places[target]])
     by_gradient = updates_by_gradient(A, places[source], places[target])
     if by_powers != by_gradient:
         raise AssertionError(f"by powers of A-tilde {by_powers} updates, by the gradient {by_gradient}")
-    print(f"Updates until {target} has heard from {source}: {said(by_powers)} by powers of A-tilde,")
-    print(f"{said(by_gradient)} by the gradient of its activation with respect to the input of {source}.")
-    way = networkx.shortest_path(read, source, target) if by_powers != NEVER else []
-    if len(way) > 1:
-        print(f"A way of the message: {' - '.join(way)}")
-    folder = Path(output_dir)
-    updates = dict(zip(names, heard.tolist(), strict=True))
-    place = {node: k for k, node in enumerate(way)}
-    rows = [
-        {"node": name, "updates": "never" if num == NEVER else num, "place_on_the_way": place.get(name, "")}
-        for name, num in updates.items()
+    print(f"Updates from {source} to {target}: {words(by_powers)} by powers of A-tilde,")
+    print(f"{words(by_gradient)} by the gradient of the activation of {target} with respect to the input of {source}.")
+    message = networkx.shortest_path(read, source, target) if by_powers != NEVER else []
+    if len(message) > 1:
+        print(f"A shortest path: {' - '.join(message)}")
+    updates = dict(zip(names, counts.tolist(), strict=True))
+    place = {node: k for k, node in enumerate(message)}
+    tables["hops"] = [
+        {"node": name, "updates": words(num), "place_on_the_way": place.get(name, "")} for name, num in updates.items()
     ]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_table(rows, folder / "hops.csv")
-        if A_tilde:
-            write_table(A_tilde, folder / "A_tilde.csv")
-        draw(read, updates, way, source, target, folder / "hops.png")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another with --output_dir") from error
-    print(f"The figure is {folder / 'hops.png'}; hops.csv lies beside it.")
+    folder = Path(output_dir)
+    save_tables(tables, lambda path: draw(read, updates, message, source, target, path), folder, "hops")
 
 
-def said(updates: int) -> str:
+def words(updates: int) -> str:
     return "never" if updates == NEVER else str(updates)
 
 
@@ -104,10 +99,9 @@ def table_of(A: Tensor, names: list[str]) -> Rows:
 
 
 def updates_by_powers(A: Tensor, source: int) -> Tensor:
-    """For each node i the smallest l with ``(A~^l)_{i, source} > 0``, (N,) int64; ``NEVER`` where there is none.
+    """For each node i the smallest l with ``(A~^l)_{i, source} > 0``, (N,) int64; ``NEVER`` if there is none.
 
-    Of the powers only the source's column is needed, and of that only which entries are above 0, so that no power is
-    too large a number.
+    Only the source's column of the powers is computed. Its positive entries are set to 1, so that nothing overflows.
     """
     updates = torch.full((len(A),), NEVER)
     column = torch.zeros(len(A), 1, dtype=A.dtype)
@@ -125,9 +119,9 @@ def updates_by_powers(A: Tensor, source: int) -> Tensor:
 def updates_by_gradient(A: Tensor, source: int, target: int) -> int:
     """The smallest number of layers after which the target's activation depends on the source's input.
 
-    The layers are equation 14 with one feature and positive weights and inputs, so that no ReLU is closed and no two
-    ways cancel each other. Their backward passes follow each other; as it only matters which entries of the gradient
-    are 0, the others are set to 1 in between: of a thousand layers they might be too small a number.
+    The layers are equation 14 with one feature. Weights and inputs are positive, so that every ReLU is open and paths
+    cannot cancel each other. The backward passes run layer by layer. Positive entries of the gradient are set to 1
+    in between, so that nothing underflows in a thousand layers.
     """
     A_hat = normalize_adjacency(A.double())
     layer = GraphConvolution(1, 1).double()
@@ -139,7 +133,7 @@ def updates_by_gradient(A: Tensor, source: int, target: int) -> int:
     num_layers = 0
     while gradient[source] == 0:
         num_reached = int(gradient.sum())
-        if num_reached == reached:  # another layer hears from no other node
+        if num_reached == reached:  # another layer reaches no new node
             return NEVER
         reached = num_reached
         H = torch.ones(len(A), 1, dtype=torch.float64, requires_grad=True)
@@ -149,10 +143,12 @@ def updates_by_gradient(A: Tensor, source: int, target: int) -> int:
     return num_layers
 
 
-def draw(graph: networkx.Graph, updates: dict[str, int], way: list[str], source: str, target: str, path: Path) -> None:
-    """The nodes in the colour of the update with which they hear from the source, the message's way drawn bold."""
-    shown = graph.subgraph(nearest(graph, way or [source, target]))
-    positions: Any = side_by_side(shown)
+def draw(
+    graph: networkx.Graph, updates: dict[str, int], message: list[str], source: str, target: str, path: Path
+) -> None:
+    """The graph: colours show the number of updates for each node, and bold edges the path of the message."""
+    shown = graph.subgraph(nearest(graph, message or [source, target]))
+    positions: Any = layout(shown)
     figure, axes = new_figure(1, 1, 7, 5.5)
     last = max(1, *(updates[node] for node in shown))
     networkx.draw_networkx_edges(shown, positions, ax=axes, edge_color="#bbbbbb")
@@ -160,34 +156,25 @@ def draw(graph: networkx.Graph, updates: dict[str, int], way: list[str], source:
         shown,
         positions,
         ax=axes,
-        edgelist=[edge for edge in pairwise(way) if shown.has_edge(*edge)],
+        edgelist=[edge for edge in pairwise(message) if shown.has_edge(*edge)],
         width=3.5,
         edge_color="#d55e00",
     )
     size = 420 if len(shown) <= PRINTED_MAX else 200
-    heard = [node for node in shown if updates[node] != NEVER]
-    ends = ["#d55e00" if node in (source, target) else "#444444" for node in heard]
-    nodes = networkx.draw_networkx_nodes(
+    colours = ScalarMappable(Normalize(0, last), "viridis_r")
+    ends = [node in (source, target) for node in shown]
+    networkx.draw_networkx_nodes(
         shown,
         positions,
-        heard,
         ax=axes,
-        node_color=[updates[node] for node in heard],
-        cmap="viridis_r",
-        vmin=0,
-        vmax=last,
+        node_color=[
+            "#dddddd" if updates[node] == NEVER else colormaps["viridis_r"](updates[node] / last) for node in shown
+        ],
         node_size=size,
-        edgecolors=ends,
-        linewidths=[0.5 if end == "#444444" else 2.5 for end in ends],
+        edgecolors=["#d55e00" if is_end else "#444444" for is_end in ends],
+        linewidths=[2.5 if is_end else 0.5 for is_end in ends],
     )
-    others = [node for node in shown if updates[node] == NEVER]
-    if others:
-        ends = ["#d55e00" if node == target else "#444444" for node in others]
-        networkx.draw_networkx_nodes(
-            shown, positions, others, ax=axes, node_color="#dddddd", node_size=size, edgecolors=ends
-        )
     for node, (x, y) in positions.items():
-        dark = updates[node] > last / 2
         axes.text(
             x,
             y,
@@ -195,21 +182,19 @@ def draw(graph: networkx.Graph, updates: dict[str, int], way: list[str], source:
             ha="center",
             va="center",
             fontsize=9 if size > 200 else 6,
-            color="white" if dark else "black",
-            parse_math=False,  # a dollar is a dollar
+            color="white" if updates[node] > last / 2 else "black",
+            parse_math=False,  # a name with dollars is no formula
         )
-    source, target_name = shortened(source), shortened(target)
     ticks = range(last + 1) if last <= PRINTED_MAX else None
-    bar = figure.colorbar(nodes, ax=axes, ticks=ticks, shrink=0.7)
-    bar.set_label(f"updates until a node has heard from {source}", parse_math=False)
+    bar = figure.colorbar(colours, ax=axes, ticks=ticks, shrink=0.7)
+    bar.set_label(f"updates from {shortened(source)} to a node", parse_math=False)
     left_out = len(graph) - len(shown)
-    title = f"From {source} to {target_name}: {said(updates[target])}"
-    title += "" if updates[target] == NEVER else " update" if updates[target] == 1 else " updates"
-    title += f"; {left_out:,} of {len(graph):,} nodes are left out" if left_out else ""
+    title = f"Updates from {shortened(source)} to {shortened(target)}: {words(updates[target])}"
+    title += f"; {left_out:,} of {len(graph):,} nodes are not shown" if left_out else ""
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.axis("off")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name's letters that the font lacks are boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # letters that the font lacks are drawn as boxes
         save_figure(figure, path)
 
 
@@ -217,9 +202,11 @@ def shortened(name: str, length: int = 30) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def side_by_side(graph: networkx.Graph) -> dict[str, tuple[float, float]]:
-    """Where to draw each node: as far from the others as it has steps to them, and parts without a way between them
-    beside each other, the largest first."""
+def layout(graph: networkx.Graph) -> dict[str, tuple[float, float]]:
+    """The position of each node. Distances are close to the lengths of shortest paths (Kamada and Kawai 1989).
+
+    Components are next to each other, the largest on the left.
+    """
     positions: dict[str, tuple[float, float]] = {}
     left = 0.0
     for part in sorted(networkx.connected_components(graph), key=len, reverse=True):
@@ -230,11 +217,11 @@ def side_by_side(graph: networkx.Graph) -> dict[str, tuple[float, float]]:
     return positions
 
 
-def nearest(graph: networkx.Graph, way: list[str]) -> list[str]:
-    """The nodes of the way, of a long one its two ends, and, nearest first, others around it: as many as are drawn."""
+def nearest(graph: networkx.Graph, message: list[str]) -> list[str]:
+    """The nodes to draw: those of the path (of a long one its ends), then those nearest to it."""
     half = DRAWN_MAX // 2
-    found = dict.fromkeys(way if len(way) <= DRAWN_MAX else way[:half] + way[-half:])
-    for node in networkx.multi_source_dijkstra_path_length(graph, set(way), weight=None):
+    found = dict.fromkeys(message if len(message) <= DRAWN_MAX else message[:half] + message[-half:])
+    for node in networkx.multi_source_dijkstra_path_length(graph, set(message), weight=None):
         if len(found) >= DRAWN_MAX:
             break
         found[node] = None

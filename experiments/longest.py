@@ -1,4 +1,4 @@
-"""The longest palindromes that networks of several sizes have mastered under a curriculum, from their run folders."""
+"""Shows the longest palindromes that networks of several sizes have mastered under a curriculum."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from experiments.figures import new_figure, save_figure
-from experiments.tables import Rows, print_table, write_table
+from experiments.plotting import new_figure, save_figure
+from experiments.tables import Rows, filter_rows, print_table, save, values_of
 from training.errors import UserError
 from training.run_folder import run_folders
 
@@ -19,44 +19,39 @@ NETWORKS = {"rnn": ("vanilla RNN", "#d55e00"), "lstm": ("LSTM", "#0072b2")}
 def longest(runs: list[str], output_dir: str) -> None:
     """Show the longest palindromes that were mastered, against hidden size.
 
-    Mastered is a length when its palindromes passed the curriculum's threshold. Writes longest.csv and longest.png.
+    A length is mastered when its palindromes have passed the curriculum's threshold. Writes longest.csv and
+    longest.png.
 
     Args:
-        runs: folders of finished runs with a LengthCurriculum, or of experiments, all runs of which are taken.
-        output_dir: where to write.
+        runs: folders of finished runs with a LengthCurriculum, or of experiments; of an experiment all runs are shown.
+        output_dir: folder for the files.
     """
     folders = [run for name in runs for run in folders_of(Path(name))]
     if not folders:
         raise UserError("runs is empty; give at least one run's folder")
     rows = sorted((row_of(folder) for folder in folders), key=lambda row: (row["network"], row["hidden_size"]))
     print_table(rows)
-    path = Path(output_dir)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        write_table(rows, path / "longest.csv")
-        draw(rows, path / "longest.png")
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror}; choose another with --output_dir") from error
-    print(f"The figure is {path / 'longest.png'}; longest.csv lies beside it.")
+    save(rows, draw, Path(output_dir), "longest")
 
 
 def folders_of(path: Path) -> list[Path]:
-    """A run's folder itself, or those of all runs of an experiment."""
+    """The run's folder itself, or those of all runs of an experiment."""
     if (path / "config.yaml").is_file():
         return [path]
     folders = [run.path for run in run_folders(path)]
     if not folders:
-        raise UserError(f"runs: {path} is neither a run's folder nor an experiment's")
+        raise UserError(f"runs has {path}, which has no runs; give the folder of a run or of an experiment")
     return folders
 
 
 def row_of(folder: Path) -> dict[str, Any]:
-    """Network, sizes, and what was mastered in how many steps and seconds."""
+    """The settings of a run, the longest length that it mastered, and the steps and seconds of its training."""
     try:
         summary = json.loads((folder / "summary.json").read_text())
         config = yaml.safe_load((folder / "config.yaml").read_text())
         model, data = config["model"]["init_args"], config["data"]["init_args"]
-        callbacks = as_list(config["trainer"]["callbacks"])
+        callbacks = config["trainer"]["callbacks"]
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         (curriculum,) = (c["init_args"] for c in callbacks if c["class_path"].endswith(".LengthCurriculum"))
         return {
             "network": model["network"],
@@ -69,23 +64,19 @@ def row_of(folder: Path) -> dict[str, Any]:
             "seed": config["seed_everything"],
         }
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"runs: {folder} is no finished run with a LengthCurriculum; leave it out") from error
-
-
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+        raise UserError(f"runs: {folder} is not a finished run with a LengthCurriculum; leave it out") from error
 
 
 def draw(rows: Rows, path: Path) -> None:
     figure, axes = new_figure(1, 1, 6, 4)
     for network, (name, colour) in NETWORKS.items():
-        points = [(row["hidden_size"], row["mastered_length"]) for row in rows if row["network"] == network]
+        points = [(row["hidden_size"], row["mastered_length"]) for row in filter_rows(rows, network=network)]
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, marker="o")
             axes.annotate(name, points[-1], xytext=(8, 0), textcoords="offset points", color=colour, va="center")
             for point in points:
                 axes.annotate(str(point[1]), point, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9)
-    sizes = sorted({row["hidden_size"] for row in rows})
+    sizes = values_of(rows, "hidden_size")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set(xlabel="hidden size", ylabel="T", ylim=(0, None))

@@ -1,63 +1,53 @@
-"""The report: its words, every number in them taken from what was measured, and figures drawn from the same files."""
+"""Writes the report: a template's text with numbers from result files, and figures drawn from the same files."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, get_args
 
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
 
 from experiments import curves, grads_over_time, hops, longest
-from experiments.figures import mean_and_interval
-from experiments.studies import (
-    accuracy_vs_length,
-    learning_rate_vs_length,
-    node_order,
-    optimizers,
-    oversmoothing,
-    path_graph,
-    spread,
-)
-from experiments.studies.results import same
-from experiments.tables import Rows
+from experiments.plot_command import Study
+from experiments.plotting import mean_and_interval
+from experiments.studies import accuracy_vs_length, optimizers
+from experiments.tables import Rows, column, filter_rows, values_of
 from models.networks import LSTM
+from models.tables import percent
 from training.errors import UserError
 
 EXAMPLE = "python cli.py report --docs_dir docs"
 
 FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
-    "accuracy_vs_length": ("accuracy_vs_length/accuracy_vs_length.csv", accuracy_vs_length.draw),
-    "optimizers": ("optimizers/optimizers.csv", optimizers.draw),
-    "learning_rate_vs_length": ("learning_rate_vs_length/learning_rate_vs_length.csv", learning_rate_vs_length.draw),
+    **{
+        study: (f"{study}/{study}.csv", import_module(f"experiments.studies.{study}").draw) for study in get_args(Study)
+    },
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
-    "oversmoothing": ("oversmoothing/oversmoothing.csv", oversmoothing.draw),
-    "path_graph": ("path_graph/path_graph.csv", path_graph.draw),
-    "node_order": ("node_order/node_order.csv", node_order.draw),
-    "spread": ("spread/spread.csv", spread.draw),
 }
-"""Each figure, the file under ``results`` that it shows, and what draws it."""
+"""For each figure: the file under ``results`` that it shows, and the function that draws it."""
 
 LEARNED, AT_CHANCE = 0.999, 0.15
-"""Accuracies of palindromes from which on a length counts as learned, and up to which as guessed."""
+"""A length is learned from the first accuracy on, and at chance up to the second."""
 
 
 def report(docs_dir: str = "docs") -> None:
-    """Write the report and draw its figures, both from the results that are kept in docs/results.
+    """Write the report and draw its figures from the results in docs/results. Nothing is trained.
 
-    Fills in docs/report.md.jinja, which has the words and says which numbers stand where, and writes docs/report.md and
-    docs/figures/*.png. Nothing is trained; the report names each file, and the command that made it.
+    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png.
 
     Args:
-        docs_dir: the folder with report.md.jinja and results.
+        docs_dir: folder with report.md.jinja and results.
     """
     folder = Path(docs_dir)
-    text = filled_in(folder)
+    text = render(folder)
     try:
         (folder / "figures").mkdir(exist_ok=True)
         for name, (table, draw) in FIGURES.items():
@@ -66,12 +56,14 @@ def report(docs_dir: str = "docs") -> None:
         draw_remembered(folder / "results", folder / "figures" / "remembered.png")
         (folder / "report.md").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; make it writable, or copy it") from error
-    print(f"The report is {folder / 'report.md'}; {2 + len(FIGURES)} figures were drawn in {folder / 'figures'}.")
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}; make it writable, or give a copy with --docs_dir"
+        ) from error
+    print(f"Wrote {folder / 'report.md'} and {2 + len(FIGURES)} figures to {folder / 'figures'}")
 
 
 def draw_hops(folder: Path, path: Path) -> None:
-    """The graph of A-tilde, and the message's way."""
+    """The graph of A-tilde, with the path of the message."""
     A_tilde, rows = read_table(folder / "A_tilde.csv"), read_table(folder / "hops.csv")
     graph = networkx.Graph()
     graph.add_nodes_from(column(A_tilde, "A-tilde"))
@@ -79,22 +71,22 @@ def draw_hops(folder: Path, path: Path) -> None:
         (row["A-tilde"], node) for row in A_tilde for node in graph if row[node] and node != row["A-tilde"]
     )
     place = {row["place_on_the_way"]: row["node"] for row in rows if row["place_on_the_way"] != ""}
-    way = [place[k] for k in range(len(place))]
-    hops.draw(graph, {row["node"]: row["updates"] for row in rows}, way, way[0], way[-1], path)
+    message = [place[k] for k in range(len(place))]
+    hops.draw(graph, {row["node"]: row["updates"] for row in rows}, message, message[0], message[-1], path)
 
 
 def draw_remembered(folder: Path, path: Path) -> None:
-    """The assignment's settings, and what a curriculum makes of the same networks: their accuracy alone."""
+    """Accuracy against length with the settings of the assignment, and with a curriculum."""
     rows = read_table(folder / "accuracy_vs_length" / "accuracy_vs_length.csv")
-    shown = [*same(rows, training="uniform"), *same(rows, training="curriculum")]
+    shown = [*filter_rows(rows, training="uniform"), *filter_rows(rows, training="curriculum")]
     accuracy_vs_length.draw([row | {"steps_to_99": ""} for row in shown], path)
 
 
-def filled_in(folder: Path) -> str:
+def render(folder: Path) -> str:
     """The text of the report.
 
     Raises:
-        UserError: the template or a table is missing or damaged, or they do not fit.
+        UserError: the template or a table is missing or damaged, or they do not match.
     """
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -106,7 +98,7 @@ def filled_in(folder: Path) -> str:
     environment.globals |= {
         "table": lambda name: read_table(folder / "results" / name),
         "sample": lambda name, heading: read_sample(folder / "results" / name, heading),
-        "same": same,
+        "filter_rows": filter_rows,
         "column": column,
         "values_of": values_of,
         "interval": mean_and_interval,
@@ -123,27 +115,32 @@ def filled_in(folder: Path) -> str:
         "from_json": json.loads,
         "mean": mean,
     }
-    environment.filters |= {"percent": percent, "digits": digits}
+    environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
     template = folder / "report.md.jinja"
     try:
         return environment.get_template(template.name).render()
     except TemplateNotFound as error:
-        raise UserError(f"there is no {template}; give the folder that has it with --docs_dir") from error
+        raise UserError(f"{template} does not exist; give the folder of report.md.jinja with --docs_dir") from error
     except (TemplateError, LookupError, ValueError, ArithmeticError, TypeError) as error:
-        raise UserError(f"{template} does not fit the results: {error}; put one of them right") from error
+        raise UserError(f"{template} does not match the results: {error}; correct one of them") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of results.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
 
 
 def read_table(path: Path) -> Rows:
-    """The rows of a CSV file, with numbers where there are numbers.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{key: number_or_text(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+    """The rows of a CSV file; values that look like numbers become numbers."""
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    return [{key: number_or_text(value) for key, value in row.items()} for row in rows]
 
 
 def number_or_text(value: str) -> int | float | str:
@@ -156,26 +153,13 @@ def number_or_text(value: str) -> int | float | str:
 
 
 def read_sample(path: Path, heading: str) -> str:
-    """What stands in a file of samples below a heading, up to the next one, or below a command that begins so."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; make it with the command in the report") from error
+    """The text in a file of samples between ``heading``, a line, and the next heading or command."""
+    lines = read_text(path).splitlines()
     start = next((k for k, line in enumerate(lines) if line == heading), None)
     if start is None:
-        raise UserError(f"{path} has no {heading!r}")
+        raise UserError(f"{path} has no line {heading!r}; correct the template or the file")
     ends = (k for k in range(start + 1, len(lines)) if lines[k].startswith(("--- ", "$ ")))
     return "\n".join(lines[start + 1 : next(ends, len(lines))]).strip("\n")
-
-
-def column(rows: Rows, key: str) -> list[Any]:
-    """What the rows have under a key."""
-    return [row[key] for row in rows]
-
-
-def values_of(rows: Rows, key: str) -> list[Any]:
-    """The different ones of these, in ascending order."""
-    return sorted(set(column(rows, key)))
 
 
 def lowest_loss(rows: Rows) -> dict[str, Any]:
@@ -184,9 +168,9 @@ def lowest_loss(rows: Rows) -> dict[str, Any]:
 
 
 def steps_to_loss(rows: Rows, loss: float) -> list[int]:
-    """The first step of each seed at which the training loss was below ``loss``."""
+    """For each seed the first step at which the training loss was below ``loss``."""
     return [
-        min(row["step"] for row in same(rows, seed=seed) if row["train_loss"] < loss)
+        min(row["step"] for row in filter_rows(rows, seed=seed) if row["train_loss"] < loss)
         for seed in values_of(rows, "seed")
     ]
 
@@ -194,31 +178,25 @@ def steps_to_loss(rows: Rows, loss: float) -> list[int]:
 def rates_below(rows: Rows, loss: float) -> list[float]:
     """The learning rates at which every seed ends below ``loss``."""
     rates = values_of(rows, "learning_rate")
-    return [rate for rate in rates if max(optimizers.final_losses(same(rows, learning_rate=rate))) < loss]
+    return [rate for rate in rates if max(optimizers.final_losses(filter_rows(rows, learning_rate=rate))) < loss]
 
 
 def learned_to(rows: Rows, network: str, training: str) -> int:
-    """The longest of the palindromes that every seed learned, and all shorter ones."""
-    rows = same(rows, network=network, training=training)
-    learned = [min(column(same(rows, length=T), "test_accuracy")) >= LEARNED for T in values_of(rows, "length")]
+    """The longest length up to which every seed learned all lengths."""
+    rows = filter_rows(rows, network=network, training=training)
+    learned = [min(column(filter_rows(rows, length=T), "test_accuracy")) >= LEARNED for T in values_of(rows, "length")]
     return int(values_of(rows, "length")[[*learned, False].index(False) - 1])
 
 
 def lost_from(rows: Rows, network: str, training: str) -> int:
-    """The length from which on no seed was better than chance."""
-    rows = same(rows, network=network, training=training)
+    """The shortest length from which on no seed was better than chance."""
+    rows = filter_rows(rows, network=network, training=training)
     above = [row["length"] for row in rows if row["test_accuracy"] > AT_CHANCE]
     return int(min(T for T in values_of(rows, "length") if max(above) < T))
 
 
-def percent(share: float, places: int = 0) -> str:
-    """A share in per cent; one that is not 1 is never rounded up to it."""
-    shown = f"{100 * share:.{places}f} %"
-    return shown if share == 1 or not shown.startswith("100") else f"{100 - 10**-places:.{places}f} %"
-
-
 def digits(value: float, number: int = 2) -> str:
-    """A number with so many significant digits or all those before the point; a small one with an exponent."""
+    """A number with ``number`` significant digits, at least all before the point; small numbers with an exponent."""
     if value and abs(value) < 1e-2:
         mantissa, exponent = f"{value:.{number - 1}e}".split("e")
         return f"{mantissa}e{int(exponent)}"

@@ -1,6 +1,5 @@
-"""What all commands that look into a checkpoint do first."""
+"""Reads the checkpoint of a model, for commands that need no Lightning."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,57 +8,43 @@ from torch import nn
 from training.errors import UserError
 from training.resume import find_checkpoint
 
-NETWORK = "network."
-"""What the names of a network's weights begin with in a model's."""
+PREFIX = "network."
+"""Prefix of the names of the network's weights in the ``state_dict`` of a model."""
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A checkpoint, read and checked.
-
-    Args:
-        path: its file.
-        checkpoint: what it holds.
-        arguments: those that the model was made with.
-    """
-
-    path: Path
-    checkpoint: dict[str, Any]
-    arguments: dict[str, Any]
-
-    def load_weights(self, network: nn.Module) -> None:
-        """Give ``network`` the trained weights.
-
-        Raises:
-            UserError: they are not all finite.
-        """
-        weights = self.checkpoint["state_dict"].items()
-        network.load_state_dict({name.removeprefix(NETWORK): w for name, w in weights if name.startswith(NETWORK)})
-        if not all(weight.isfinite().all() for weight in network.parameters()):
-            raise UserError(
-                f"the weights in {self.path} are not all finite; give a checkpoint from before they diverged"
-            )
-
-
-def trained_model(ckpt_path: str, class_name: str, *keys: str) -> TrainedModel:
-    """Read a checkpoint of a model of that class.
+def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Read the checkpoint of a model.
 
     Args:
-        ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
-        class_name: the model's.
-        keys: what else the checkpoint must hold.
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
+        class_name: of the model.
+        keys: that the checkpoint must also have.
+    Returns:
+        the path of the file, its content, and the arguments of the model's constructor.
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it holds another model.
+        UserError: the checkpoint does not exist, is damaged, or is that of another model.
     """
     if ckpt_path in ("best", "last", "auto"):
-        raise UserError(f"--ckpt_path {ckpt_path}: of which run? Give the folder of one, such as runs/lstm_T20")
+        raise UserError(f"--ckpt_path {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
     found = find_checkpoint(ckpt_path, Path("runs"), "best")
-    assert found is not None  # only auto may find nothing
+    assert found is not None  # only "auto" may find none
     path, checkpoint = found.path, found.load()
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     model = model if isinstance(model, dict) else {}
     name = str(model.get("class_path", "no model")).rpartition(".")[2]
     if name != class_name or not checkpoint.keys() >= set(keys):
-        raise UserError(f"{path} holds {name}, and no {class_name} of this project; give a checkpoint of one")
-    return TrainedModel(path, checkpoint, model["init_args"])
+        raise UserError(f"{path} has {name}, but this command needs {class_name}; give a checkpoint of that model")
+    return path, checkpoint, model["init_args"]
+
+
+def load_weights(network: nn.Module, path: Path, checkpoint: dict[str, Any]) -> None:
+    """Load the weights of a checkpoint into ``network``.
+
+    Raises:
+        UserError: they are not all finite.
+    """
+    weights = checkpoint["state_dict"].items()
+    network.load_state_dict({name.removeprefix(PREFIX): w for name, w in weights if name.startswith(PREFIX)})
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before the loss diverged")

@@ -1,4 +1,4 @@
-"""A handwritten network out of a checkpoint, without Lightning."""
+"""Loads a handwritten network from a checkpoint, without Lightning."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.trained_model import trained_model
+from experiments.trained_model import load_weights, read_model
 from models.networks import LSTM, VanillaRNN
 from models.networks.build import build_palindrome_network
+from training.errors import UserError
 from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
@@ -17,55 +18,49 @@ Network = LSTM | VanillaRNN
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """What a checkpoint of a ``PalindromeClassifier`` holds.
+    """The network in a checkpoint of a ``PalindromeClassifier``.
 
     Args:
         path: the checkpoint file.
-        network: as it was trained.
-        untrained: of the same kind, as it might have been before.
+        network: the trained network.
+        untrained: a network with the same arguments and random weights.
         num_classes: different digits, K.
-        task: what it was trained for, ``last_digit`` or ``every_digit``.
-        folder: of the run, or, for a file from elsewhere, the file's.
+        folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
     """
 
     path: Path
     network: Network
     untrained: Network
     num_classes: int
-    task: str
     folder: Path
 
 
-def load(ckpt_path: str) -> TrainedNetwork:
-    """The network in a checkpoint.
+def load(ckpt_path: str, task: str) -> TrainedNetwork:
+    """Load the network in a checkpoint.
 
     Args:
-        ckpt_path: a checkpoint file, a run folder or an experiment's folder (the best of its newest run).
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
+        task: that the network must have been trained for, ``last_digit`` or ``every_digit``.
     Raises:
-        UserError: there is no such checkpoint, it is damaged, it holds no ``PalindromeClassifier``, or one that has
-            diverged.
+        UserError: the checkpoint does not exist, is damaged, is not that of a ``PalindromeClassifier`` trained for
+            this task, or its weights are not finite.
     """
-    trained = trained_model(ckpt_path, "PalindromeClassifier")
-    network, untrained = (
-        build_palindrome_network(**trained.arguments | {"backward": "bptt", "fused": False}) for _ in range(2)
-    )
-    trained.load_weights(network)
-    run = run_folder_of(trained.path)
-    return TrainedNetwork(
-        trained.path,
-        network,
-        untrained,
-        trained.arguments["num_classes"],
-        trained.checkpoint["config"]["data"]["init_args"]["task"],
-        trained.path.parent if run is None else run.path,
-    )
+    path, checkpoint, arguments = read_model(ckpt_path, "PalindromeClassifier")
+    trained_for = checkpoint["config"]["data"]["init_args"]["task"]
+    if trained_for != task:
+        raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
+    options = arguments | {"backward": "bptt", "fused": False}
+    network, untrained = (build_palindrome_network(**options) for _ in range(2))
+    load_weights(network, path, checkpoint)
+    run = run_folder_of(path)
+    return TrainedNetwork(path, network, untrained, arguments["num_classes"], path.parent if run is None else run.path)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """h, or for an LSTM h and c side by side: (B, H) or (B, 2H)."""
+    """The state as one tensor: h (B, H), or for an LSTM h and c concatenated (B, 2H)."""
     return state if isinstance(state, Tensor) else torch.cat(state, dim=1)
 
 
 def as_state(vector: Tensor, network: Network) -> Any:
-    """The reverse of ``as_vector``."""
+    """The inverse of ``as_vector``."""
     return vector if network.num_states == 1 else tuple(vector.chunk(2, dim=1))

@@ -51,7 +51,7 @@ def test_an_unknown_command_is_told_at_once(capsys: pytest.CaptureFixture[str]) 
     assert cli.main(["train"]) == 2
     assert (
         capsys.readouterr().err
-        == "error: there is no command 'train'; it is one of fit, validate, test, predict, generate, sweep, figure, curves, gradients, memory, longest, hops, report\n"
+        == "error: there is no command 'train'; it is one of fit, validate, test, predict, generate, sweep, figure, curves, gradients, attractors, longest, hops, report\n"
     )
 
 

@@ -1,11 +1,11 @@
-"""Which learning rate works at which length of palindromes (hinted at in question 1.6 of the assignment)."""
+"""Accuracy against learning rate and length of palindromes (a hint of question 1.6 of the assignment)."""
 
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import new_figure, save_figure
-from experiments.studies.results import same
-from experiments.tables import Rows
+from experiments.plotting import new_figure, save_figure
+from experiments.tables import Rows, column, filter_rows, values_of
+from models.tables import percent
 
 TITLES = {"rnn": "vanilla RNN", "lstm": "LSTM"}
 
@@ -26,15 +26,15 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A table of cells for each kind of network: mean accuracy over seeds, its range beneath."""
+    """A heat map for each kind of network: mean accuracy over seeds, and below it the lowest and the highest."""
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    lengths = sorted({row["length"] for row in rows})
-    rates = sorted({row["learning_rate"] for row in rows})
+    lengths = values_of(rows, "length")
+    rates = values_of(rows, "learning_rate")
     width = 1.5 + len(networks) * (0.6 + 0.75 * len(lengths))
     figure, panels = new_figure(1, len(networks), width, 1.2 + 0.6 * len(rates), squeeze=False, sharey=True)
     for axes, network in zip(panels[0], networks, strict=True):
         cells = [
-            [[row["test_accuracy"] for row in same(rows, network=network, learning_rate=rate, length=length)]
+            [column(filter_rows(rows, network=network, learning_rate=rate, length=length), "test_accuracy")
              for length in lengths]
             for rate in rates
         ]  # fmt: skip
@@ -43,7 +43,8 @@ def draw(rows: Rows, path: Path) -> None:
         for y, line in enumerate(cells):
             for x, cell in enumerate(line):
                 if cell:
-                    text = f"{percent(means[y][x])} %\n{percent(min(cell))}-{percent(max(cell))}"
+                    mean, low, high = (percent(value, 0) for value in (means[y][x], min(cell), max(cell)))
+                    text = f"{mean}\n{low.removesuffix(' %')}-{high}"
                     dark = means[y][x] < 0.5
                     axes.text(x, y, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
         axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
@@ -53,8 +54,3 @@ def draw(rows: Rows, path: Path) -> None:
     panels[0, 0].set_ylabel("learning rate")
     figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=11)
     save_figure(figure, path)
-
-
-def percent(share: float) -> int:
-    """Rounded down: only all is 100."""
-    return int(100 * share + 1e-6)

@@ -1,11 +1,10 @@
-"""What a graph's edges tell beyond an order of its nodes (the reverse case of question 3.4a of the assignment)."""
+"""GCN on a graph against LSTM on its nodes in an order (the reverse case of question 3.4a of the assignment)."""
 
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import COLOURS, mark_values, new_figure, save_figure
-from experiments.studies.results import same
-from experiments.tables import Rows
+from experiments.plotting import COLOURS, mark_values, new_figure, save_figure
+from experiments.tables import Rows, column, filter_rows
 
 NETWORKS = {
     "gcn_2": "GCN, 2 layers",
@@ -17,13 +16,13 @@ NETWORKS = {
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
-    """A row for each run: an LSTM's where it has an order, otherwise a GCN's.
+    """A row for each run. Runs with an order are those of an LSTM, all others of a GCN.
 
     Raises:
-        LookupError: the runs are of another study, on paths or on connections.
+        LookupError: the runs belong to another study, of path graphs or of connections.
     """
     if any(result.get("data.length") or result.get("model.connection", "none") != "none" for result in results):
-        raise LookupError("runs of another study")
+        raise LookupError("the runs belong to another study")
     return [
         {
             "network": f"lstm_{order}" if (order := result.get("model.order")) else f"gcn_{result['model.num_layers']}",
@@ -35,12 +34,12 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """The accuracy of each network: every seed, and the mean with its 95 % interval."""
-    known = [name for name in NETWORKS if same(rows, network=name)]
+    """The accuracy of each network: all seeds, and the mean with its 95 % interval."""
+    known = [name for name in NETWORKS if filter_rows(rows, network=name)]
     networks = [*known, *sorted({row["network"] for row in rows} - set(known))]
     figure, axes = new_figure(1, 1, 7.5, 0.6 + 0.45 * len(networks))
     for y, network in enumerate(networks):
-        values = [row["test_accuracy"] for row in same(rows, network=network)]
+        values = column(filter_rows(rows, network=network), "test_accuracy")
         side = 1 if sum(values) < len(values) / 2 else -1  # where there is room
         mark_values(axes, y, values, COLOURS[0 if network.startswith("gcn") else 1], side, ".3f")
     axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))

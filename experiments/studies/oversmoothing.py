@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
-from experiments.studies.results import same
-from experiments.tables import Rows
+from experiments.plotting import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, plot_means, save_figure
+from experiments.tables import Rows, column, filter_rows, values_of
 
 CONNECTIONS = {"none": "none", "residual": "residual", "initial_residual": "initial residual"}
 
@@ -25,31 +24,28 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Left the accuracy, right the distance between what comes out for two nodes; means with 95 % intervals."""
+    """Left accuracy, right the distance between the outputs of two nodes: means over seeds with 95 % intervals."""
     figure, panels = new_figure(1, 2, 11, 4.2)
-    depths = sorted({row["num_layers"] for row in rows})
+    depths = values_of(rows, "num_layers")
     for axes, name, label in zip(
         panels, ("test_accuracy", "test_distance"), ("test accuracy", "mean cosine distance of two nodes"), strict=True
     ):
         axes.set(xscale="log", xlabel="layers, L", ylabel=label)
         ends = []
         for k, (connection, title) in enumerate(CONNECTIONS.items()):
-            own = same(rows, connection=connection)
-            points = [
-                (depth, *mean_and_interval([row[name] for row in same(own, num_layers=depth)]))
-                for depth in depths
-                if same(own, num_layers=depth)
-            ]
+            points = {}
+            for depth in depths:
+                if cell := filter_rows(rows, connection=connection, num_layers=depth):
+                    points[depth] = mean_and_interval(column(cell, name))
             if points:
-                x, mean, low, high = zip(*points, strict=True)
-                axes.plot(x, mean, color=COLOURS[k], linestyle=STYLES[k], marker="o", markersize=3)
-                limit = 1.0 if name == "test_accuracy" else 2.0  # neither can be outside of 0 and that
-                lower, upper = ([min(max(end, 0), limit) for end in side] for side in (low, high))
-                axes.fill_between(x, lower, upper, color=COLOURS[k], alpha=0.15, linewidth=0)
-                ends.append((title, x[-1], mean[-1], COLOURS[k]))
+                limits = (0.0, 1.0 if name == "test_accuracy" else 2.0)
+                style = {"linestyle": STYLES[k], "marker": "o"}
+                ends.append(plot_means(axes, title, points, COLOURS[k], limits, **style))
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.xaxis.minorticks_off()
         axes.set_ylim(0, max(1.0, axes.get_ylim()[1]) if name == "test_accuracy" else None)
         label_lines(axes, ends)
-    figure.suptitle("A GCN with more and more layers, by the connection between them", x=0.01, ha="left", fontsize=11)
+    figure.suptitle(
+        "A GCN with an increasing number of layers, for each connection between them", x=0.01, ha="left", fontsize=11
+    )
     save_figure(figure, path)

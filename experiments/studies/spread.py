@@ -1,17 +1,16 @@
-"""What neighbours and memory are each good for where signals spread over graphs (question 3.4b of the assignment)."""
+"""GCN, LSTM and both together on signals that spread over graphs (question 3.4b of the assignment)."""
 
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import COLOURS, mark_values, mean_and_interval, new_figure, save_figure
-from experiments.studies.results import same
-from experiments.tables import Rows
+from experiments.plotting import COLOURS, mark_values, mean_and_interval, new_figure, save_figure
+from experiments.tables import Rows, column, filter_rows
 
 NETWORKS = {"gcn_lstm": "GCN and LSTM", "gcn": "GCN alone", "lstm": "LSTM alone"}
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
-    """A row for each run: what it reached on the test split, and what could have been reached there."""
+    """A row for each run: its results on the test split, and the best possible results there."""
     measured = ("loss", "best_possible_loss", "accuracy", "best_possible_accuracy", "recall")
     return [
         {"network": result["model.network"], "seed": int(result["seed_everything"])}
@@ -21,16 +20,16 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Loss and accuracy of each network, every seed and the mean with its 95 % interval, beside the best possible."""
+    """Loss and accuracy of each network: all seeds, the mean with its 95 % interval, and the best possible value."""
     figure, panels = new_figure(1, 2, 10, 2.6, sharey=True)
-    networks = [name for name in NETWORKS if same(rows, network=name)]
+    networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     for axes, metric, label, side in zip(
         panels, ("loss", "accuracy"), ("test loss (nats)", "test accuracy"), (1, -1), strict=True
     ):
         best = mean_and_interval([row[f"test_best_possible_{metric}"] for row in rows])[0]
         axes.axvline(best, color="#888888", linewidth=0.8, linestyle=":")
         for y, network in enumerate(networks):
-            values = [row[f"test_{metric}"] for row in same(rows, network=network)]
+            values = column(filter_rows(rows, network=network), f"test_{metric}")
             mark_values(axes, y, values, COLOURS[list(NETWORKS).index(network)], side, ".4f")
         axes.set_xlabel(f"{label}; dotted: the best possible, {best:.4f}")
         low_x, high_x = axes.get_xlim()

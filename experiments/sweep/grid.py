@@ -1,4 +1,4 @@
-"""What a sweep consists of: one run for each combination of the grid's values and each seed."""
+"""The runs of a sweep: one for each combination of the grid's values and each seed."""
 
 import itertools
 import json
@@ -13,14 +13,14 @@ from training.seeds import check_seeds
 Grid = dict[str, list[Any]]
 
 NAME_MAX = 120
-"""Characters of a run's name, less its seed; it is that of a folder."""
+"""The most characters of a run's name without its seed; the name is that of a folder."""
 
-BEGINNINGS = ("model.", "data.", "trainer.")
+PREFIXES = ("model.", "data.", "trainer.")
 
 NOT_IN_A_GRID = {
     "seed_everything": "list the seeds under seeds",
-    "ckpt_path": "a sweep finds its own checkpoints",
-    "config": "the base is one config",
+    "ckpt_path": "a sweep finds its checkpoints itself",
+    "config": "give one config as base",
     "trainer.default_root_dir": "set output_dir",
     "model": "give its arguments, such as model.network",
     "data": "give its arguments, such as data.length",
@@ -32,9 +32,9 @@ class Run:
     """One training run of a sweep.
 
     Args:
-        values: what the grid's keys are in this run, in the grid's order.
+        values: of the grid's keys, in the order of the grid.
         seed: ``seed_everything``.
-        name: of its folder; no other run has it.
+        name: of its folder, different for each run.
     """
 
     values: dict[str, Any]
@@ -42,34 +42,35 @@ class Run:
     name: str
 
     def words(self) -> list[str]:
-        """The values as words of a command line."""
+        """The values as arguments of a command line."""
         return [*overrides(self.values), f"--seed_everything={self.seed}"]
 
     def key(self) -> dict[str, Any]:
-        """What identifies it in results.csv."""
-        return {**{key: shown(value) for key, value in self.values.items()}, "seed_everything": self.seed}
+        """The columns that identify the run in results.csv."""
+        return {**{key: format_value(value) for key, value in self.values.items()}, "seed_everything": self.seed}
 
 
 def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
-    """Every combination with every seed, the seed changing fastest.
+    """Every combination with every seed, in the order of the grid; the seed changes fastest.
 
     Raises:
-        UserError: the grid, one of its keys or the seeds are empty, something stands in them twice, or a key is not
-            for a grid.
+        UserError: the grid, the values of a key or the seeds are empty or have duplicates, or a key cannot be in a
+            grid.
     """
     check(grid, seeds)
     names = short_names([key for key, values in grid.items() if len(values) > 1])
     labels = {key: [label(value) for value in values] for key, values in grid.items()}
     combinations = []
-    for places in itertools.product(*(range(len(values)) for values in grid.values())):
-        values = {key: grid[key][place] for key, place in zip(grid, places, strict=True)}
-        said = [f"{names[key]}={labels[key][place]}" for key, place in zip(grid, places, strict=True) if key in names]
-        combinations.append((values, "+".join(said)))
-    told = {name for _, name in combinations}
-    if len(told) < len(combinations) or max(map(len, told)) > NAME_MAX:
+    for indices in itertools.product(*(range(len(values)) for values in grid.values())):
+        chosen = dict(zip(grid, indices, strict=True))
+        values = {key: grid[key][k] for key, k in chosen.items()}
+        name = "+".join(f"{names[key]}={labels[key][k]}" for key, k in chosen.items() if key in names)
+        combinations.append((values, name))
+    distinct = {name for _, name in combinations}
+    if len(distinct) < len(combinations) or max(map(len, distinct)) > NAME_MAX:
         digits = len(str(len(combinations) - 1))
         combinations = [(values, f"run_{k:0{digits}}") for k, (values, _) in enumerate(combinations)]
-    # No comma: folders are typed in lists.
+    # Names have no comma, because folders are given in lists.
     return [
         Run(values, seed, f"{name}+seed={seed}" if name else f"seed={seed}")
         for values, name in combinations
@@ -85,17 +86,17 @@ def check(grid: Grid, seeds: list[int]) -> None:
         short = key.replace(".init_args", "")
         for banned, way_out in NOT_IN_A_GRID.items():
             if f"{banned}.".startswith(f"{short}."):
-                raise UserError(f"grid has {key}, which is not for a grid; {way_out}")
+                raise UserError(f"grid has {key}, which cannot be in a grid; {way_out}")
         if plain.count(short) > 1:
             raise UserError(f"grid has {short} {plain.count(short)} times; give each key once")
-        if not short.startswith(BEGINNINGS) or short.endswith(".help"):
-            raise UserError(f"grid has {key}; give a key of the config, which begins with {', '.join(BEGINNINGS)}")
+        if not short.startswith(PREFIXES) or short.endswith(".help"):
+            raise UserError(f"grid has {key}; give a key of the config, which begins with {', '.join(PREFIXES)}")
         if not values:
             raise UserError(f"grid has no values for {key}; give at least one, or leave the key out")
         written = [json.dumps(value, sort_keys=True) for value in values]
         for value, text in zip(values, written, strict=True):
-            if written.count(text) > 1:
-                raise UserError(f"grid has {key} = {shown(value)} {written.count(text)} times; give each value once")
+            if (count := written.count(text)) > 1:
+                raise UserError(f"grid has {key} = {format_value(value)} {count} times; give each value once")
     check_seeds(seeds)
 
 
@@ -105,25 +106,25 @@ def overrides(values: dict[str, Any]) -> list[str]:
 
 
 def fit_words(base: Path, run: Run, folder: Path) -> list[str]:
-    """The command of a run, begun or gone on with."""
+    """The command that starts or resumes a run."""
     return ["fit", f"--config={base}", *run.words(), f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
 
 
 def short_names(keys: list[str]) -> dict[str, str]:
-    """The last word of each key, or all of it where another key ends alike."""
+    """The last part of each key, or the whole key if another one has the same last part."""
     last = [key.rpartition(".")[2] for key in keys]
     return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
 
 
 def label(value: Any) -> str:
-    """A value as part of a folder's name: its letters, digits, points and signs."""
-    return re.sub(r"[^\w.+-]+", "_", str(shown(value))).strip("_") or "empty"
+    """A value as part of a folder's name: its letters, digits, points, plus and minus signs."""
+    return re.sub(r"[^\w.+-]+", "_", str(format_value(value))).strip("_") or "empty"
 
 
-def shown(value: Any) -> Any:
-    """A value as a person reads it: of an object with a class path, its class and arguments."""
+def format_value(value: Any) -> Any:
+    """A readable value; an object with a class path is shown as its class and arguments."""
     if isinstance(value, dict) and "class_path" in value:
-        arguments = ", ".join(f"{key}={shown(given)}" for key, given in value.get("init_args", {}).items())
+        arguments = ", ".join(f"{key}={format_value(given)}" for key, given in value.get("init_args", {}).items())
         return value["class_path"].rpartition(".")[2] + (f"({arguments})" if arguments else "")
     if isinstance(value, dict | list):
         return json.dumps(value)

@@ -1,31 +1,33 @@
-"""The folder of a sweep: what it is of, the folder of each run, and ``results.csv``."""
+"""The output folder of a sweep: its definition, the folder of each run, and ``results.csv``."""
 
 import csv
+import io
 import json
-from collections.abc import Iterator
+import os
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from experiments.sweep.grid import Grid, Run, shown
+from experiments.sweep.grid import Grid, Run, format_value
 from training.errors import UserError
+from training.files import write_atomically
 from training.run_folder import run_folders
 
 KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
-LEFT_BY_A_KILL = (".lock", "sweep.tmp")
+NOT_SET = "not set"
 
 
 class ResultsFolder:
     """``sweep.json``, ``runs/<name>/``, ``results.csv``.
 
-    How each run ended stands in the ``result.json`` of its folder, written by whoever did it; ``results.csv`` is made
-    from these, so that it can be made again at any time.
+    The process that does a run writes the ``result.json`` in its folder. ``results.csv`` is made from these files, so
+    it can be written again at any time.
 
     Args:
-        path: the folder; it need not exist yet.
+        path: the folder; it need not exist.
         runs: all runs of the sweep.
     """
 
@@ -37,62 +39,55 @@ class ResultsFolder:
         self.refresh(runs)
 
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Refuse a folder that has results of another sweep; more seeds than before are welcome.
+        """Refuse a folder with results of another sweep; more seeds than before are accepted.
 
         Args:
-            grid: of the sweep that is wanted.
-            seeds: of that, too.
-            config: the complete configuration of its first values.
+            grid: of this sweep.
+            seeds: of this sweep.
+            config: the complete configuration for the first values of the grid.
         Raises:
-            UserError: they are of another grid, other seeds or another base, or the folder holds something else.
+            UserError: the folder has another grid, other seeds, another base, or other files.
         """
         path = self.path / "sweep.json"
         way_out = "choose another --output_dir"
         try:
-            before = json.loads(path.read_text())
-            theirs, their_seeds, their_config = before["grid"], before["seeds"], before["config"]
+            sweep = json.loads(path.read_text())
+            theirs, their_seeds, their_config = sweep["grid"], sweep["seeds"], sweep["config"]
             if not all(isinstance(values, list) for values in theirs.values()):
                 raise ValueError
             missing_seeds = [seed for seed in their_seeds if seed not in seeds]
             their_config.items()
         except FileNotFoundError:
-            if self.path.is_dir() and any(file.name not in LEFT_BY_A_KILL for file in self.path.iterdir()):
-                raise UserError(f"{self.path} is not empty, and holds no sweep; {way_out}") from None
+            if self.path.is_dir() and any(not left_by_a_kill(file) for file in self.path.iterdir()):
+                raise UserError(f"{self.path} is not empty, but has no sweep; {way_out}") from None
             return
         except NotADirectoryError:
-            raise UserError(f"{self.path} is no folder; {way_out}") from None
+            raise UserError(f"{self.path} is not a folder; {way_out}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
-        for key in {**theirs, **grid}:
-            if theirs.get(key) != grid.get(key):
-                values = [", ".join(str(shown(v)) for v in g[key]) if key in g else "not set" for g in (theirs, grid)]
-                raise UserError(
-                    f"{self.path} has results of another grid: {key} is {values[0]} there and {values[1]} here; "
-                    + way_out
-                )
         if missing_seeds:
             raise UserError(
                 f"{self.path} has results of seed {missing_seeds[0]}, which seeds lacks; add it, or {way_out}"
             )
-        for key in {**their_config, **config}:
-            there, here = (some.get(key, "not set") for some in (their_config, config))
-            if there != here:
-                raise UserError(
-                    f"{self.path} has results of another base: {key} is {there} there and {here} here; {way_out}"
-                )
+        for what, before, now in (("grid", theirs, grid), ("base", their_config, config)):
+            for key in {**before, **now}:
+                if before.get(key, NOT_SET) != now.get(key, NOT_SET):
+                    there, here = (format_values(values.get(key, NOT_SET)) for values in (before, now))
+                    raise UserError(
+                        f"{self.path} has results of another {what}: {key} is {there} there and {here} here; {way_out}"
+                    )
 
     def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Make the folder if need be, note in it what it is of, and keep other sweeps out.
+        """Create the folder, lock it, and write ``sweep.json``.
 
         Raises:
-            UserError: it cannot be written, or another process is at it.
+            UserError: it cannot be written to, or another process has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-            write_whole(
-                self.path / "sweep.json", json.dumps({"grid": grid, "seeds": seeds, "config": config}, indent=2)
-            )
+            definition = {"grid": grid, "seeds": seeds, "config": config}
+            write_atomically(self.path / "sweep.json", json.dumps(definition, indent=2) + "\n")
         except filelock.Timeout:
             raise UserError(f"{self.path} is in use by another process; wait until it ends") from None
         except OSError as error:
@@ -105,18 +100,18 @@ class ResultsFolder:
         return self.path / "runs" / run.name
 
     def refresh(self, runs: list[Run]) -> None:
-        """See which of these have ended since."""
+        """Read the results of those runs that have ended."""
         for run in runs:
             result = read_result(self.folder(run))
             if result is not None:
                 self._results[run.name] = result
 
     def result(self, run: Run) -> dict[str, Any] | None:
-        """How the run ended, ``None`` if it has not, as far as is known."""
+        """The result of a run as last read; ``None`` if it has not ended."""
         return self._results.get(run.name)
 
     def forget(self, run: Run) -> None:
-        """Have the run done again."""
+        """Delete the result of a run, so that the run is done again."""
         (self.folder(run) / "result.json").unlink(missing_ok=True)
         self._results.pop(run.name, None)
 
@@ -127,40 +122,44 @@ class ResultsFolder:
         return [run for run in self.runs if (self.result(run) or {}).get("status") == "failed"]
 
     def write_csv(self) -> None:
-        """``results.csv``: a row for each run that has ended, in the order of the grid."""
-        rows = list(self._rows())
+        """Write ``results.csv``: a row for each run that has ended, in the order of the grid."""
+        rows, metrics = [], set()
+        for run in self.runs:
+            if result := self.result(run):
+                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
+                # The grid's keys and the results have priority over keys of the config.
+                rows.append({**result["config"], **result["metrics"], **ended, **run.key()})
+                metrics |= result["metrics"].keys()
         if not rows:
             return
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        metrics = sorted({name for run in self.runs for name in (self.result(run) or {}).get("metrics", {})})
-        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
-        columns = first + sorted(key for key in columns if key not in first)
-        temporary = self.path / "results.tmp"
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(self.path / "results.csv")
+        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *sorted(metrics), *KEYS_AFTER_METRICS]
+        others = {key for row in rows for key in row} - set(first)
+        file = io.StringIO()
+        writer = csv.DictWriter(file, [*first, *sorted(others)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path / "results.csv", file.getvalue())
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        for run in self.runs:
-            result = self.result(run)
-            if result is not None:
-                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
-                # The grid's keys and what came out go before what the config says.
-                yield {**result["config"], **result["metrics"], **ended, **run.key()}
+
+def left_by_a_kill(path: Path) -> bool:
+    """Whether a sweep that was killed may have left this file before it wrote ``sweep.json``."""
+    return path.name == ".lock" or path.suffix == ".tmp"
+
+
+def format_values(values: Any) -> str:
+    return ", ".join(str(format_value(value)) for value in values) if isinstance(values, list) else str(values)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """How a run ended, ``None`` if it has not; nor has one whose ``result.json`` is damaged."""
+    """The result of a run; ``None`` if it has not ended or its ``result.json`` is damaged."""
     try:
         result = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return None
     if not isinstance(result, dict) or result.get("status") not in ("finished", "failed"):
         return None
-    is_whole = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
-    return result if is_whole and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
+    is_complete = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
+    return result if is_complete and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
 
 
 def write_result(
@@ -170,36 +169,37 @@ def write_result(
     summary: dict[str, Any] | None = None,
     config: dict[str, Any] | None = None,
 ) -> None:
-    """Note how a run ended: ``finished``, or ``failed`` and why."""
+    """Record the result of a run: ``finished``, or ``failed`` with its error."""
     summary = summary or {}
-    runs = [run for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    run_dir = newest_run(folder)
     result = {
         "status": status,
         "error": error,
         "metrics": summary.get("metrics", {}),
         **{key: summary.get(key, "") for key in ("steps", "seconds", "git_commit")},
-        "run_dir": str(runs[-1].path.relative_to(folder.parent.parent)) if runs else "",
+        "run_dir": str(run_dir.relative_to(folder.parent.parent)) if run_dir else "",
         "config": config or {},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "result.json", json.dumps(result, indent=2))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: whoever reads it, and whenever this process is killed, it is whole."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n")
-    temporary.replace(path)
+    write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def num_steps_done(folder: Path) -> int:
-    """Optimizer steps that a run has logged so far, from the end of the newest ``metrics.csv`` in its folder."""
-    files = [run.path / "metrics.csv" for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    """Optimizer steps of a run so far, from the last line of the newest ``metrics.csv`` in its folder."""
+    run_dir = newest_run(folder)
+    if run_dir is None:
+        return 0
     try:
-        with files[-1].open("rb") as file:
+        with (run_dir / "metrics.csv").open("rb") as file:
             columns = file.readline().decode().rstrip("\n").split(",")
-            file.seek(max(0, files[-1].stat().st_size - 4096))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             last = file.read().decode().splitlines()[-1].split(",")
         return int(last[columns.index("step")]) + 1
-    except (LookupError, OSError, ValueError):  # nothing yet, or caught in the middle of a line
+    except (LookupError, OSError, ValueError):  # no file yet, or a line that is only partly written
         return 0
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run folder that ``fit`` has created last in the folder of a sweep's run."""
+    runs = [run.path for experiment in sorted(folder.glob("*")) for run in run_folders(experiment)]
+    return runs[-1] if runs else None

@@ -1,4 +1,4 @@
-"""One run of a sweep, in a process that does one after the other."""
+"""Does one run of a sweep; a worker process calls it for one run after the other."""
 
 import contextlib
 import json
@@ -16,18 +16,18 @@ from training.errors import UserError
 from training.messages import ignore_library_warnings, one_line, set_up_messages
 
 ORPHAN_SECONDS = 60
-"""How long a run's folder may stay locked by a process that is about to end."""
+"""How long to wait for the lock of a run's folder; a process that is about to end may still hold it."""
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
-    """A run was stopped by a signal: it has no result yet, and whoever does the runs should stop, too."""
+    """A signal has stopped a run. The run has no result yet, and the process does no other runs."""
 
 
 def start_worker(num_threads: int = 1) -> None:
-    """Import what is heavy, once for all runs; end with the process that started this one, however that ends."""
+    """Prepare a worker process: import slow packages once for all runs, and end when the parent process ends."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+        threading.Thread(target=exit_with, args=(parent,), daemon=True).start()
     import torch
 
     import training.launch  # noqa: F401
@@ -35,18 +35,21 @@ def start_worker(num_threads: int = 1) -> None:
     torch.set_num_threads(num_threads)
 
 
-def end_with(parent: multiprocessing.process.BaseProcess) -> None:
+def exit_with(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
 def do_run(words: list[str], folder: Path) -> None:
-    """Train and test as ``words`` say, with all that is said going into ``log.txt``, and note how it ended.
+    """Train and test a run, write its output to ``log.txt``, and record its result.
 
-    A run that has been begun goes on where it stood; one that has ended is left alone.
+    A run with a checkpoint is resumed. A run with a result is left unchanged.
 
+    Args:
+        words: of the ``fit`` command.
+        folder: of the run.
     Raises:
-        Stopped: a signal came; nothing is noted.
+        Stopped: a signal stopped the run; it has no result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock", timeout=ORPHAN_SECONDS), (folder / "log.txt").open("a") as log:
@@ -77,7 +80,7 @@ def fit(words: list[str], folder: Path) -> None:
         write_result(folder, "failed", f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
     else:
         if run.folder is None:
-            write_result(folder, "failed", "trainer.fast_dev_run keeps no results; leave it out")
+            write_result(folder, "failed", "trainer.fast_dev_run saves no results; leave it out")
             return
         summary = json.loads((run.folder.path / "summary.json").read_text())
         write_result(folder, "finished", "", summary, flat_config(run.config))

@@ -8,7 +8,7 @@ import pytest
 import cli
 from experiments.sweep import slurm as sweep_on_slurm
 from tests.cluster.slurm import Cluster
-from tests.experiments.sweep.test_sweep import ROOT, rows_of, write_sweep
+from tests.experiments.sweep.test_sweep import rows_of, write_sweep
 
 SACCT = """\
 #!/bin/sh
@@ -32,7 +32,6 @@ def login(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     sacct.write_text(SACCT)
     sacct.chmod(0o755)
     monkeypatch.setenv("PATH", str(sacct.parent), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     for name in ("SLURM_CONF", "MASTER_ADDR"):
         monkeypatch.setenv(name, slurm.environment[name])
     monkeypatch.setattr(sweep_on_slurm, "REFRESH_SECONDS", 0.5)

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.command import spelled_out
+from experiments.command import to_yaml_words
 
 
-@pytest.mark.parametrize("study", cli.STUDIES)
+@pytest.mark.parametrize("study", cli.EXPERIMENTS)
 def test_a_study_imports_no_lightning(study: str) -> None:
-    code = f"import sys, experiments.{cli.STUDIES[study]}; sys.exit(any('lightning' in name for name in sys.modules))"
+    code = (
+        f"import sys, experiments.{cli.EXPERIMENTS[study]}; sys.exit(any('lightning' in name for name in sys.modules))"
+    )
     root = Path(__file__).parent.parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
@@ -27,11 +29,11 @@ def test_switches_need_no_value() -> None:
         (["--switch=false", "--a", "--b"], ["--switch=false", "--a", "--b"]),
         ([], []),
     ):
-        assert spelled_out(function, args) == expected
+        assert to_yaml_words(function, args) == expected
 
 
 def test_infinity_needs_no_dot() -> None:
     def function(tau: float | None = None, factor: float = 1.0, prompt: str = "") -> None: ...
 
     args = ["--tau", "inf", "--factor=inf", "--prompt", "inf", "--prompt=nan"]
-    assert spelled_out(function, args) == ["--tau", ".inf", "--factor=.inf", "--prompt", "inf", "--prompt=nan"]
+    assert to_yaml_words(function, args) == ["--tau", ".inf", "--factor=.inf", "--prompt", "inf", "--prompt=nan"]

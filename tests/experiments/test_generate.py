@@ -1,4 +1,4 @@
-"""Letting a text model write, from the command line: the same text as from the functions, and what is refused."""
+"""The command generates the same text as the functions of ``models.decoding``, and refuses wrong input."""
 
 import io
 import json
@@ -12,15 +12,16 @@ import pytest
 import torch
 
 import cli
-from experiments.trained_text import load_text
+from experiments.trained_text import load_network
 from models.decoding import beam_search, greedy, read, write
+from models.networks.stacked_lstm import CharacterSteps
 
 Generate = Any
 
 
 @pytest.fixture
 def generate(text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Generate:
-    """Runs ``generate`` on the small text model, whose book is gone; gives exit status, stdout and stderr."""
+    """Runs ``generate`` on the small text model after its book was deleted; returns exit status, stdout and stderr."""
     (tmp_path / "book.txt").unlink()
     capsys.readouterr()
 
@@ -44,16 +45,16 @@ def test_a_second_thread_is_for_large_models(generate: Generate, monkeypatch: py
     generate("--length", "5")
     assert torch.get_num_threads() == 1
     torch.set_num_threads(2)
-    monkeypatch.setattr("experiments.generate.WEIGHTS_OF_A_THREAD", 10)
+    monkeypatch.setattr("experiments.generate.WEIGHTS_PER_THREAD", 10)
     generate("--length", "5")
     assert torch.get_num_threads() == 2
 
 
 def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
-    trained = load_text(str(run))
-    ids = torch.tensor([trained.vocabulary.encode(prompt)])
-    logits, state = read(trained.network, ids, trained.network.start(1))
-    return trained.vocabulary.decode(int(i) for i in write(trained.network, logits, state, choose, length))
+    _, network, vocabulary = load_network(str(run))
+    steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode(prompt)])
+    logits, state = read(steps, ids, steps.start(1))
+    return vocabulary.decode(int(i) for i in write(steps, logits, state, choose, length))
 
 
 def test_it_completes_the_prompt(generate: Generate, text_run_dir: Path) -> None:
@@ -73,19 +74,19 @@ def test_without_a_prompt_it_begins_a_line(generate: Generate, text_run_dir: Pat
     assert out == continuation(text_run_dir, "\n", greedy, 30) + "\n"
 
 
-def test_a_seed_gives_the_same_again(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_seed_reproduces_the_text(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
     args = ("--prompt", "The", "--length", "60", "--tau", "0.5")
     first = generate(*args, "--seed", "5")
     assert first == generate(*args, "--seed", "5") == generate(*args, "--seed", "5", "--stream")
     assert first[1] == generate("--prompt", "The", "--length", "60", "--temperature", "2", "--seed", "5")[1]
     assert first[1] != generate(*args, "--seed", "6")[1]
     status, out, _ = generate(*args)
-    told = caplog.messages[-1]
-    assert status == 0 and told.startswith("--seed ") and told.endswith(" gives the same again.")
-    assert generate(*args, "--seed", told.split()[1])[1] == out
+    (seed,) = re.findall(r"--seed (\d+)", caplog.messages[-1])
+    assert status == 0
+    assert generate(*args, "--seed", seed)[1] == out
 
 
-def test_several_samples_differ_and_the_first_is_the_one(generate: Generate) -> None:
+def test_samples_differ_and_the_first_does_not_depend_on_their_number(generate: Generate) -> None:
     args = ("--prompt", "The", "--length", "60", "--tau", "1", "--seed", "5")
     _, one, _ = generate(*args)
     _, three, _ = generate(*args, "--num_samples", "3")
@@ -95,19 +96,19 @@ def test_several_samples_differ_and_the_first_is_the_one(generate: Generate) -> 
     assert generate(*args, "--num_samples", "3", "--stream")[1] == three
 
 
-def test_what_follows_does_not_depend_on_the_length(generate: Generate) -> None:
+def test_the_text_does_not_depend_on_the_length(generate: Generate) -> None:
     args = ("--prompt", "The", "--tau", "1", "--seed", "5", "--length")
     assert generate(*args, "60")[1].startswith(generate(*args, "20")[1].removesuffix("\n"))
 
 
-def test_a_beam_gives_its_best(generate: Generate, text_run_dir: Path) -> None:
-    trained = load_text(str(text_run_dir))
-    ids = torch.tensor([trained.vocabulary.encode("The king")])
-    logits, state = read(trained.network, ids, trained.network.start(1))
-    (best,) = beam_search(trained.network, logits, state, 20, 6, num_best=3)
+def test_a_beam_search_prints_its_best_hypotheses(generate: Generate, text_run_dir: Path) -> None:
+    _, network, vocabulary = load_network(str(text_run_dir))
+    steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode("The king")])
+    logits, state = read(steps, ids, steps.start(1))
+    (best,) = beam_search(steps, logits, state, 20, 6, num_best=3)
     _, out, _ = generate("--prompt", "The king", "--length", "20", "--beam", "6", "--num_samples", "3")
     expected = [
-        f"--- {i}, log probability {one.log_prob:.2f}\nThe king{trained.vocabulary.decode(one.ids)}\n"
+        f"--- {i}, log probability {one.log_prob:.2f}\nThe king{vocabulary.decode(one.ids)}\n"
         for i, one in enumerate(best, 1)
     ]
     assert out == "".join(expected)
@@ -120,7 +121,7 @@ def test_a_beam_gives_its_best(generate: Generate, text_run_dir: Path) -> None:
     assert [one["log_prob"] for one in answer["samples"]] == pytest.approx([one.log_prob for one in best])
 
 
-def test_json_says_all_that_is_needed_to_have_it_again(generate: Generate) -> None:
+def test_json_has_everything_that_reproduces_the_text(generate: Generate) -> None:
     args = ("--prompt", "The\nking’s", "--length", "20", "--num_samples", "2", "--json")
     _, out, err = generate(*args, "--top_p", "0.9", "--top_k", "5")
     answer = json.loads(out)
@@ -151,7 +152,7 @@ def test_a_stop_is_read_as_a_prompt_is(generate: Generate) -> None:
 @pytest.mark.parametrize(
     ("redirection", "status", "message"),
     [
-        ("--interactive <&-", 2, "error: interactive reads the standard input, which is closed; leave it open"),
+        ("--interactive <&-", 2, "error: interactive reads the standard input, but it is closed; leave it open"),
         ("--length 5 >&-", 0, ""),
         ("--length 5 >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
         ("--length 50000 --stream >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
@@ -184,13 +185,13 @@ def test_unknown_characters(generate: Generate) -> None:
     )
 
 
-def test_a_seed_is_told_when_all_else_is_right(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_seed_is_printed_only_if_nothing_is_refused(generate: Generate, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
     assert generate("--tau", "1", "--prompt", "漢")[0] == 2
     assert caplog.messages == []
 
 
-def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interactive_prompts(generate: Generate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("The\nÜ\n\nking"))
     status, out, err = generate("--interactive", "--length", "10")
     assert status == 0 and err.startswith("error: prompt has characters") and err.count("\n") == 1
@@ -209,7 +210,7 @@ def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) ->
         (["--length", "0"], "length is 0; it must be at least 1"),
         (["--num_samples", "0"], "num_samples is 0; it must be at least 1"),
         (["--top_k", "0"], "top_k is 0; it must be at least 1"),
-        (["--beam", "0"], "beam is 0; it must be at least 1"),
+        (["--beam", "0"], "beam is 0; it must be from 1 to 10000"),
         (["--tau", "-1"], "tau is -1.0; it must be at least 0"),
         (["--tau", "nan"], "tau is nan; it must be at least 0"),
         (["--temperature", "-1"], "temperature is -1.0; it must be at least 0"),
@@ -217,33 +218,48 @@ def test_it_keeps_asking(generate: Generate, monkeypatch: pytest.MonkeyPatch) ->
         (["--length_penalty", "inf"], "length_penalty is inf; it must be from 0 to 10"),
         (
             ["--length_penalty", "1", "--stop", "e"],
-            "length_penalty is 1.0; it is for a beam with a stop, so leave it out",
+            "length_penalty is 1.0, but it needs beam and stop",
         ),
         (
             ["--length_penalty", "1", "--beam", "2"],
-            "length_penalty is 1.0; it is for a beam with a stop, so leave it out",
+            "length_penalty is 1.0, but it needs beam and stop",
         ),
         (["--top_p", "0"], "top_p is 0.0; it must be above 0 and at most 1"),
         (["--top_p", "1.1"], "top_p is 1.1; it must be above 0 and at most 1"),
         (["--seed", "-1"], "seed is -1; it must be from 0 to"),
         (
             ["--length", "1000000000"],
-            "num_samples is 1 and length 1000000000: that is 1000000000 characters; it must be at most",
+            "num_samples is 1 and length is 1000000000: 1000000000 characters; the limit is 16777216",
         ),
-        (["--beam", "10000", "--length", "2000"], "beam is 10000 and length 2000"),
+        (
+            ["--beam", "10000", "--length", "2000"],
+            "beam is 10000 and length is 2000: 20000000 characters; the limit is 16777216",
+        ),
         (
             ["--tau", "1", "--temperature", "1"],
-            "tau is 1.0 and temperature 1.0; one is the inverse of the other; give one",
+            "tau is 1.0 and temperature is 1.0, but tau is 1 / temperature; give one of them",
         ),
-        (["--beam", "3", "--tau", "1"], "beam is 3 and tau 1.0; a beam search draws nothing, so give one"),
-        (["--beam", "3", "--temperature", "1"], "beam is 3 and temperature 1.0; a beam search draws nothing"),
-        (["--beam", "3", "--top_k", "1"], "beam is 3 and top_k 1; a beam search draws nothing"),
-        (["--beam", "3", "--top_p", "0.5"], "beam is 3 and top_p 0.5; a beam search draws nothing"),
-        (["--beam", "3", "--stream"], "knows its best text only at the end; leave stream out, or beam"),
-        (["--beam", "3", "--num_samples", "4"], "num_samples is 4; a beam search has at most beam = 3"),
+        (
+            ["--beam", "3", "--tau", "1"],
+            "beam is 3 and tau is 1.0, but a beam search does not sample; give one of them",
+        ),
+        (["--beam", "3", "--temperature", "1"], "beam is 3 and temperature is 1.0"),
+        (["--beam", "3", "--top_k", "1"], "beam is 3 and top_k is 1"),
+        (["--beam", "3", "--top_p", "0.5"], "beam is 3 and top_p is 0.5"),
+        (
+            ["--beam", "3", "--stream"],
+            "beam is 3 and stream is True, but a beam search has its best text only at the end",
+        ),
+        (["--beam", "3", "--num_samples", "4"], "num_samples is 4, but the limit is beam = 3"),
         (["--stream", "--json"], "give one of them"),
-        (["--prompt", "a", "--prompt_file", "b"], "prompt and prompt_file are both given; give one"),
-        (["--interactive", "--prompt", "a"], "interactive asks for prompts; leave prompt and prompt_file out"),
+        (
+            ["--prompt", "a", "--prompt_file", "b"],
+            "prompt is 'a' and prompt_file is 'b', but both give the prompt; give one of them",
+        ),
+        (
+            ["--interactive", "--prompt", "a"],
+            "interactive is True and prompt is 'a', but interactive reads prompts from the input",
+        ),
         (["--prompt_file", "/no/such/file"], "/no/such/file: no such file"),
         (["--stop", "漢"], "stop has characters that the model has never seen: '漢'; leave them out"),
         (["--on_unknown", "ignore"], "on_unknown"),
@@ -258,23 +274,22 @@ def test_wrong_input_ends_in_one_line(args: list[str], message: str, generate: G
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
 
 
-def test_only_a_text_model_writes(run_dir: Path, capsys: pytest.CaptureFixture[str], text_run_dir: Path) -> None:
+def test_checkpoints_of_other_models_are_refused(
+    run_dir: Path, capsys: pytest.CaptureFixture[str], text_run_dir: Path
+) -> None:
     capsys.readouterr()
     assert cli.main(["generate", f"--ckpt_path={run_dir}"]) == 2
-    assert (
-        "holds PalindromeClassifier, and no TextModel of this project; give a checkpoint of one"
-        in capsys.readouterr().err
-    )
-    assert cli.main(["memory", f"--ckpt_path={text_run_dir}"]) == 2
-    assert "holds TextModel, and no PalindromeClassifier" in capsys.readouterr().err
+    assert "has PalindromeClassifier, but this command needs TextModel" in capsys.readouterr().err
+    assert cli.main(["attractors", f"--ckpt_path={text_run_dir}"]) == 2
+    assert "has TextModel, but this command needs PalindromeClassifier" in capsys.readouterr().err
     assert cli.main(["generate", "--ckpt_path=best"]) == 2
-    assert "--ckpt_path best: of which run? Give the folder of one" in capsys.readouterr().err
+    assert "--ckpt_path best does not say which run; give its folder" in capsys.readouterr().err
     assert cli.main(["generate", "--ckpt_path=/no/such/run"]) == 2
     assert "no such file or folder" in capsys.readouterr().err
 
 
-def test_characters_come_one_by_one(text_run_dir: Path) -> None:
-    """Seen from outside: the reader has the first before the last is written."""
+def test_characters_are_printed_one_by_one(text_run_dir: Path) -> None:
+    """A reader of the output gets the first character before the last is generated."""
     root = Path(__file__).parent.parent.parent
     command = [sys.executable, "cli.py", "generate", f"--ckpt_path={text_run_dir}", "--stream", "--length=2000000"]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as process:

@@ -1,4 +1,4 @@
-"""|dL/dh_t| is that of a plain loop, and the product of Jacobians that the derivation says it is."""
+"""|dL/dh_t| equals that of a plain loop, and the product of Jacobians in the derivation."""
 
 import csv
 from pathlib import Path
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 import cli
+from experiments.attractor_measures import gradient_norms
 from experiments.grads_over_time import draw_palindromes, rows_of, summarize
-from experiments.memory_measures import gradient_norms
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
 
@@ -45,7 +45,7 @@ def loop(network: Any, digits: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("network", [VanillaRNN, LSTM])
 @pytest.mark.parametrize("initialization", ["uniform", "orthogonal"])
-def test_it_is_what_retain_grad_finds(network: Any, initialization: Any) -> None:
+def test_the_norms_equal_those_of_autograd(network: Any, initialization: Any) -> None:
     net = network(K, 16, K, initialization=initialization).double()
     digits = draw_palindromes(7, 30, K)[:, :-1]
     theirs = torch.stack(loop(net, digits), dim=1)
@@ -59,7 +59,7 @@ def rows_of_loop(net: Any, digits: Tensor) -> Tensor:
     return torch.stack(loop(net, digits), dim=1).norm(dim=2).mean(0)
 
 
-def test_it_is_the_product_of_jacobians() -> None:
+def test_the_norms_equal_the_product_of_jacobians() -> None:
     """dL/dh_t = (p_hat - y) W_ph J_{T-1} ... J_{t+1} with J_t = diag(1 - h_t^2) W_hh, for the vanilla RNN."""
     net = VanillaRNN(K, 12, K).double()
     digits = draw_palindromes(1, 20, K)[:, :-1]
@@ -117,7 +117,7 @@ def test_the_command_writes_a_row_for_each_step(
     assert "factor a step back" in capsys.readouterr().out
 
 
-def test_checkpoints_of_the_same_name_are_told_apart(
+def test_checkpoints_with_equal_names_are_shown_with_their_folders(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [tmp_path / name / "small" / "version_0" for name in ("a", "b")]
@@ -138,12 +138,12 @@ def test_checkpoints_of_the_same_name_are_told_apart(
         (["--length=1"], "length is 1; it must be at least 2"),
         (["--hidden_size=0"], "hidden_size is 0; it must be at least 1"),
         (["--num_palindromes=0"], "num_palindromes is 0; it must be at least 1"),
-        (["--length=1000000", "--num_palindromes=1000"], "that makes 1000000000 digits; they must be at most 16777216"),
+        (["--length=1000000", "--num_palindromes=1000"], "1000000000 digits; the limit is 16777216"),
         (["--seeds=[]"], "seeds is empty; give at least one"),
         (["--seeds=[-1]"], "seeds has -1; each must be from 0 to 4294967295"),
         (["--seeds=[1,1]"], "seeds has 1 2 times; give each seed once"),
         (["--untrained={rnn: [uniform, uniform]}"], "untrained has uniform for rnn more than once"),
-        (["--untrained={}"], "there is nothing to look at; give untrained or ckpt_paths"),
+        (["--untrained={}"], "untrained and ckpt_paths are both empty"),
         (["--untrained={lstm: [identity]}"], "initialization is 'identity'; for this network it is one of"),
         (["--untrained={gru: [uniform]}"], "untrained has gru; a network is one of rnn, lstm"),
         (["--ckpt_paths=[nowhere]"], "nowhere: no such file or folder"),

@@ -1,4 +1,4 @@
-"""How many updates a message needs: against networkx, and against the assignment's own figure."""
+"""The number of updates, compared with networkx and with the figure of the assignment."""
 
 import csv
 import itertools
@@ -21,8 +21,8 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def say(tmp_path: Path) -> Callable[..., int]:
-    """``say("--graph=figure2", ...)`` runs the command, which writes to ``tmp_path/out``."""
+def run_hops(tmp_path: Path) -> Callable[..., int]:
+    """``run_hops("--graph=figure2", ...)`` runs the command, which writes to ``tmp_path/out``."""
     return lambda *args: cli.main(["hops", *args, f"--output_dir={tmp_path / 'out'}"])
 
 
@@ -32,8 +32,8 @@ def graph_file(tmp_path: Path, text: str) -> str:
     return f"--graph={path}"
 
 
-def test_figure_2(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
-    assert say(f"--config={CONFIG}") == 0
+def test_figure_2(run_hops: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    assert run_hops(f"--config={CONFIG}") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:7] == [
         "A-tilde  A  B  C  D  E  F",
@@ -44,9 +44,9 @@ def test_figure_2(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> N
         "      E  1  0  0  0  1  1",
         "      F  1  0  0  1  1  1",
     ]
-    assert lines[7].startswith("Updates until E has heard from C: 3 by powers") and lines[8].startswith("3 by the grad")
-    way = lines[9].removeprefix("A way of the message: ").split(" - ")
-    assert way in (["C", "B", "A", "E"], ["C", "D", "F", "E"])
+    assert lines[7].startswith("Updates from C to E: 3 by powers") and lines[8].startswith("3 by the grad")
+    path = lines[9].removeprefix("A shortest path: ").split(" - ")
+    assert path in (["C", "B", "A", "E"], ["C", "D", "F", "E"])
     with (tmp_path / "out" / "hops.csv").open() as file:
         updates = {row["node"]: row["updates"] for row in csv.DictReader(file)}
     assert updates == {"C": "0", "B": "1", "D": "1", "A": "2", "F": "2", "E": "3"}
@@ -54,7 +54,7 @@ def test_figure_2(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> N
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_both_ways_count_the_edges_of_a_shortest_path(seed: int) -> None:
+def test_both_computations_count_the_edges_of_a_shortest_path(seed: int) -> None:
     graph = networkx.gnm_random_graph(29, 32, seed=seed)
     graph.add_edges_from([(0, 1), (1, 2), (2, 3), (3, 4)])
     graph.add_node(29)
@@ -66,35 +66,39 @@ def test_both_ways_count_the_edges_of_a_shortest_path(seed: int) -> None:
     assert hops.NEVER in expected and max(expected) >= 2
 
 
-def test_a_way_of_a_thousand_edges(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+def test_a_path_of_a_thousand_edges(run_hops: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
     text = "".join(f"{k} {k + 1}\n" for k in range(1000))
-    assert say(graph_file(tmp_path, text), "--source=0", "--target=1000") == 0
+    assert run_hops(graph_file(tmp_path, text), "--source=0", "--target=1000") == 0
     out = capsys.readouterr().out
-    assert "has heard from 0: 1000 by powers" in out and "\n1000 by the gradient" in out
+    assert "Updates from 0 to 1000: 1000 by powers" in out and "\n1000 by the gradient" in out
     assert "A-tilde has 1,001 x 1,001 entries, 3,001 of them 1." in out
 
 
-@pytest.mark.parametrize(("target", "told"), [("y", "never"), ("a", "0"), ("c", "2")])
-def test_never_and_not_at_all(target: str, told: str, say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+@pytest.mark.parametrize(("target", "count"), [("y", "never"), ("a", "0"), ("c", "2")])
+def test_unreachable_and_zero(
+    target: str, count: str, run_hops: Callable[..., int], tmp_path: Path, capsys: Capture
+) -> None:
     text = "# who knows whom\na, b\nb, c\nb, a\nx, y\na, a\n"
-    assert say(graph_file(tmp_path, text), "--source=a", f"--target={target}") == 0
+    assert run_hops(graph_file(tmp_path, text), "--source=a", f"--target={target}") == 0
     shown = capsys.readouterr()
-    assert f"Updates until {target} has heard from a: {told} by powers" in shown.out
-    assert f"\n{told} by the gradient" in shown.out
-    assert ("A way" in shown.out) is (told == "2")
+    assert f"Updates from a to {target}: {count} by powers" in shown.out
+    assert f"\n{count} by the gradient" in shown.out
+    assert ("A shortest path" in shown.out) is (count == "2")
     with (tmp_path / "out" / "hops.csv").open() as file:
         assert {row["node"]: row["updates"] for row in csv.DictReader(file)}["x"] == "never"
 
 
-def test_names_that_are_numbers(say: Callable[..., int], capsys: Capture) -> None:
-    assert say("--graph=karate", "--source=16", "--target=26") == 0
-    assert "has heard from 16: 5 by powers" in capsys.readouterr().out
+def test_names_that_are_numbers(run_hops: Callable[..., int], capsys: Capture) -> None:
+    assert run_hops("--graph=karate", "--source=16", "--target=26") == 0
+    assert "Updates from 16 to 26: 5 by powers" in capsys.readouterr().out
 
 
-def test_the_two_ways_are_held_against_each_other(say: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_results_of_the_two_computations_are_an_error(
+    run_hops: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hops, "updates_by_gradient", lambda *args: 2)
     with pytest.raises(AssertionError, match="by powers of A-tilde 3 updates, by the gradient 2"):
-        say(f"--config={CONFIG}")
+        run_hops(f"--config={CONFIG}")
 
 
 @pytest.mark.parametrize(
@@ -102,15 +106,15 @@ def test_the_two_ways_are_held_against_each_other(say: Callable[..., int], monke
     [
         (
             ["--graph=figure2", "--source=Z", "--target=A"],
-            "source is 'Z', and figure2 has no such node; it has A, B, C",
+            "source is 'Z', but figure2 has no such node; it has A, B, C",
         ),
         (["--graph=figure2", "--source=A", "--target=a"], "target is 'a'"),
         (["--graph=nowhere", "--source=A", "--target=B"], "graph is 'nowhere': there is no such file"),
         (["--graph=figure2", "--source=A"], "target"),
     ],
 )
-def test_wrong_input_is_one_line(args: list[str], message: str, say: Callable[..., int], capsys: Capture) -> None:
-    assert say(*args) == 2
+def test_wrong_input_is_one_line(args: list[str], message: str, run_hops: Callable[..., int], capsys: Capture) -> None:
+    assert run_hops(*args) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ") and shown.err.count("\n") == 1 and message in shown.err
     assert shown.out == ""
@@ -118,34 +122,34 @@ def test_wrong_input_is_one_line(args: list[str], message: str, say: Callable[..
 
 def test_a_large_graph_is_drawn_in_part() -> None:
     graph = networkx.grid_2d_graph(30, 30)
-    way: list[Any] = networkx.shortest_path(graph, (0, 0), (5, 5))
-    shown = hops.nearest(graph, way)
-    assert len(shown) == hops.DRAWN_MAX and set(way) <= set(shown)
-    far = [min(abs(x - u) + abs(y - v) for u, v in way) for x, y in graph]
-    assert max(min(abs(x - u) + abs(y - v) for u, v in way) for x, y in shown) <= sorted(far)[hops.DRAWN_MAX - 1]
+    path: list[Any] = networkx.shortest_path(graph, (0, 0), (5, 5))
+    shown = hops.nearest(graph, path)
+    assert len(shown) == hops.DRAWN_MAX and set(path) <= set(shown)
+    far = [min(abs(x - u) + abs(y - v) for u, v in path) for x, y in graph]
+    assert max(min(abs(x - u) + abs(y - v) for u, v in path) for x, y in shown) <= sorted(far)[hops.DRAWN_MAX - 1]
 
 
-def test_names_that_mean_something_to_others(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
-    """Between two dollars, matplotlib would set a formula, or fail to."""
+def test_names_with_special_characters(run_hops: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+    """Matplotlib reads text between two dollars as a formula, so names must be drawn without formulas."""
     source, target = "$x_1$", r"$\frac{$"
     text = f"{source} a\na {target}\n北京 a\n" + "b" * 300 + " a\n"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert say(graph_file(tmp_path, text), f"--source={source}", f"--target={target}") == 0
-        assert say(graph_file(tmp_path, text), f"--source={target}", f"--target={source}") == 0
-    assert f"has heard from {source}: 2 by powers" in capsys.readouterr().out
+        assert run_hops(graph_file(tmp_path, text), f"--source={source}", f"--target={target}") == 0
+        assert run_hops(graph_file(tmp_path, text), f"--source={target}", f"--target={source}") == 0
+    assert f"Updates from {target} to {source}: 2 by powers" in capsys.readouterr().out
 
 
-def test_names_that_are_numbers_in_a_config(say: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
+def test_names_that_are_numbers_in_a_config(run_hops: Callable[..., int], tmp_path: Path, capsys: Capture) -> None:
     config = tmp_path / "numbers.yaml"
     config.write_text("graph: karate\nsource: 16\ntarget: 26\n")
-    assert say(f"--config={config}") == 0
+    assert run_hops(f"--config={config}") == 0
     lengths = networkx.single_source_shortest_path_length(networkx.karate_club_graph(), 16)
-    assert f"Updates until 26 has heard from 16: {lengths[26]} by powers" in capsys.readouterr().out
+    assert f"Updates from 16 to 26: {lengths[26]} by powers" in capsys.readouterr().out
 
 
-def test_parts_without_a_way_between_them_do_not_overlap() -> None:
+def test_components_do_not_overlap() -> None:
     graph = networkx.union(networkx.path_graph(9), networkx.star_graph(range(9, 14)))
-    places = hops.side_by_side(networkx.relabel_nodes(graph, str))
+    places = hops.layout(networkx.relabel_nodes(graph, str))
     assert max(places[str(k)][0] for k in range(9)) < min(places[str(k)][0] for k in range(9, 14))
     assert min(math.dist(places[a], places[b]) for a, b in itertools.combinations(places, 2)) > 0.3

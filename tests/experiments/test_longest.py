@@ -1,4 +1,4 @@
-"""The longest lengths mastered are read from run folders as they are."""
+"""The longest mastered lengths are read from run folders."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ def runs(command: Command, tmp_path: Path) -> Path:
     return tmp_path / "runs" / "small"
 
 
-def test_rows_are_what_the_runs_say(runs: Path, tmp_path: Path) -> None:
+def test_rows_have_the_values_of_the_runs(runs: Path, tmp_path: Path) -> None:
     assert cli.main(["longest", f"--runs=[{runs}]", f"--output_dir={tmp_path / 'out'}"]) == 0
     with (tmp_path / "out" / "longest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -32,14 +32,14 @@ def test_rows_are_what_the_runs_say(runs: Path, tmp_path: Path) -> None:
         assert (row["hidden_size"], row["threshold"], row["steps"], row["seed"]) == ("8", "0.05", "20", "42")
 
 
-def test_other_callbacks_are_passed_over(command: Command, tmp_path: Path) -> None:
+def test_other_callbacks_are_ignored(command: Command, tmp_path: Path) -> None:
     other = ', {"class_path": "callbacks.TrainingMetrics"}'
     assert command("fit", "--data.length=9", "--data.num_val=20", curriculum_and(other)) == 0
     runs = tmp_path / "runs" / "small"
     assert cli.main(["longest", f"--runs=[{runs}]", f"--output_dir={tmp_path / 'out'}"]) == 0
 
 
-def test_a_single_run_will_do(runs: Path, tmp_path: Path) -> None:
+def test_a_single_run(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli.main(["longest", f"--runs=[{runs / 'version_1'}]", f"--output_dir={out}"]) == 0
     assert len((out / "longest.csv").read_text().splitlines()) == 2
@@ -49,8 +49,8 @@ def test_a_single_run_will_do(runs: Path, tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["--runs=[]", "--output_dir=x"], "runs is empty; give at least one run's folder"),
-        (["--runs=[nowhere]", "--output_dir=x"], "runs: nowhere is neither a run's folder nor an experiment's"),
-        (["--runs=[{run}]", "--output_dir=x"], "version_0 is no finished run with a LengthCurriculum; leave it out"),
+        (["--runs=[nowhere]", "--output_dir=x"], "runs has nowhere, which has no runs"),
+        (["--runs=[{run}]", "--output_dir=x"], "version_0 is not a finished run with a LengthCurriculum; leave it out"),
         (["--output_dir=x"], "runs"),
     ],
 )
@@ -63,7 +63,7 @@ def test_wrong_input_ends_in_one_line(
     assert line.startswith("error: ") and message in line
 
 
-def test_a_place_that_cannot_be_written_to(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_to(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert cli.main(["longest", f"--runs=[{runs}]", f"--output_dir={tmp_path / 'file'}"]) == 2
-    assert "choose another with --output_dir" in capsys.readouterr().err
+    assert "choose another folder with --output_dir" in capsys.readouterr().err

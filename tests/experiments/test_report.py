@@ -1,4 +1,4 @@
-"""The report says what the results say, and nothing that it names is missing."""
+"""The report has the numbers of the results, and every file that it mentions exists."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from experiments.report import FIGURES, digits, filled_in, learned_to, lost_from, percent, read_sample, read_table
+from experiments.report import FIGURES, digits, learned_to, lost_from, read_sample, read_table, render
 from models.networks import LSTM
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -22,31 +22,31 @@ def docs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_report_says_what_the_results_say() -> None:
-    assert filled_in(DOCS) == REPORT, "python cli.py report writes it anew"
+def test_the_report_has_the_numbers_of_the_results() -> None:
+    assert render(DOCS) == REPORT, "python cli.py report writes it again"
 
 
-def test_it_would_say_something_else_of_other_results(docs: Path) -> None:
+def test_the_report_changes_with_the_results(docs: Path) -> None:
     path = docs / "results" / "spread" / "spread.csv"
     path.write_text(re.sub(r"(?m)^(gcn_lstm,\d),[0-9.]+", r"\1,0.5", path.read_text()))
-    assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in filled_in(docs)
+    assert "| GCN and LSTM | 0.5000 (0.5000 to 0.5000) |" in render(docs)
 
 
-def test_the_readmes_figure_is_described_as_it_is() -> None:
+def test_the_readme_describes_its_figure() -> None:
     rows = read_table(DOCS / "results" / "accuracy_vs_length" / "accuracy_vs_length.csv")
     of_rnn, of_lstm = (learned_to(rows, network, "uniform") for network in ("rnn", "lstm"))
     ours = {learned_to(rows, network, "curriculum") for network in ("rnn", "lstm")}
-    said = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
-    assert f"a vanilla RNN does so up to T = {of_rnn}, and an LSTM up to T = {of_lstm}" in said
-    assert f"from T = {lost_from(rows, 'lstm', 'uniform')} on it guesses" in said
-    assert f"make no mistake up to T = {ours.pop():,}" in said and not ours
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"a vanilla RNN does so up to T = {of_rnn}, and an LSTM up to T = {of_lstm}" in readme
+    assert f"from T = {lost_from(rows, 'lstm', 'uniform')} on it guesses" in readme
+    assert f"make no mistake up to T = {ours.pop():,}" in readme and not ours
 
 
 def test_each_question_has_its_heading_in_order() -> None:
     assert tuple(re.findall(r"(?m)^## (?:Bonus q|Q)uestion (\d\.\d)", REPORT)) == QUESTIONS
 
 
-def test_what_it_names_is_there() -> None:
+def test_files_that_the_report_mentions_exist() -> None:
     for link in re.findall(r"\]\(([^)#]+)", REPORT):
         assert (DOCS / link).exists(), link
     for config in re.findall(r"--config (\S+\.yaml)", REPORT):
@@ -62,21 +62,21 @@ def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytes
     assert drawn == {"hops.png", "remembered.png"} | {f"{name}.png" for name in FIGURES}
     elsewhere = {"learning_rate_vs_length.png", "longest.png", "remembered.png"}
     assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
-    assert "The report is" in capsys.readouterr().out
+    assert f"Wrote {docs / 'report.md'} and {2 + len(FIGURES)} figures" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("results/spread/spread.csv", None, "spread.csv cannot be read: No such file or directory"),
-        ("results/spread/spread.csv", "network,seed\ngcn,1\n", "does not fit the results"),
+        ("results/spread/spread.csv", "network,seed\ngcn,1\n", "does not match the results"),
         ("results/text_grimm/taus.txt", "nothing\n", "taus.txt has no "),
-        ("report.md.jinja", None, "there is no"),
+        ("report.md.jinja", None, "report.md.jinja does not exist"),
         ("report.md.jinja", "{{ nothing }}", "'nothing' is undefined"),
-        ("report.md.jinja", "{% if %}", "does not fit the results"),
+        ("report.md.jinja", "{% if %}", "does not match the results"),
     ],
 )
-def test_what_does_not_fit_ends_in_one_line(
+def test_wrong_input_ends_in_one_line(
     name: str, content: str | None, message: str, docs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (docs / name).unlink()
@@ -96,13 +96,7 @@ def test_the_number_of_parameters_is_that_of_the_formula() -> None:
     )
 
 
-def test_numbers_as_they_are_shown(tmp_path: Path) -> None:
-    assert [percent(1.0), percent(0.99999), percent(0.99999, 2), percent(0.9912, 1)] == [
-        "100 %",
-        "99 %",
-        "99.99 %",
-        "99.1 %",
-    ]
+def test_significant_digits(tmp_path: Path) -> None:
     assert [digits(v) for v in (0, 0.5432, 104.6, 1.234, 0.00123, 6.5e-23)] == [
         "0",
         "0.54",
@@ -117,7 +111,7 @@ def test_numbers_as_they_are_shown(tmp_path: Path) -> None:
     assert read_sample(tmp_path / "s.txt", "--- one") == "a\n\nb" and read_sample(tmp_path / "s.txt", "--- two") == "c"
 
 
-def test_lengths_that_every_seed_learned_and_that_none_did() -> None:
+def test_lengths_learned_by_every_seed_and_by_none() -> None:
     accuracies = {5: (1.0, 1.0), 10: (1.0, 0.9995), 20: (0.9, 1.0), 30: (0.1, 1.0), 40: (0.1, 0.12), 50: (0.1, 0.1)}
     rows = [
         {"network": "rnn", "training": "uniform", "length": length, "test_accuracy": accuracy}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cli
+from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
     learning_rate_vs_length,
@@ -17,13 +18,12 @@ from experiments.studies import (
     path_graph,
     spread,
 )
-from experiments.studies.results import read_results
 
 COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
 
 
 def write_results(folder: Path, runs: list[dict[str, Any]], logged: list[dict[str, Any]] | None = None) -> Path:
-    """A sweep's folder with these rows; each run has logged the same, or what stands under its ``logged``."""
+    """A sweep's folder with these rows; each run has logged the rows ``logged``, or its own."""
     folder.mkdir()
     columns = list(dict.fromkeys([*COLUMNS, *(key for run in runs for key in run if key != "logged")]))
     with (folder / "results.csv").open("w", newline="") as file:
@@ -63,8 +63,8 @@ def lengths(tmp_path: Path) -> Path:
 
 def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
     rows = accuracy_vs_length.rows_of(read_results(lengths))
-    told = [tuple(row.values()) for row in rows]
-    assert told == [
+    expected = [tuple(row.values()) for row in rows]
+    assert expected == [
         ("rnn", "uniform", 5, 1, 1.0, 200),
         ("rnn", "uniform", 5, 2, 0.98, 100),
         ("rnn", "uniform", 20, 1, 0.1, ""),
@@ -73,7 +73,7 @@ def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
     ]
     assert cli.main(["figure", "--study=accuracy_vs_length", f"--results=[{lengths}]", f"--output_dir={tmp_path}"]) == 0
     with (tmp_path / "accuracy_vs_length.csv").open(newline="") as file:
-        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in told]
+        assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in expected]
     assert (tmp_path / "accuracy_vs_length.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -136,12 +136,12 @@ def test_spread(num_seeds: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--study=spread", "--results=[{lengths}]"], "for spread; is it of another study?"),
+        (["--study=spread", "--results=[{lengths}]"], "has no runs of study spread"),
         (["--study=optimizers", "--results=[]"], "results is empty; give at least one sweep's output folder"),
         (["--study=optimizers", "--results=[{here}]"], "results.csv cannot be read: No such file or directory"),
-        (["--study=optimizers", "--results=[{lengths}]"], "for optimizers; is it of another study?"),
+        (["--study=optimizers", "--results=[{lengths}]"], "has no runs of study optimizers"),
         (["--study=accuracy_vs_length", "--results=[{lengths},{lengths}]"], "results has a folder twice: "),
-        (["--study=accuracy_vs_length", "--results=[{untested}]"], "for accuracy_vs_length; is it of another study?"),
+        (["--study=accuracy_vs_length", "--results=[{untested}]"], "has no runs of study accuracy_vs_length"),
         (["--study=nothing", "--results=[x]"], "study: expected"),
         (
             ["--study=optimizers", "--results=[{damaged}]"],

@@ -1,4 +1,4 @@
-"""A grid becomes runs: every combination once, each with a name of its own."""
+"""A grid gives a run for every combination, each with its own name."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ MOMENTUM = {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}}
 
 def test_every_combination_with_every_seed() -> None:
     runs = runs_of({"model.network": ["rnn", "lstm"], "data.length": [5, 10, 20]}, [3, 1])
-    told = [(*run.values.values(), run.seed) for run in runs]
-    assert told == [(n, T, s) for n in ("rnn", "lstm") for T in (5, 10, 20) for s in (3, 1)]
+    combinations = [(*run.values.values(), run.seed) for run in runs]
+    assert combinations == [(n, T, s) for n in ("rnn", "lstm") for T in (5, 10, 20) for s in (3, 1)]
     assert runs[0].name == "network=rnn+length=5+seed=3"
     assert runs[-1].key() == {"model.network": "lstm", "data.length": 20, "seed_everything": 1}
     assert len({run.name for run in runs}) == 12
 
 
-def test_values_of_all_kinds_are_typed_as_a_person_would() -> None:
+def test_values_of_all_types_as_arguments() -> None:
     values = {
         "model.optimizer": [MOMENTUM],
         "data.test_lengths": [[5, 20]],
@@ -51,7 +51,7 @@ def test_names_say_what_differs() -> None:
 
 
 @pytest.mark.parametrize("values", [["a b", "a/b"], ["x" * 200, "y"]], ids=["alike", "long"])
-def test_where_names_fail_numbers_do(values: list[str]) -> None:
+def test_names_that_are_equal_or_too_long_become_numbers(values: list[str]) -> None:
     assert [run.name for run in runs_of({"data.b": values}, [7])] == ["run_0+seed=7", "run_1+seed=7"]
 
 
@@ -71,12 +71,12 @@ def test_more_seeds_change_no_name() -> None:
         (
             {"seed_everything": [1]},
             [1],
-            "grid has seed_everything, which is not for a grid; list the seeds under seeds",
+            "grid has seed_everything, which cannot be in a grid; list the seeds under seeds",
         ),
-        ({"trainer.default_root_dir": ["x"]}, [1], "not for a grid; set output_dir"),
-        ({"ckpt_path": ["x"]}, [1], "not for a grid"),
-        ({"trainer": [{"default_root_dir": "x"}]}, [1], "grid has trainer, which is not for a grid; set output_dir"),
-        ({"model": [{}]}, [1], "grid has model, which is not for a grid; give its arguments"),
+        ({"trainer.default_root_dir": ["x"]}, [1], "cannot be in a grid; set output_dir"),
+        ({"ckpt_path": ["x"]}, [1], "cannot be in a grid"),
+        ({"trainer": [{"default_root_dir": "x"}]}, [1], "grid has trainer, which cannot be in a grid; set output_dir"),
+        ({"model": [{}]}, [1], "grid has model, which cannot be in a grid; give its arguments"),
         ({"model.network": ["rnn"], "model.init_args.network": ["lstm"]}, [1], "grid has model.network 2 times"),
         ({"print_config": [""]}, [1], "grid has print_config; give a key of the config, which begins with model., "),
         ({"model.help": ["x"]}, [1], "grid has model.help; give a key of the config"),

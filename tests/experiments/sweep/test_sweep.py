@@ -1,4 +1,4 @@
-"""Sweeps as a person types them: what they do, leave alone, refuse, and survive."""
+"""Sweeps from the command line: their results, what they keep, what they refuse, and how they resume."""
 
 import csv
 import json
@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ NOT_METRICS = ("seconds", "run_dir", "git_commit")
 
 
 def write_sweep(folder: Path, grid: dict[str, list[Any]], **options: Any) -> list[str]:
-    """The command of a sweep over small runs that ends in ``folder/out``."""
+    """The command of a sweep of small runs with the output folder ``folder/out``."""
     (folder / "base.yaml").write_text(yaml.safe_dump(BASE))
     sweep = {
         "base": str(folder / "base.yaml"),
@@ -55,7 +57,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep of four runs, one of which has failed: an LSTM has no identity to start from."""
+    """The folder of a sweep of four runs, one of which has failed: an LSTM has no initialization ``identity``."""
     folder = tmp_path_factory.mktemp("sweep")
     assert cli.main(write_sweep(folder, GRID, workers=1)) == 1
     return folder
@@ -63,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def again(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be changed."""
+    """A copy that a test may change."""
     shutil.copytree(finished / "out", tmp_path / "out")
     write_sweep(tmp_path, GRID, workers=1)
     return tmp_path
@@ -73,9 +75,9 @@ def test_each_run_is_a_row_in_the_grids_order(finished: Path) -> None:
     rows = rows_of(finished / "out")
     keys = ["model.network", "model.initialization", "seed_everything", "status", "error"]
     assert list(rows[0])[:5] == keys
-    told = [[row[key] for key in keys] for row in rows]
+    shown = [[row[key] for key in keys] for row in rows]
     why = "initialization is 'identity'; for this network it is one of orthogonal, chrono, uniform"
-    assert told == [
+    assert shown == [
         ["rnn", "orthogonal", "1", "finished", ""],
         ["rnn", "identity", "1", "finished", ""],
         ["lstm", "orthogonal", "1", "finished", ""],
@@ -86,7 +88,7 @@ def test_each_run_is_a_row_in_the_grids_order(finished: Path) -> None:
     assert len(rows[0]["git_commit"].removesuffix("-dirty")) in (0, 40)
 
 
-def test_a_row_is_what_fit_itself_measures(finished: Path, tmp_path: Path) -> None:
+def test_a_row_has_the_metrics_of_fit(finished: Path, tmp_path: Path) -> None:
     args = ["--model.network=rnn", "--seed_everything=1", f"--trainer.default_root_dir={tmp_path}"]
     assert cli.main(["fit", "--config", str(finished / "base.yaml"), *args]) == 0
     summary = json.loads((tmp_path / "base" / "version_0" / "summary.json").read_text())
@@ -120,7 +122,7 @@ def test_a_second_call_does_what_is_missing(again: Path) -> None:
         }
 
 
-def test_more_seeds_are_welcome_and_failures_are_tried_again_when_asked_for(
+def test_more_seeds_are_accepted_and_failed_runs_are_done_again_on_request(
     again: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ["sweep", "--config", str(again / "sweep.yaml"), "--dry_run"]
@@ -153,21 +155,21 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"grid": {"data.lenght": [5]}}, "grid has data.lenght = 5, which {folder}/base.yaml does not take: "),
+        ({"grid": {"data.lenght": [5]}}, "grid has data.lenght = 5, which {folder}/base.yaml does not accept: "),
         ({"grid": {"modell.network": ["rnn"]}}, "grid has modell.network; give a key of the config"),
         ({"grid": {"model.nettwork": ["rnn"]}}, "grid has model.nettwork = rnn, which"),
         ({"grid": {"data.length": [5, "ten"]}}, "grid has data.length = ten, which"),
         ({"grid": {"trainer.callbacks.threshold": [0.5]}}, "grid has trainer.callbacks.threshold = 0.5, which"),
         ({"grid": {}}, "grid is empty; give at least one key with a list of values"),
         ({"grid": {"data.length": 5}}, "grid"),
-        ({"base": "nowhere.yaml"}, "base is nowhere.yaml, and there is no such file"),
+        ({"base": "nowhere.yaml"}, "base is nowhere.yaml, but that file does not exist"),
         ({"workers": 0}, "workers is 0; it must be at least 1"),
         ({"executor": "pbs"}, "executor: expected one of 'local', 'slurm', got pbs"),
         ({"slurm": {"timeout_min": 5}}, "slurm is set, but executor is local"),
         ({"study": "nothing"}, "study"),
-        ({"output_dir": "{folder}/base.yaml"}, "{folder}/base.yaml is no folder; choose another --output_dir"),
-        ({"base": "{folder}/sweep.yaml"}, "base {folder}/sweep.yaml is no config of fit: "),
-        ({"output_dir": "{folder}"}, "{folder} is not empty, and holds no sweep; choose another --output_dir"),
+        ({"output_dir": "{folder}/base.yaml"}, "{folder}/base.yaml is not a folder; choose another --output_dir"),
+        ({"base": "{folder}/sweep.yaml"}, "base {folder}/sweep.yaml is not a config of fit: "),
+        ({"output_dir": "{folder}"}, "{folder} is not empty, but has no sweep; choose another --output_dir"),
     ],
 )
 def test_wrong_input_ends_in_one_line_before_anything_is_written(
@@ -197,7 +199,7 @@ def test_wrong_input_ends_in_one_line_before_anything_is_written(
         ),
     ],
 )
-def test_results_of_another_sweep_are_left_alone(
+def test_results_of_another_sweep_are_not_changed(
     change: dict[str, Any], message: str, again: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (again / "out" / "results.csv").read_bytes()
@@ -211,16 +213,16 @@ def test_results_of_another_sweep_are_left_alone(
     assert (again / "out" / "results.csv").read_bytes() == before
 
 
-def test_a_cluster_that_is_not_there(
+def test_a_sweep_on_slurm_without_a_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main(write_sweep(tmp_path, GRID, executor="slurm")) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "executor is slurm, but there is no srun here; log in to the cluster, or use --executor local" in line
+    assert "executor is slurm, but srun is not installed here; log in to the cluster, or use --executor local" in line
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert cli.main(write_sweep(tmp_path, GRID, executor="slurm")) == 2
-    assert "which needs submitit: pip install 'palimpsest[slurm]'" in capsys.readouterr().err
+    assert "submitit is not installed; run pip install -e '.[slurm]' in the project's folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"grid": []}', '{"grid": {"a": null}, "seeds": [1], "config": {}}'])
@@ -240,7 +242,7 @@ def test_a_damaged_result_is_none(content: str, again: Path, capsys: pytest.Capt
     assert "4 runs, 1 of them to do" in capsys.readouterr().out
 
 
-def test_what_a_kill_may_leave_is_no_obstacle(tmp_path: Path) -> None:
+def test_files_left_by_a_kill_are_accepted(tmp_path: Path) -> None:
     command = write_sweep(tmp_path, GRID)
     (tmp_path / "out").mkdir()
     for name in (".lock", "sweep.tmp"):
@@ -260,7 +262,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     assert line.startswith(f"error: cannot write to {runs / 'max_steps=5+seed=1'}: ")
 
 
-def test_workers_that_die_before_they_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_die_before_their_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first pool is broken; the second does all the runs."""
     pools: list[Any] = []
     real = local.run_in_a_pool
@@ -288,12 +290,15 @@ def test_a_folder_in_use(again: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "out is in use by another process; wait until it ends" in capsys.readouterr().err
 
 
-def test_a_worker_that_dies_costs_its_run_only(tmp_path: Path) -> None:
+def test_a_worker_that_dies_fails_only_its_run(tmp_path: Path) -> None:
     killer = {"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 3, "name": "SIGKILL"}}
     calm = {"class_path": "tests.training.helpers.SignalAt", "init_args": {"step": 1000}}
     assert cli.main(write_sweep(tmp_path, {"trainer.callbacks": [[killer], [calm]]}, workers=1)) == 1
     first, second = rows_of(tmp_path / "out")
-    assert (first["status"], first["error"]) == ("failed", "its process ended: SIGKILL, perhaps for want of memory")
+    assert (first["status"], first["error"]) == (
+        "failed",
+        "its process ended with SIGKILL, perhaps because memory ran out",
+    )
     assert second["status"] == "finished"
 
 
@@ -315,7 +320,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
-    """Until some run that has not ended has logged so many steps."""
+    """Wait until an unfinished run has logged ``step`` steps."""
     while process.poll() is None:
         for folder in out.glob("runs/*"):
             if not (folder / "result.json").exists() and num_steps_done(folder) >= step:
@@ -325,7 +330,7 @@ def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Path) -> None:
+def test_a_sweep_killed_three_times_has_the_same_results(signum: int, tmp_path: Path) -> None:
     grid = {"model.network": ["rnn", "lstm"], "trainer.max_steps": [230], "data.length": [10]}
     rows = {}
     for name, kills in (("whole", ()), ("killed", (30, 120, 200))):
@@ -336,7 +341,7 @@ def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Pa
             process = start(folder)
             wait_for_step(process, folder / "out", step)
             os.kill(process.pid, signum)
-            # A signal that comes while it starts does what signals do.
+            # Before the sweep handles SIGTERM, the signal ends the process itself.
             assert process.wait() in ((-signum,) if signum == signal.SIGKILL else (-signum, 128 + signum))
         assert start(folder).wait() == 0
         rows[name] = [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(folder / "out")]
@@ -346,9 +351,8 @@ def test_killed_three_times_it_ends_as_if_it_never_was(signum: int, tmp_path: Pa
 
 @pytest.fixture
 def pretended_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """submitit starts its jobs as processes of this machine; the folder in which scancel notes what it is told."""
-    auto = submitit.AutoExecutor
-    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder, cluster: auto(folder, cluster="local"))
+    """submitit starts jobs as processes of this machine; returns the folder in which scancel logs its arguments."""
+    monkeypatch.setattr(submitit, "AutoExecutor", local_executor)
     monkeypatch.setattr(slurm, "REFRESH_SECONDS", 0.2)
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
@@ -356,11 +360,49 @@ def pretended_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (bin_dir / name).write_text(f'#!/bin/sh\necho "$@" >> {bin_dir}/{name}.log\n')
         (bin_dir / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_dir), prepend=os.pathsep)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     return bin_dir
 
 
-def test_on_a_cluster_it_is_the_same(pretended_cluster: Path, again: Path, tmp_path: Path) -> None:
+def local_executor(
+    folder: Path, cluster: str, slurm_python: str, auto: type[submitit.AutoExecutor] = submitit.AutoExecutor
+) -> submitit.AutoExecutor:
+    return auto(folder, cluster="local", local_python=slurm_python)
+
+
+ON_PRETENDED_CLUSTER = f"""\
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import submitit, cli
+from experiments.sweep import slurm
+from tests.experiments.sweep.test_sweep import local_executor
+submitit.AutoExecutor, slurm.REFRESH_SECONDS = local_executor, 0.2
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("executor", ["local", "slurm"])
+def test_workers_and_jobs_find_the_projects_packages(executor: str, pretended_cluster: Path, tmp_path: Path) -> None:
+    """From another folder, in an environment with the libraries but without the packages of this project."""
+    environment = tmp_path / "venv"
+    venv.create(environment, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    # Python does not read the .pth files in this folder, so an editable installation has no effect.
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    python = environment / "bin" / "python"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*words: str) -> int:
+        return subprocess.run([python, *words], cwd=elsewhere, env=variables, check=False).returncode
+
+    assert run("-c", "import torch") == 0 != run("-c", "import training")
+    words = write_sweep(tmp_path, {"model.network": ["rnn"]}, executor=executor)
+    assert run(*([str(ROOT / "cli.py")] if executor == "local" else ["-c", ON_PRETENDED_CLUSTER]), *words) == 0
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["finished"]
+
+
+def test_results_on_a_cluster_are_the_same(pretended_cluster: Path, again: Path, tmp_path: Path) -> None:
     rows = rows_of(again / "out")
     (again / "out").rename(again / "elsewhere")
     (again / "out" / "slurm").mkdir(parents=True)
@@ -388,7 +430,7 @@ def test_a_job_that_dies_leaves_its_runs_failed(
     assert re.match(r"Slurm job \d+ ended as OUT_OF_MEMORY; see slurm/\d+", rows[0]["error"])
 
 
-def test_what_submitit_does_not_know(
+def test_parameters_that_submitit_does_not_know(
     pretended_cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(write_sweep(tmp_path, GRID, executor="slurm", slurm={"slurm_nothing": 1})) == 2
@@ -400,17 +442,17 @@ def test_a_job_uses_the_threads_it_was_given(
     pretended_cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    real = slurm.Share.__init__
+    real = slurm.JobRuns.__init__
 
     def noting(self: Any, runs: Any, num_threads: int) -> None:
         made.append(num_threads)
         real(self, runs, num_threads)
 
-    monkeypatch.setattr(slurm.Share, "__init__", noting)
+    monkeypatch.setattr(slurm.JobRuns, "__init__", noting)
     grid = {"model.network": ["rnn"]}
     assert cli.main(write_sweep(tmp_path, grid, executor="slurm", slurm={"cpus_per_task": 2})) == 0
     assert made == [2]
     began: list[int] = []
     monkeypatch.setattr(slurm, "start_worker", began.append)
-    slurm.Share([], 3)()
+    slurm.JobRuns([], 3)()
     assert began == [3]

@@ -1,11 +1,11 @@
-"""What figures share: intervals that are Student's, and names that do not hide one another."""
+"""The intervals of Student's t, and labels that do not overlap."""
 
 from pathlib import Path
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from experiments.figures import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
+from experiments.plotting import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, save_figure
 
 
 def test_the_interval_is_students() -> None:
@@ -18,7 +18,7 @@ def test_the_interval_is_students() -> None:
     assert mean_and_interval([0.5, 0.5]) == (0.5, 0.5, 0.5)
 
 
-def test_names_stand_apart_and_in_order(tmp_path: Path) -> None:
+def test_labels_do_not_overlap_and_keep_their_order(tmp_path: Path) -> None:
     figure, axes = new_figure(1, 1, 6, 4)
     axes.set(xlim=(0, 1), ylim=(0, 1))
     label_lines(

@@ -1,17 +1,18 @@
-"""Finished runs of a sweep, as its ``results.csv`` and their own ``metrics.csv`` tell of them."""
+"""Reads the files of finished runs: a sweep's ``results.csv`` and a run's ``metrics.csv``."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
 from training.errors import UserError
+from training.run_folder import version_number
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """A dictionary for each finished run: the columns of ``results.csv``, text, and ``folder``, the run's.
+    """A dictionary for each finished run of a sweep: the columns of ``results.csv`` as text, and its ``folder``.
 
     Raises:
-        UserError: there is no such file, or it is not of a sweep.
+        UserError: the file does not exist, or it is not that of a sweep.
     """
     path = folder / "results.csv"
     try:
@@ -25,15 +26,19 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
-    """What a run has logged under that name: optimizer steps done, and the value."""
+    """The values that a run has logged for a metric, each with the number of optimizer steps before it.
+
+    Raises:
+        UserError: the run's ``metrics.csv`` does not exist, or it is damaged.
+    """
     path = folder / "metrics.csv"
     try:
         with path.open(newline="") as file:
             return [(int(row["step"]) + 1, float(row[name])) for row in csv.DictReader(file) if row.get(name)]
     except (OSError, ValueError, LookupError) as error:
-        raise UserError(f"results: {path} is missing or damaged; do the sweep again") from error
+        raise UserError(f"results: {path} is missing or damaged; train that run again") from error
 
 
-def same(rows: list[dict[str, Any]], **values: Any) -> list[dict[str, Any]]:
-    """Those rows that have these values."""
-    return [row for row in rows if all(row[key] == value for key, value in values.items())]
+def experiment_of(folder: Path) -> str:
+    """The experiment that a run belongs to; for a folder that is no ``version_<k>``, its own name."""
+    return folder.parent.name if version_number(folder) >= 0 else folder.name

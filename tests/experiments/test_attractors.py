@@ -1,4 +1,4 @@
-"""What is measured of a network's memory, on one whose memory is known, and the command around it."""
+"""The measurements on a network with known attractors, and the command."""
 
 import csv
 from pathlib import Path
@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 import cli
-from experiments import memory
-from experiments import memory_measures as measures
+from experiments import attractor_measures as measures
+from experiments import attractors
 from experiments.trained_network import Network, TrainedNetwork, as_state, as_vector
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
@@ -20,17 +20,17 @@ REST = 0.9949015284526289
 
 
 def latch() -> TrainedNetwork:
-    """Two units that keep the sign which the first digit gave them, whatever comes later."""
+    """Two units keep the sign that the first digit gives them, whatever digits follow."""
     network = VanillaRNN(2, 2, 2)
     with torch.no_grad():
         network.W_hx.copy_(torch.tensor([[0.3, -0.3], [-0.3, 0.3]]))
         network.W_hh.copy_(3 * torch.eye(2))
         network.W_ph.copy_(torch.eye(2))
         network.b_p.zero_()
-    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, "last_digit", Path())
+    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, Path())
 
 
-def test_a_latch_settles_apart_and_names_everything() -> None:
+def test_a_latch_separates_its_states_and_predicts_every_digit() -> None:
     trained = latch()
     digits = measures.draw_digits(2, 20, 300)
     assert digits[:, 0].tolist() == [0] * 20 + [1] * 20
@@ -81,7 +81,7 @@ def test_kicks_are_measured_in_half_distances() -> None:
     assert (moved[0] - moved[1]).norm() > 1e-3
 
 
-def test_a_latch_bears_small_kicks_and_comes_back() -> None:
+def test_a_latch_returns_after_small_kicks() -> None:
     trained = latch()
     digits = measures.draw_digits(2, 40, 300)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_a_latch_bears_small_kicks_and_comes_back() -> None:
     assert path[10] < 1e-3 * path[0]
 
 
-def test_a_latch_keeps_what_it_starts_with() -> None:
+def test_a_latch_keeps_its_initial_state() -> None:
     trained = latch()
     digits = measures.draw_digits(2, 20, 300)
     with torch.no_grad():
@@ -152,27 +152,31 @@ def test_the_command_writes_tables_and_a_figure(
     run = tmp_path / "runs" / "small" / "version_0"
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     capsys.readouterr()
-    assert cli.main(["memory", f"--ckpt_path={run}", "--num_steps=200", "--num_palindromes=3"]) == 0
+    assert cli.main(["attractors", f"--ckpt_path={run}", "--num_steps=200", "--num_palindromes=3"]) == 0
     written = {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before}
-    assert written == {"memory.png", *(f"{name}.csv" for name in tables_of(run / "memory"))}
-    assert (run / "memory" / "memory.png").read_bytes().startswith(b"\x89PNG")
-    tables = tables_of(run / "memory")
+    assert written == {"attractors.png", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
+    assert (run / "attractors" / "attractors.png").read_bytes().startswith(b"\x89PNG")
+    tables = tables_of(run / "attractors")
     assert tables.keys() == {"states", "fixed_points", "kicks", "starts", "gradients"}
     assert [row["digit"] for row in tables["fixed_points"]] == [*map(str, range(10)), "zero"]
     out = capsys.readouterr().out
-    assert "Hidden states after t digits" in out and f"The figure is {run / 'memory' / 'memory.png'}" in out
+    assert (
+        "Hidden states after t digits" in out
+        and f"attractors.png, states.csv, fixed_points.csv, kicks.csv, starts.csv, gradients.csv to {run / 'attractors'}"
+        in out
+    )
     again = tmp_path / "elsewhere"
     args = ["--num_steps=200", "--num_palindromes=3", f"--output_dir={again}"]
-    assert cli.main(["memory", f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}", *args]) == 0
+    assert cli.main(["attractors", f"--ckpt_path={run / 'checkpoints' / 'best.ckpt'}", *args]) == 0
     assert tables_of(again) == tables
 
 
 def test_a_config_holds_the_same_keys(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "memory.yaml"
+    path = tmp_path / "attractors.yaml"
     path.write_text(f"ckpt_path: {run_dir}\nnum_steps: 200\nnum_palindromes: 2\n")
-    assert cli.main(["memory", "--config", str(path)]) == 0
+    assert cli.main(["attractors", "--config", str(path)]) == 0
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["memory", "--help"])
+        cli.main(["attractors", "--help"])
     assert "num_palindromes" in capsys.readouterr().out
 
 
@@ -184,9 +188,12 @@ def test_a_config_holds_the_same_keys(run_dir: Path, tmp_path: Path, capsys: pyt
         (["--ckpt_path={run}", "--num_steps=199"], "num_steps is 199; it must be at least 200"),
         (["--ckpt_path={run}", "--num_steps=x"], "num_steps"),
         (["--ckpt_path={run}", "--num_palindromes=1"], "num_palindromes is 1; it must be at least 2"),
-        (["--ckpt_path={run}", "--num_steps=1000000000"], "they must be at most 134217728, so lower one of them"),
+        (["--ckpt_path={run}", "--num_steps=1000000000"], "the limit is 134217728, so lower one of them"),
         (["--ckpt_path={run}", "--seed=-1"], "seed is -1; it must be from 0 to 4294967295"),
-        (["--ckpt_path={run}", "--output_dir={run}/config.yaml"], "config.yaml: File exists; choose another place"),
+        (
+            ["--ckpt_path={run}", "--output_dir={run}/config.yaml"],
+            "config.yaml: File exists; choose another folder with --output_dir",
+        ),
         (["--ckpt_path={run}", "--steps=3"], "steps"),
         (["--config={run}/job.json"], "host"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
@@ -196,10 +203,10 @@ def test_wrong_input_ends_in_one_line(
     args: list[str], message: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert cli.main(["memory", *(arg.replace("{run}", str(run_dir)) for arg in args)]) == 2
+    assert cli.main(["attractors", *(arg.replace("{run}", str(run_dir)) for arg in args)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line
-    assert not (run_dir / "memory").exists()
+    assert not (run_dir / "attractors").exists()
 
 
 def checkpoint_of(run_dir: Path, network: Network, path: Path, **arguments: int) -> Path:
@@ -229,47 +236,47 @@ def with_weights(network: Network, **values: float) -> Network:
     ],
     ids=["never apart", "no gradient", "one unit", "many digits"],
 )
-def test_networks_out_of_the_ordinary(
+def test_unusual_networks(
     network: Network, arguments: dict[str, int], run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measures, "LENGTHS", (5, 20))
     path = checkpoint_of(run_dir, network, tmp_path / "other.ckpt", **arguments)
-    assert cli.main(["memory", f"--ckpt_path={path}", "--num_steps=200", "--num_palindromes=2"]) == 0
-    assert (tmp_path / "memory" / "memory.png").is_file()
+    assert cli.main(["attractors", f"--ckpt_path={path}", "--num_steps=200", "--num_palindromes=2"]) == 0
+    assert (tmp_path / "attractors" / "attractors.png").is_file()
 
 
-def test_weights_that_are_no_numbers_are_refused(
+def test_weights_that_are_not_finite_are_refused(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = checkpoint_of(run_dir, with_weights(LSTM(10, 8, 10), b=float("nan")), tmp_path / "nan.ckpt")
     capsys.readouterr()
-    assert cli.main(["memory", f"--ckpt_path={path}"]) == 2
-    assert "nan.ckpt are not all finite; give a checkpoint from before they diverged" in capsys.readouterr().err
+    assert cli.main(["attractors", f"--ckpt_path={path}"]) == 2
+    assert "nan.ckpt are not all finite; give a checkpoint from before the loss diverged" in capsys.readouterr().err
 
 
-def test_what_needs_too_much_memory_is_said_in_one_line(
+def test_too_little_memory_is_reported_in_one_line(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def draw_digits(*args: int) -> None:
         raise RuntimeError("not enough memory: you tried to allocate 1 byte")
 
-    monkeypatch.setattr(memory, "draw_digits", draw_digits)
+    monkeypatch.setattr(attractors, "draw_digits", draw_digits)
     capsys.readouterr()
-    assert cli.main(["memory", f"--ckpt_path={run_dir}"]) == 2
+    assert cli.main(["attractors", f"--ckpt_path={run_dir}"]) == 2
     assert "not enough memory" in capsys.readouterr().err
 
 
-def test_a_stop_is_said_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stop_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run_command(*args: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("experiments.command.run_command", run_command)
-    assert cli.main(["memory"]) == 130
+    assert cli.main(["attractors"]) == 130
     assert capsys.readouterr().err == "stopped\n"
 
 
 def test_another_task_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", "--data.task=every_digit") == 0
     capsys.readouterr()
-    assert cli.main(["memory", f"--ckpt_path={tmp_path / 'runs' / 'small'}"]) == 2
-    assert "was trained on task every_digit; this study is of last_digit" in capsys.readouterr().err
+    assert cli.main(["attractors", f"--ckpt_path={tmp_path / 'runs' / 'small'}"]) == 2
+    assert "was trained for task every_digit; this command needs task last_digit" in capsys.readouterr().err
