@@ -32,7 +32,7 @@ SHORTER: dict[str, list[str]] = {
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
     r"make bench .*memory": ["--networks", "rnn", "--seeds", "1", "--lengths", "5", "--num-test", "20"],
     r"make bench": ["--lengths", "5", "--steps", "20", "--rounds", "1"],
-    r"benchmarks\.chaos": ["--kills", "1"],
+    r"tests\.stress\.chaos": ["--kills", "1"],
     r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "60", "--seeds", "1"],
     r"benchmarks\.text_generation": ["--length", "50", "--rounds", "1"],
     r"benchmarks\.gcn": ["--graph", "karate"],

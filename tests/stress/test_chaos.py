@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import chaos
+from tests.stress import chaos
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import damage
+from tests.stress import damage
 
 
 @pytest.fixture(scope="module")

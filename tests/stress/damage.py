@@ -6,7 +6,7 @@ must be refused, or the run's ``config.yaml`` must say what it says. A refusal i
 nothing behind. Whatever else happens is reported, and ends this with an error. What a file could have done that carries
 code is looked for: each would make a file.
 
-    python -m benchmarks.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
+    python -m tests.stress.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
 """
 
 import argparse

@@ -9,7 +9,7 @@ go to its end. What must hold, or this ends with an error:
 - after SIGKILL no more is lost than the steps since the last checkpoint that was due;
 - after SIGTERM and SIGUSR1 nothing is lost: the step that was reported last is the one that is saved.
 
-    python -m benchmarks.chaos [--kills 100] [--signals 100] [--seed 1] [--minutes 60]
+    python -m tests.stress.chaos [--kills 100] [--signals 100] [--seed 1] [--minutes 60]
 """
 
 import argparse
