@@ -8,6 +8,7 @@ import torch
 
 from tests.forked import PythonProcess
 from tests.stress import chaos
+from tests.stress.comparison import difference
 
 
 @pytest.mark.slow
@@ -25,7 +26,7 @@ def test_disturbed_runs_equal_undisturbed_ones(
 
 def test_one_bit_is_a_difference() -> None:
     state = {"a": [torch.zeros(2), {"b": 1.0}], "c": (1, "x")}
-    assert chaos.difference(state, {"a": [torch.zeros(2), {"b": 1.0}], "c": (1, "x")}) is None
-    assert chaos.difference(state, {"a": [torch.zeros(2), {"b": 1.5}], "c": (1, "x")}) == "a[1].b"
-    assert chaos.difference(state, {"a": [torch.tensor([0.0, 1e-45]), {"b": 1.0}], "c": (1, "x")}) == "a[0]"
-    assert chaos.difference(state, {"a": [torch.zeros(2), {"b": 1.0}]}) is not None
+    assert difference(state, {"a": [torch.zeros(2), {"b": 1.0}], "c": (1, "x")}) is None
+    assert difference(state, {"a": [torch.zeros(2), {"b": 1.5}], "c": (1, "x")}) == "a[1].b"
+    assert difference(state, {"a": [torch.tensor([0.0, 1e-45]), {"b": 1.0}], "c": (1, "x")}) == "a[0]"
+    assert difference(state, {"a": [torch.zeros(2), {"b": 1.0}]}) is not None

@@ -1,4 +1,4 @@
-"""A short run of what damages checkpoints and configs, and its own judgement."""
+"""The short version of damage, and what it would notice."""
 
 import random
 from collections import Counter
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.stress import damage
 
@@ -24,21 +22,18 @@ def test_damaged_checkpoints_end_in_one_line(folder: Path, capsys: pytest.Captur
 
 
 @pytest.mark.slow
-@given(rng=st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damaged_configs_end_in_one_line_or_are_followed(
-    rng: random.Random, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_damaged_configs_end_in_one_line_or_train_with_their_values(
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(damage, "SECONDS_MAX", 40)
-        counts = damage.damage_configs(1, rng, folder)
-    assert counts.total() == 1 and counts["otherwise"] == 0, capsys.readouterr().out
+    counts = damage.damage_configs(60, random.Random(0), folder)
+    assert counts["wrong"] == 0, capsys.readouterr().out
+    assert counts["refused"] > 30 and counts["trained"] > 3 and counts.total() == 60
 
 
-def test_code_that_is_run_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_that_ran_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mark").touch()
     counts = damage.damage_configs(1, random.Random(0), tmp_path)
-    assert counts == Counter(otherwise=1) and "code was run" in capsys.readouterr().out
+    assert counts == Counter(wrong=1) and "its code ran" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -53,8 +48,8 @@ def test_code_that_is_run_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixtu
         (2, 3, False),
     ],
 )
-def test_a_run_follows_its_config(wanted: object, ran: object, alike: bool, tmp_path: Path) -> None:
-    assert damage.reads_alike(wanted, ran) is alike
+def test_whether_a_run_used_a_value(wanted: object, ran: object, alike: bool, tmp_path: Path) -> None:
+    assert damage.equivalent(wanted, ran) is alike
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"model": {"a": ran}}))
     text = yaml.safe_dump({"model": {"a": wanted}})
-    assert (damage.ran_otherwise(text, tmp_path) is None) is alike
+    assert (damage.ignored_key(text, tmp_path) is None) is alike
