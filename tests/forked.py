@@ -101,12 +101,13 @@ def run_program(words: list[str], output: Path, error: Path, cwd: Path, environm
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
+    modules = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     if words[0] == "-m":
         sys.argv = words[1:]
-        sys.path.insert(0, str(cwd))
+        sys.path[:0] = [str(cwd), *modules]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
     else:
         program = (cwd / words[0]).absolute()
         sys.argv = [str(program), *words[1:]]
-        sys.path.insert(0, str(program.resolve().parent))
+        sys.path[:0] = [str(program.resolve().parent), *modules]
         runpy.run_path(str(program), run_name="__main__")

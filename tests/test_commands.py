@@ -13,6 +13,8 @@ import networkx
 import pytest
 import yaml
 
+from tests.forked import run_python
+
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/commands.md")
 COMMAND = re.compile(r"(?:python|make|pip|sbatch|tensorboard)\b.*")
@@ -32,7 +34,7 @@ SHORTER: dict[str, list[str]] = {
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
     r"make bench .*memory": ["--networks", "rnn", "--seeds", "1", "--lengths", "5", "--num-test", "20"],
     r"make bench": ["--lengths", "5", "--steps", "20", "--rounds", "1"],
-    r"tests\.stress\.chaos": ["--kills", "1"],
+    r"tests\.stress\.chaos": ["--kills", "1", "--minutes", "0"],
     r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "60", "--seeds", "1"],
     r"benchmarks\.text_generation": ["--length", "50", "--rounds", "1"],
     r"benchmarks\.gcn": ["--graph", "karate"],
@@ -112,6 +114,8 @@ def done(command: str, more: list[str], folder: Path) -> subprocess.CompletedPro
     environment = os.environ | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
     if "tensorboard" in words:
         return served(words, folder, environment)
+    if words[0] == "python":
+        return run_python(*words[1:], cwd=folder, environment=environment)
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
