@@ -7,7 +7,7 @@ BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test lint bench tensorboard report site clean
+.PHONY: help install fit test stress lint bench tensorboard report site clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,10 @@ fit: install ## train $(CONFIG), then test it
 
 test: .venv/installed-test .venv/installed-browser ## run all tests, on all cores; ARGS='-m "not slow"' for the fast ones
 	$(RUN) -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+stress: install ## the long versions of chaos and damage: kill runs, damage files
+	$(RUN) -m tests.stress.chaos
+	$(RUN) -m tests.stress.damage
 
 lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
 	.venv/bin/ruff check .
