@@ -32,15 +32,25 @@ void share_rows(int64_t batch_size, const Work& work) {
   });
 }
 
+// ATen/native/CPUBlas.h is not public, but nothing public multiplies packed blocks of bfloat16. Torch 2.6 does not export `pack`,
+// and does not define this macro.
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+constexpr bool kCanPack = true;
+#else
+constexpr bool kCanPack = false;
+#endif
+
 // Products with a matrix that stays the same for all steps of a chunk, multiplied in its dtype, in float32 or better summed up.
 // In bfloat16, where the processor multiplies blocks of it (AMX), it is laid out for that once: torch's mm would do so at every
 // step, and take five times as long.
 class FixedMatrix {
  public:
   explicit FixedMatrix(const Tensor& matrix, at::ScalarType around) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
-    if (around == at::kFloat && matrix.scalar_type() == at::kBFloat16 && at::native::cpublas::could_pack(at::kBFloat16) &&
-        K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) {
-      pack();
+    if constexpr (kCanPack) {
+      if (around == at::kFloat && matrix.scalar_type() == at::kBFloat16 && at::native::cpublas::could_pack(at::kBFloat16) &&
+          K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) {
+        pack();
+      }
     }
   }
 
