@@ -18,16 +18,14 @@ install: .venv/installed ## create .venv with the packages that training needs
 fit: install ## train with $(CONFIG), then test
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
-test: .venv/installed-test .venv/installed-browser ## run all tests on all cores; ARGS='-m "not slow"' runs the fast ones
+test: .venv/installed-test .venv/installed-browser ## run all tests on all cores; ARGS='-m "not slow"' runs the fast ones, ARGS=--cov measures coverage
 	$(RUN) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 versions: ## run the fast tests and a short fit of each kind of model with the lowest and the newest versions of all packages
 	tests/versions.sh $(ARGS)
 
 lint: .venv/installed-dev ## check style, types, and the pinned packages for known vulnerabilities
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	.venv/bin/pre-commit run --all-files --show-diff-on-failure
 	@report=$$(.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off 2>&1); \
 	case "$$report" in \
 		*"Found "*"known vulnerabilit"*) echo "$$report"; exit 1;; \
