@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-IMPORTED = ("cli", "tests.forked", "training.command_line", "models.palindrome", "models.text", "datamodules.books")
+IMPORTED = ("cli", "tests.forked", "training.launch", "models.palindrome", "models.text", "datamodules.books")
 CONTEXT = multiprocessing.get_context("forkserver")
 
 

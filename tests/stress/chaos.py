@@ -190,7 +190,9 @@ class Experiment:
         run = self._run("disturbed")
         if run is None or not run.has_checkpoint():
             return 0
-        return int(read_checkpoint(run.find_checkpoint("last"))["global_step"])
+        found = find_checkpoint(str(run.path), run.path.parent, "last")
+        assert found is not None
+        return int(found.load()["global_step"])
 
     def _lines(self) -> list[str]:
         log = self.folder / "disturbed.log"
