@@ -1,5 +1,7 @@
 """From the words of a command to a run: parse them, open the checkpoint, make the objects."""
 
+from typing import Any
+
 from pytorch_lightning import LightningDataModule
 
 from datamodules.sharding import ShardedDataModule

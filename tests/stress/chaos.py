@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.stress.comparison import curves_of, difference, rows_of, state_of
-from training.checkpoint_file import read_checkpoint
+from training.resume import find_checkpoint
 from training.run_folder import NAMES, RunFolder, run_folders
 
 ROOT = Path(__file__).parent.parent.parent
