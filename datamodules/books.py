@@ -95,8 +95,8 @@ class BookDataModule(ShardedDataModule):
         check_at_least(0, seed=seed)
         if seq_len * batch_size > BATCH_CHARACTERS_MAX:
             raise ValueError(
-                f"batch_size is {batch_size}, which with seq_len {seq_len} makes {seq_len * batch_size} characters; "
-                f"they must be at most {BATCH_CHARACTERS_MAX}, so lower one of them"
+                f"batch_size is {batch_size}: with seq_len {seq_len} a batch has {seq_len * batch_size} characters; it "
+                f"must have at most {BATCH_CHARACTERS_MAX}, so lower one of them"
             )
         check_fractions(val_fraction, test_fraction)
         text = read_book(book, encoding)

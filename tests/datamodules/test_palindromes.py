@@ -265,7 +265,7 @@ def test_the_second_half_mirrors_the_first() -> None:
         ({"length": 5, "eval_batch_size": 0}, "eval_batch_size is 0"),
         (
             {"length": 10**9},
-            "batch_size is 128, which with length 1000000000 makes 128000000000 digits; they must be at most",
+            "batch_size is 128: with length 1000000000 a batch has 128000000000 digits; it must have at most 1073741824",
         ),
         ({"length": 20, "num_test": 10**9}, "num_test is 1000000000; it must be at most 16777216"),
         ({"length": 5, "test_lengths": []}, "test_lengths is empty; give at least one length"),
