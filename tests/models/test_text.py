@@ -190,7 +190,7 @@ def test_it_memorizes_a_text(book: str) -> None:
     assert sum(recorder.losses[-20:]) / 20 < 0.8 < 3 < recorder.losses[0]
 
 
-def test_what_the_test_has_measured_is_a_table(book: str) -> None:
+def test_results_of_the_test_are_a_table(book: str) -> None:
     data = BookDataModule(book, seq_len=12)
     model = TextModel(data.vocab_size, hidden_size=8)
     (measured,) = trainer(1).test(model, data, verbose=False)
@@ -224,6 +224,6 @@ def test_data_without_a_vocabulary_is_refused() -> None:
         trainer(1).fit(TextModel(), PalindromeDataModule(6))
 
 
-def test_text_is_refused_by_what_reads_digits(book: str) -> None:
+def test_a_palindrome_model_refuses_text(book: str) -> None:
     with pytest.raises(ValueError, match="PalindromeClassifier cannot read BookDataModule, which has no palindromes"):
         trainer(1).fit(PalindromeClassifier(), BookDataModule(book, seq_len=12))

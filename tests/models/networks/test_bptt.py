@@ -188,7 +188,7 @@ def test_tensors_that_are_not_contiguous(network: Any, options: dict[str, Any]) 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_only_what_is_asked_for(network: Any, options: dict[str, Any]) -> None:
+def test_only_requested_gradients_are_computed(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = (n.double() for n in pair(network, options))
     names = [name for name, _ in ours.named_parameters()]
     floats = torch.randn(3, 6, I, dtype=torch.float64)
@@ -307,7 +307,7 @@ def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any])
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_gradients_that_come_in_transposed(network: Any, options: dict[str, Any]) -> None:
+def test_incoming_gradients_may_be_transposed(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = pair(network, options)
     digits, weights = torch.randint(I, (3, 6)), torch.randn(2, H, 3)
     gradients = []
@@ -320,7 +320,7 @@ def test_gradients_that_come_in_transposed(network: Any, options: dict[str, Any]
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict[str, Any]) -> None:
+def test_incoming_gradients_are_not_changed(network: Any, options: dict[str, Any]) -> None:
     net, _ = pair(network, options)
     hidden_states, final = net.hidden_states(torch.randint(I, (3, 6)))
     incoming = [torch.randn_like(output) for output in (hidden_states, *flat(final))]
@@ -329,7 +329,7 @@ def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict
     torch.testing.assert_close(incoming, before, rtol=0, atol=0)
 
 
-def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks: dict[tuple[int, int], Tensor] = {}
     monkeypatch.setattr(workspace, "_free", blocks)
     net = LSTM(I, H, K)

@@ -135,7 +135,7 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
+def test_fused_needs_bptt(network: Any) -> None:
     with pytest.raises(
         ValueError, match="fused is true with backward 'autograd'; set fused to false, or backward to 'bptt'"
     ):
