@@ -1,4 +1,4 @@
-# Everything from a fresh machine with Python 3.11 and make; `make` alone lists the targets.
+# All targets work on a new machine with Python 3.11 and make. `make` without a target lists them.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/lstm_T20.yaml
@@ -7,62 +7,67 @@ BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install fit test lint bench tensorboard report site clean
+.PHONY: help install fit test versions stress lint bench tensorboard report site clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo "Set CONFIG=configs/... for another experiment, ARGS='--key value' for more arguments (fit, test, bench, tensorboard)."
+	@echo "CONFIG=configs/... selects another experiment. ARGS='--key value' adds arguments (fit, test, versions, bench, tensorboard)."
 
-install: .venv/installed ## make .venv with what training needs
+install: .venv/installed ## create .venv with the packages that training needs
 
-fit: install ## train $(CONFIG), then test it
+fit: install ## train with $(CONFIG), then test
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
-test: .venv/installed-test .venv/installed-browser ## run all tests, on all cores; ARGS='-m "not slow"' for the fast ones
+test: .venv/installed-test .venv/installed-browser ## run all tests on all cores; ARGS='-m "not slow"' runs the fast ones, ARGS=--cov measures coverage
 	$(RUN) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
-lint: .venv/installed-dev ## check style and types, and the pinned packages for known weaknesses
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+versions: ## run the fast tests and a short fit of each kind of model with the lowest and the newest versions of all packages
+	tests/versions.sh $(ARGS)
+
+stress: install ## run the long versions of chaos (signals) and damage (files)
+	$(RUN) -m tests.stress.chaos
+	$(RUN) -m tests.stress.damage
+
+lint: .venv/installed-dev ## check style, types, and the pinned packages for known vulnerabilities
+	.venv/bin/pre-commit run --all-files --show-diff-on-failure
 	@report=$$(.venv/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off 2>&1); \
 	case "$$report" in \
 		*"Found "*"known vulnerabilit"*) echo "$$report"; exit 1;; \
-		*"could not be audited"*) echo "pip-audit: not all packages could be looked up; the network does not allow it.";; \
+		*"could not be audited"*) echo "pip-audit: some packages could not be looked up without network access.";; \
 		*"No known vulnerabilities"*) echo "pip-audit: no known vulnerabilities.";; \
-		*) echo "pip-audit: nothing could be looked up; the network does not allow it.";; \
+		*) echo "pip-audit: no package could be looked up without network access.";; \
 	esac
 
-bench: install ## measure what the training loop costs; BENCH=networks, memory, text_training, text_generation, text_reading: the rest
+bench: install ## measure the overhead of the training loop; BENCH=networks (or memory, text_training, ...) runs another benchmark
 	$(RUN) -m benchmarks.$(BENCH) $(ARGS)
 
-tensorboard: install ## watch the runs in a browser
+tensorboard: install ## show the runs in a browser
 	.venv/bin/tensorboard --logdir runs $(ARGS)
 
-report: .venv/installed-docs ## write docs/report.md and its figures from docs/results, and docs/report.pdf (with Chromium)
-	@test -n "$(BROWSER)" || { echo "A browser is needed to print the report; set BROWSER=/path/to/chromium."; exit 1; }
+report: .venv/installed-docs ## write docs/report.md and its figures from docs/results, and docs/report.pdf (needs Chromium)
+	@test -n "$(BROWSER)" || { echo "No browser found; printing the report needs Chromium. Set BROWSER=/path/to/chromium."; exit 1; }
 	$(RUN) cli.py report
 	cd docs && ../.venv/bin/python -c 'import pypandoc; pypandoc.convert_file("report.md", "html5", "gfm", outputfile="report.html", \
 		extra_args=["--standalone", "--embed-resources", "--mathml", "--css=report.css", "--metadata=pagetitle:Report"])'
 	$(BROWSER) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=docs/report.pdf docs/report.html
 	rm docs/report.html
 
-site: .venv/installed-docs ## build the documentation as a site, in site/, and check its links
+site: .venv/installed-docs ## build the documentation site in site/ and check its links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
-clean: ## remove .venv and caches; runs/ stays
-	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove environments, build folders and caches, but not runs/
+	rm -rf .venv .venv-lowest-* .venv-newest-* build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; $(PYTHON) is older. Set PYTHON=/path/to/python3.11."; exit 1; }
+		{ echo "$(PYTHON) is older than Python 3.11. Set PYTHON=/path/to/python3.11."; exit 1; }
 	"$(PYTHON)" -m venv .venv
 
 .venv/installed: .venv/bin/python setup.cfg constraints.txt
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable .
+	$(RUN) -m pip install --quiet --constraint constraints.txt .
 	touch $@
 
 .venv/installed-%: .venv/installed
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	$(RUN) -m pip install --quiet --constraint constraints.txt ".[$*]"
 	touch $@

@@ -80,10 +80,14 @@ def run_dir(command: Command, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def text_config(tmp_path: Path) -> Path:
+    return write_text_config(tmp_path)
+
+
+def write_text_config(folder: Path) -> Path:
     """A config that trains a small text model on a short book for a few steps, with all that draws random numbers in training."""
-    book = tmp_path / "book.txt"
+    book = folder / "book.txt"
     book.write_text("".join(f"The {i}. king’s daughter went into the wood.\n" for i in range(200)), encoding="utf-8")
-    path = tmp_path / "text.yaml"
+    path = folder / "text.yaml"
     path.write_text(
         "model: {class_path: models.TextModel, init_args: {hidden_size: 8, embedding_size: 4, dropout: 0.2,\n"
         "        dropout_samples: 2, weight_dropout: 0.1, reset_probability: 0.3}}\n"

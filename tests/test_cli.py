@@ -47,12 +47,10 @@ def test_the_help_of_a_study_begins_with_what_to_type(study: str, capsys: pytest
     assert any(key in line for line in rest for key in ("--output_dir", "--prompt", "--docs_dir"))
 
 
-def test_an_unknown_command_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train"]) == 2
-    assert (
-        capsys.readouterr().err
-        == "error: there is no command 'train'; it is one of fit, validate, test, predict, generate, sweep, figure, curves, gradients, attractors, longest, hops, report\n"
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "'train'" in line and all(command in line for command in cli.COMMANDS)
 
 
 def test_the_program_exits_with_the_status(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import networkx
 import pytest
 import yaml
 
+from tests.forked import run_python
+
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/commands.md")
 COMMAND = re.compile(r"(?:python|make|pip|sbatch|tensorboard)\b.*")
@@ -27,13 +29,14 @@ SHORTER: dict[str, list[str]] = {
     r"cli\.py fit .*(lstm|rnn)_T|every_digit": [*FEW_STEPS, *FEW_PALINDROMES],
     r"cli\.py fit": FEW_STEPS,
     r"cli\.py test .*test_lengths": ["--data.num_test=20"],
+    r"cli\.py memory": ["--num_steps=200", "--num_palindromes=2"],
     r"make fit": [*FEW_STEPS, *FEW_PALINDROMES],
-    r"make test": ["tests/test_configs.py", "-k", "T5"],
+    r"make test": ["tests/test_configs.py", "-k", "T5", "--numprocesses", "0"],
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
     r"make bench .*memory": ["--networks", "rnn", "--seeds", "1", "--lengths", "5", "--num-test", "20"],
     r"make bench": ["--lengths", "5", "--steps", "20", "--rounds", "1"],
-    r"benchmarks\.chaos": ["--kills", "1"],
-    r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "60", "--seeds", "1"],
+    r"tests\.stress\.chaos": ["--kills", "1", "--minutes", "0"],
+    r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "10", "--seeds", "1"],
     r"benchmarks\.text_generation": ["--length", "50", "--rounds", "1"],
     r"benchmarks\.gcn": ["--graph", "karate"],
     r"pip install": ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation"],
@@ -112,6 +115,8 @@ def done(command: str, more: list[str], folder: Path) -> subprocess.CompletedPro
     environment = os.environ | {"XDG_CACHE_HOME": str(folder.parent / "cache")}
     if "tensorboard" in words:
         return served(words, folder, environment)
+    if words[0] == "python":
+        return run_python(*words[1:], cwd=folder, environment=environment)
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

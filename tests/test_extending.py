@@ -3,12 +3,11 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forked import run_python
 from training.run_folder import run_folders
 
 ROOT = Path(__file__).parent.parent
@@ -42,9 +41,9 @@ def done(heading: str, folder: Path) -> str:
     said = ""
     for python, program, *words in commands_below(heading):
         assert python == "python"
-        words = [sys.executable, program, *words, *SHORTER.get(words[0] if words else "", [])]
+        words += SHORTER.get(words[0] if words else "", [])
         environment = os.environ | {"PYTHONPATH": f"{folder}:{ROOT}"}
-        ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        ended = run_python(program, *words, cwd=folder, environment=environment)
         assert ended.returncode == 0, ended.stderr
         said += ended.stdout
     return said

@@ -2,29 +2,28 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.conftest import Command
+from tests.conftest import Command, write_text_config
+from tests.forked import run_python
 from tests.test_resume import TRAIN_METRICS, VAL_METRICS, assert_same, rows_of, scalars_of, state_of
 
 ROOT = Path(__file__).parent.parent
 LAUNCHERS = {
-    "lightning": [sys.executable],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"],
+    "lightning": [],
+    "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"],
 }
 
 
 def fit(launcher: str, config: Path, root: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Train in two processes."""
+    """Train in two processes. The launcher starts Python for one of them (Lightning) or for both (torchrun)."""
     words = [*LAUNCHERS[launcher], str(ROOT / "cli.py"), "fit", f"--config={config}", "--trainer.devices=2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    words += [f"--trainer.default_root_dir={root}", *args]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return run_python(*words, f"--trainer.default_root_dir={root}", *args, environment=environment, timeout=300)
 
 
 def the_run(root: Path) -> Path:
@@ -63,24 +62,34 @@ def assert_like(two: Path, one: Path) -> None:
     assert_same(*curricula)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A config of a text model, and its run of 25 steps in two processes."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = write_text_config(folder)
+    ended = fit("lightning", config, folder / "runs", "--trainer.max_steps=25")
+    assert ended.returncode == 0, ended.stderr
+    return config, the_run(folder / "runs")
+
+
 @pytest.mark.parametrize(("launcher", "name", "status"), [("torchrun", "SIGUSR1", 1), ("lightning", "SIGTERM", 143)])
 def test_two_processes_stop_together_and_resume_exactly(
-    launcher: str, name: str, status: int, text_config: Path, tmp_path: Path
+    launcher: str, name: str, status: int, undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """The second one gets the signal; each has dropout and a carried state of its own."""
-    assert fit("lightning", text_config, tmp_path / "whole", "--trainer.max_steps=25").returncode == 0
+    config, whole = undisturbed
     disturb = (
         '--trainer.callbacks+={"class_path": "tests.training.helpers.SignalAt", "init_args": '
         f'{{"step": 7, "rank": 1, "name": "{name}"}}}}'
     )
-    stopped = fit(launcher, text_config, tmp_path / "parts", "--trainer.max_steps=25", disturb)
+    stopped = fit(launcher, config, tmp_path / "parts", "--trainer.max_steps=25", disturb)
     assert stopped.returncode == status  # torchrun has one for whatever goes wrong
-    assert f"stopped by {name} after step 7; go on with" in stopped.stderr
+    assert f"stopped by {name} after step 7; resume with" in stopped.stderr
     assert stopped.stderr.count("stopped by") == 1
     assert (launcher == "torchrun") or "Traceback" not in stopped.stderr
-    again = fit(launcher, text_config, tmp_path / "parts", "--trainer.max_steps=25", "--ckpt_path=last")
+    again = fit(launcher, config, tmp_path / "parts", "--trainer.max_steps=25", "--ckpt_path=last")
     assert again.returncode == 0, again.stderr
-    parts, whole = the_run(tmp_path / "parts"), the_run(tmp_path / "whole")
+    parts = the_run(tmp_path / "parts")
     assert_same(state_of(parts), state_of(whole))
     first, second = (own["carried_state"] for own in state_of(whole)["of_each_process"])
     assert not torch.equal(first[0], second[0])
@@ -96,7 +105,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(config: Path, tmp_p
     ended = fit("lightning", config, tmp_path, "--trainer.max_steps=9", disturb)
     assert ended.returncode == 1
     said = ended.stderr.splitlines()[-1]
-    assert said.startswith("another process of this run has ended; go on with: python cli.py fit")
+    assert said.startswith("another process of this run has ended; resume with: python cli.py fit")
     assert "Traceback" not in ended.stderr and the_run(tmp_path).name in said
 
 

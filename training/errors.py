@@ -83,5 +83,5 @@ def is_ours(file: Path) -> bool:
 
 
 def is_library(file: Path) -> bool:
-    is_generated = str(file).startswith("<")
-    return is_generated or "site-packages" in file.parts or any(file.is_relative_to(path) for path in LIBRARIES)
+    is_compiled = not file.is_absolute()  # "<string>", or a module in C
+    return is_compiled or "site-packages" in file.parts or any(file.is_relative_to(path) for path in LIBRARIES)

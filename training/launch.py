@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from pytorch_lightning import LightningDataModule
+
+from datamodules.sharding import ShardedDataModule
 from training.errors import UserError, config_errors
 from training.hints import Hints
 from training.parser import LINKS_TO_OBJECTS, CommandParser
 from training.processes import launched_world_size
-from training.resume import OpenCheckpoint, open_to_evaluate, open_to_resume
+from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
@@ -33,6 +36,7 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         UserError: the command, its config or its checkpoint is wrong.
     """
     parser = CommandParser(words)
+    config_to_record(parser.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
     opened = open_checkpoint(parser, words)
     try:
         model, data, trainer = parser.instantiate()
@@ -59,7 +63,7 @@ def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint |
     return open_to_evaluate(wanted or "best", parser.experiment_dir, parser.config_dump, computed)
 
 
-def check_processes(data: Any, trainer: Trainer, subcommand: str) -> None:
+def check_processes(data: LightningDataModule, trainer: Trainer, subcommand: str) -> None:
     """Reject several processes where the work cannot be divided among them.
 
     Raises:
@@ -73,7 +77,7 @@ def check_processes(data: Any, trainer: Trainer, subcommand: str) -> None:
         )
     if num > 1 and subcommand == "predict":
         raise UserError(f"trainer.devices and num_nodes ask for {num} processes; predict takes one")
-    if num > 1 and not hasattr(data, "part"):
+    if num > 1 and not isinstance(data, ShardedDataModule):
         raise UserError(
             f"trainer.devices and num_nodes ask for {num} processes, but {type(data).__name__} can only serve one; "
             "leave them out"

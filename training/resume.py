@@ -177,9 +177,13 @@ def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) 
     if "://" in wanted:
         raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
     path = Path(wanted)
-    if path.is_file():
+    try:
+        is_file, is_dir = path.is_file(), path.is_dir()
+    except OSError as error:
+        raise UserError(f"--ckpt_path {wanted[:60]}...: {error.strerror}; give a file or a folder") from error
+    if is_file:
         return [path]
-    if not path.is_dir():
+    if not is_dir:
         raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
     if (path / "checkpoints").is_dir():
         return candidates_in(RunFolder(path), default)

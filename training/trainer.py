@@ -64,15 +64,15 @@ class Trainer(RunTrainer):
         """The arguments for Lightning's Trainer: those given, and the callbacks and plugins of every run."""
         options = DEFAULTS | given
         callbacks = as_list(options.get("callbacks"))
-        own: list[Callback] = [NoteBeginning(), self.stop_on_signal]
+        wanted: list[type[Callback]] = []
         if not options.get("fast_dev_run"):
-            own += [TrainingMetrics(), RunSummary()]
-            has_checkpoints = any(isinstance(callback, RunCheckpoints) for callback in callbacks)
-            if options.get("enable_checkpointing") is not False and not has_checkpoints:
-                own.append(RunCheckpoints())
-        has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if options.get("enable_progress_bar") is not False and not has_progress:
-            own.append(StepProgress())
+            wanted += [TrainingMetrics, RunSummary]
+            if options.get("enable_checkpointing") is not False:
+                wanted.append(RunCheckpoints)
+        if options.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            wanted.append(StepProgress)
+        missing = [kind() for kind in wanted if not any(isinstance(callback, kind) for callback in callbacks)]
+        own = [NoteBeginning(), self.stop_on_signal, *missing]
         plugins = [*as_list(options.get("plugins")), self.checkpoint_io]
         if SLURMEnvironment.detect():
             plugins.append(SLURMEnvironment(auto_requeue=False))

@@ -13,7 +13,7 @@ from pebble import ProcessExpired, ProcessPool
 from experiments.sweep.display import Display
 from experiments.sweep.grid import Run, fit_words
 from experiments.sweep.results import ResultsFolder, write_result
-from experiments.sweep.worker import Stopped, do_run, start_worker
+from experiments.sweep.worker import IMPORTED, Stopped, do_run, start_worker
 from training.errors import UserError
 from training.messages import one_line
 
@@ -49,7 +49,9 @@ def run_locally(base: Path, results: ResultsFolder, pending: list[Run], num_work
 def run_in_a_pool(base: Path, results: ResultsFolder, pending: list[Run], num_workers: int, display: Display) -> None:
     """Do the runs in the order of ``pending``, which is that of the grid."""
     waiting = deque(pending)
-    context = multiprocessing.get_context("spawn")  # torch's threads in this process do not survive a fork
+    # torch's threads in this process do not survive a fork: a server that only imports forks the workers.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([IMPORTED])
     running: dict[Future[None], Run] = {}
     with ProcessPool(num_workers, context=context, initializer=start_worker) as pool:
         try:

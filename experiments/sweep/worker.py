@@ -7,6 +7,7 @@ import os
 import threading
 import traceback
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import filelock
@@ -14,6 +15,9 @@ import filelock
 from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
 from training.messages import ignore_library_warnings, one_line, set_up_messages
+
+IMPORTED = "training.launch"
+"""The module that imports torch and Lightning."""
 
 ORPHAN_SECONDS = 60
 """How long to wait for the lock of a run's folder; a process that is about to end may still hold it."""
@@ -28,9 +32,8 @@ def start_worker(num_threads: int = 1) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=exit_with, args=(parent,), daemon=True).start()
+    import_module(IMPORTED)
     import torch
-
-    import training.launch  # noqa: F401
 
     torch.set_num_threads(num_threads)
 

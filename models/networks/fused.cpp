@@ -33,14 +33,24 @@ void share_rows(int64_t batch_size, const Work& work) {
   });
 }
 
+// ATen/native/CPUBlas.h is not public, but no public function multiplies packed blocks of bfloat16. torch 2.6 does not export
+// `pack`, and does not define this macro.
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32
+constexpr bool kCanPack = true;
+#else
+constexpr bool kCanPack = false;
+#endif
+
 // Products with a matrix that is the same for all steps of a chunk. They are computed in its dtype, with sums in float32 or
 // better. In bfloat16, if the processor multiplies blocks (AMX), the matrix is packed once; torch's mm would pack it at every
 // step, and take five times as long.
 class FixedMatrix {
  public:
   FixedMatrix(const Tensor& matrix, at::ScalarType others) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
-    const bool is_mixed = others == at::kFloat && matrix.scalar_type() == at::kBFloat16;
-    if (is_mixed && blas::could_pack(at::kBFloat16) && K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) pack();
+    if constexpr (kCanPack) {
+      const bool is_mixed = others == at::kFloat && matrix.scalar_type() == at::kBFloat16;
+      if (is_mixed && blas::could_pack(at::kBFloat16) && K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) pack();
+    }
   }
 
   // out = left @ matrix, or out += left @ matrix. The rows of both are contiguous.

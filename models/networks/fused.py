@@ -39,7 +39,7 @@ def load() -> NetworkKernels:
     """The compiled steps.
 
     Raises:
-        ValueError: there is no compiler, it fails, or there is no place for what it makes.
+        ValueError: there is no compiler, it fails, or its library cannot be kept or loaded.
     """
     command = [*(shlex.split(os.environ.get("CXX", "")) or ["c++"]), *flags()]
     key = hashlib.sha256("\0".join([SOURCE.read_text(), torch.__version__, platform.machine(), *command]).encode())
@@ -54,11 +54,17 @@ def load() -> NetworkKernels:
                 compile_to(unfinished, command)
                 checksum_of(library).write_text(digest(unfinished))
                 unfinished.replace(library)  # whoever finds the library finds it whole
+    except OSError as error:
+        raise ValueError(
+            f"fused is true, but the compiled steps cannot be kept in {folder}: {error}; "
+            "set TORCH_EXTENSIONS_DIR to another folder, or leave fused false"
+        ) from None
+    try:
         torch.ops.load_library(library)
     except OSError as error:
         raise ValueError(
-            f"fused is true, but the compiled steps cannot be kept in {folder}: {error.__cause__ or error}; "
-            "set TORCH_EXTENSIONS_DIR to another folder, or leave fused false"
+            f"fused is true, but torch {torch.__version__} cannot load the compiled steps: {error.__cause__ or error}; "
+            "try another compiler (CXX) or another folder (TORCH_EXTENSIONS_DIR), or leave fused false"
         ) from None
     ops = torch.ops.palimpsest
     rnn, lstm = StepKernels(ops.rnn_forward, ops.rnn_backward), StepKernels(ops.lstm_forward, ops.lstm_backward)
@@ -69,8 +75,9 @@ def flags() -> list[str]:
     torch_dir = Path(torch.__file__).parent
     parallel = [] if sys.platform == "darwin" else ["-fopenmp"]  # Apple's compiler has none
     vector = VECTOR_FLAGS.get(torch.backends.cpu.get_cpu_capability(), [])
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"  # part of symbol names
     return [
-        *("-std=c++20", "-O3", "-fPIC", "-shared", *parallel, *vector),
+        *("-std=c++20", "-O3", "-fPIC", "-shared", abi, *parallel, *vector),
         *(f"-I{torch_dir / 'include'}", f"-I{torch_dir / 'include/torch/csrc/api/include'}"),
         *(str(SOURCE), f"-L{torch_dir / 'lib'}", "-ltorch_cpu", "-lc10"),
     ]

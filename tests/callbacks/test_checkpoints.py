@@ -66,7 +66,7 @@ def test_the_sanity_check_decides_nothing(command: Command, tmp_path: Path, caps
 def test_a_metric_that_is_not_measured_is_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     callback = '--trainer.callbacks={"class_path": "callbacks.RunCheckpoints", "init_args": {"monitor": "nope"}}'
     assert command("fit", callback) == 2
-    assert "RunCheckpoints.monitor is nope; what is measured is train/accuracy" in capsys.readouterr().err
+    assert "RunCheckpoints.monitor is nope; it must be one of train/accuracy" in capsys.readouterr().err
 
 
 def test_saving_less_often_than_every_step_only() -> None:

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from callbacks import GradientFlow
 from datamodules import PalindromeDataModule
-from models import PalindromeClassifier
+from models import PalindromeClassifier, PathGraphClassifier
 from tests.conftest import Command
 from tests.models.test_classifier import QUIET
 from tests.test_resume import assert_same, rows_of, state_of
+from training.run_folder import RunFolder
 from training.trainer import Trainer
 
 FLOW = '--trainer.callbacks={"class_path": "callbacks.GradientFlow", "init_args": {"every_n_steps": 3}}'
@@ -83,7 +84,7 @@ class Oracle(Callback):
 def test_it_captures_what_autograd_finds(network: Any, task: Any, tmp_path: Path) -> None:
     oracle = Oracle()
     trainer = Trainer(**QUIET, max_steps=5, precision="64-true", callbacks=[GradientFlow(2), oracle])
-    trainer.run_dir = tmp_path
+    trainer.folder = RunFolder(tmp_path)
     trainer.fit(PalindromeClassifier(network, hidden_size=8), PalindromeDataModule(9, batch_size=16, task=task))
     for step in (0, 2, 4):
         ours = captured(tmp_path / "gradients" / f"step_{step:06}.csv")
@@ -116,11 +117,9 @@ def test_what_cannot_be() -> None:
     with pytest.raises(ValueError, match="GradientFlow.every_n_steps is 0; it must be at least 1"):
         GradientFlow(0)
 
-    class Other(PalindromeClassifier):
-        hidden_state_gradients = property()  # type: ignore[assignment]
-
-    with pytest.raises(ValueError, match="GradientFlow cannot see the hidden states of Other; .* so leave it out"):
-        Trainer(**QUIET, max_steps=1, callbacks=[GradientFlow()]).fit(Other(hidden_size=4), PalindromeDataModule(6))
+    model = PathGraphClassifier(hidden_size=4)
+    with pytest.raises(ValueError, match="GradientFlow cannot see the hidden states of PathGraphClassifier; remove it"):
+        Trainer(**QUIET, max_steps=1, callbacks=[GradientFlow()]).fit(model, PalindromeDataModule(6))
 
 
 def test_wrong_steps_end_in_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

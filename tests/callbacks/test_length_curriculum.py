@@ -137,10 +137,10 @@ def test_the_length_stands_in_the_progress_bar_and_in_the_plain_lines(
     ("arguments", "message"),
     [
         ({"start": 1}, "LengthCurriculum.start is 1; it must be a number of at least 2"),
-        ({"growth": 0.9}, "LengthCurriculum.growth is 0.9; it must be a number of at least 1, so that lengths rise"),
+        ({"growth": 0.9}, "LengthCurriculum.growth is 0.9; it must be a number of at least 1"),
         ({"growth": float("nan")}, "LengthCurriculum.growth is nan; it must be a number of at least 1"),
         ({"growth": float("inf")}, "LengthCurriculum.growth is inf; it must be"),
-        ({"increment": 0}, "LengthCurriculum.increment is 0; it must be a number of at least 1, so that lengths rise"),
+        ({"increment": 0}, "LengthCurriculum.increment is 0; it must be a number of at least 1"),
         ({"window": 0}, "LengthCurriculum.window is 0; it must be a number of at least 1"),
         ({"threshold": 0.0}, "LengthCurriculum.threshold is 0.0; it must be above 0 and at most 1"),
         ({"threshold": 1.01}, "LengthCurriculum.threshold is 1.01; it must be above 0 and at most 1"),
@@ -174,8 +174,8 @@ def test_a_run_goes_on_with_its_own_curriculum_only(command: Command, capsys: py
     capsys.readouterr()
     resume = ("--ckpt_path=last", "--trainer.max_steps=9")
     other = curriculum_and().replace("0.05", "0.06")
-    assert refused(command("fit", *resume, other), capsys, "curriculum.threshold = 0.05", "the config says 0.06")
-    assert refused(command("fit", *resume), capsys, "curriculum = {", "the config says None")
+    assert refused(command("fit", *resume, other), capsys, "LengthCurriculum.threshold = 0.05", "the config says 0.06")
+    assert refused(command("fit", *resume), capsys, "LengthCurriculum = {", "the config says None")
     assert command("fit", *resume, curriculum_and()) == 0
 
 
@@ -184,16 +184,18 @@ def test_a_checkpoint_from_before_there_were_curricula_was_made_without_one(
 ) -> None:
     last = run_dir / "checkpoints" / "last.ckpt"
     checkpoint = read_checkpoint(last)
-    del checkpoint["config"]["trainer"]["curriculum"]
+    del checkpoint["config"]["trainer"]["callbacks"]
     write_checkpoint(checkpoint, last)
     capsys.readouterr()
     resume = ("--ckpt_path=last", "--trainer.max_steps=9")
-    assert refused(command("fit", *resume, curriculum_and()), capsys, "curriculum = None")
+    assert refused(command("fit", *resume, curriculum_and()), capsys, "LengthCurriculum = None")
     assert command("fit", *resume) == 0
 
 
 def test_two_curricula_are_refused(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(command("fit", curriculum_and(f", {CURRICULUM}")), capsys, "trainer.callbacks has 2 of Length")
+    assert refused(
+        command("fit", curriculum_and(f", {CURRICULUM}")), capsys, "trainer.callbacks has LengthCurriculum twice"
+    )
 
 
 def test_the_summary_has_the_last_state_whatever_was_logged(command: Command, tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_data_without_lengths_is_refused() -> None:
             return PalindromeDataModule(5).val_dataloader()
 
     trainer = Trainer(**QUIET, max_steps=1, limit_val_batches=0, callbacks=[LengthCurriculum()])
-    with pytest.raises(ValueError, match="cannot change the lengths of Other for PalindromeClassifier; it is for"):
+    with pytest.raises(ValueError, match="cannot change the lengths of Other for PalindromeClassifier; remove it"):
         trainer.fit(PalindromeClassifier(hidden_size=4), Other())
 
 

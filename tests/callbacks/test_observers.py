@@ -8,22 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics, progress
+from callbacks import (
+    GradientFlow,
+    LengthCurriculum,
+    RunCheckpoints,
+    RunSummary,
+    StepProgress,
+    TrainingMetrics,
+    progress,
+)
 from callbacks.run_summary import flatten, git_commit
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.conftest import Command
 from tests.models.test_classifier import QUIET
+from training.run_folder import RunFolder
 from training.trainer import Trainer
 
 
-@pytest.mark.parametrize("name", ["RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"])
-def test_training_is_the_same_with_and_without(name: str, tmp_path: Path) -> None:
-    def train(callbacks: list[Any]) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[float]]:
+def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
+    def train(trainer: pl.Trainer) -> tuple[dict[str, torch.Tensor], torch.Tensor, list[float]]:
         torch.manual_seed(0)
         model, losses = PalindromeClassifier(hidden_size=8), []
         original = model.training_step
@@ -34,26 +43,42 @@ def test_training_is_the_same_with_and_without(name: str, tmp_path: Path) -> Non
             return loss
 
         model.training_step = training_step  # type: ignore[method-assign]
-        quiet = {k: v for k, v in QUIET.items() if k not in ("enable_checkpointing", "enable_progress_bar")}
-        quiet["enable_checkpointing"] = any(isinstance(c, RunCheckpoints) for c in callbacks)
-        quiet["enable_progress_bar"] = any(isinstance(c, StepProgress) for c in callbacks)
-        trainer = Trainer(**quiet, max_steps=12, log_every_n_steps=3, val_check_interval=5, callbacks=callbacks)
-        trainer.run_dir = tmp_path
         trainer.fit(model, PalindromeDataModule(6, batch_size=8))
         return dict(model.state_dict()), torch.get_rng_state(), losses
 
-    made = {
-        "RunCheckpoints": lambda: RunCheckpoints(every_n_steps=2),
-        "RunSummary": lambda: RunSummary({"seed_everything": 0, "model": {}, "data": {}}),
-        "StepProgress": StepProgress,
-        "TrainingMetrics": TrainingMetrics,
-    }
-    with_it, without = train([made[name]()]), train([])
-    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
+    options = QUIET | {"max_steps": 12, "log_every_n_steps": 3, "val_check_interval": 5}
+    options["check_val_every_n_epoch"] = None
+    without = train(pl.Trainer(**options))
+    all_on = options | {"enable_checkpointing": True, "enable_progress_bar": True}
+    ours = Trainer(**all_on, callbacks=[RunCheckpoints(every_n_steps=2)])
+    kinds = {type(callback).__name__ for callback in ours.callbacks}
+    assert kinds >= {"RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"}
+    ours.folder = RunFolder(tmp_path)
+    ours.folder.make_checkpoint_folder()
+    torch.testing.assert_close(train(ours), without, rtol=0, atol=0)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    checkpoints = {f"checkpoints/{checkpoint}.ckpt" for checkpoint in ("best", "last", "previous")}
-    expected = {"RunCheckpoints": checkpoints, "RunSummary": {"summary.json"}}
-    assert written == expected.get(name, set())
+    assert written == {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")} | {"summary.json"}
+
+
+def test_observers_work_under_lightnings_own_trainer(tmp_path: Path) -> None:
+    options = QUIET | {
+        "max_steps": 4,
+        "log_every_n_steps": 2,
+        "default_root_dir": tmp_path,
+        "enable_progress_bar": True,
+    }
+    observers = [TrainingMetrics(), RunSummary(), StepProgress(), GradientFlow(2), LengthCurriculum(start=5)]
+    trainer = pl.Trainer(**options, callbacks=observers)
+    trainer.fit(PalindromeClassifier(hidden_size=8), PalindromeDataModule(6, batch_size=8, num_val=20))
+    assert {"train/loss", "train/length"} <= trainer.callback_metrics.keys()
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 4
+    assert {path.name for path in (tmp_path / "gradients").iterdir()} == {"step_000000.csv", "step_000002.csv"}
+
+
+def test_checkpoints_between_steps_need_our_trainer() -> None:
+    trainer = pl.Trainer(**(QUIET | {"enable_checkpointing": True}), max_steps=1, callbacks=[RunCheckpoints()])
+    with pytest.raises(ValueError, match=r"RunCheckpoints needs training\.trainer\.Trainer.*ModelCheckpoint"):
+        trainer.fit(PalindromeClassifier(hidden_size=8), PalindromeDataModule(6))
 
 
 def test_the_run_folder_holds_what_the_design_says(run_dir: Path) -> None:

@@ -111,7 +111,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) ->
 
 def test_palindromes_are_no_text(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", "--trainer.callbacks", "callbacks.TextSamples") == 2
-    assert "TextSamples cannot let PalindromeClassifier write; it is for TextModel" in capsys.readouterr().err
+    assert "TextSamples cannot sample text from PalindromeClassifier" in capsys.readouterr().err
 
 
 def test_each_step_is_taken_once(text_command: Command, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def it_gets_the_signal_by_hand(jobs: Jobs) -> None:
     jobs.signal(job)
     known = jobs.wait_for_end(job)
     assert known["Restarts"] == "1" and known["ExitCode"] == "0:0"
-    assert f"; job {job} is queued again, and goes on by itself" in jobs.output()
+    assert f"; job {job} is queued again and will resume by itself" in jobs.output()
     jobs.expect_same(jobs.run(), "0")
 
 
@@ -123,7 +123,7 @@ def it_is_cancelled(jobs: Jobs) -> None:
     jobs.slurm.run("scancel", job)
     known = jobs.wait_for_end(job, "CANCELLED")
     wait_for(lambda: "stopped by SIGTERM after step" in jobs.output(), 30)
-    assert "go on with: python cli.py fit" in jobs.output() and known["Restarts"] == "0"
+    assert "resume with: python cli.py fit" in jobs.output() and known["Restarts"] == "0"
     saved = read_checkpoint(jobs.run() / "checkpoints" / "last.ckpt")["global_step"]
     assert saved >= int(rows_of(jobs.run(), ("train/loss",))[-1]["step"]) + 1
     words = [sys.executable, str(ROOT / "cli.py"), "fit", *jobs.words, "--seed_everything=0", "--ckpt_path=last"]

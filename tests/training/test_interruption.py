@@ -29,7 +29,7 @@ def test_the_step_under_way_is_finished_and_saved(
     run = tmp_path / "runs" / "small" / "version_0"
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 5
     error = capsys.readouterr().err
-    assert f"stopped by {name} after step 5; go on with: python cli.py fit --config {tmp_path}/small.yaml" in error
+    assert f"stopped by {name} after step 5; resume with: python cli.py fit --config {tmp_path}/small.yaml" in error
     assert error.strip().endswith(f"--ckpt_path {run}")
     assert "Traceback" not in error
 
@@ -40,7 +40,7 @@ def test_the_line_that_says_how_to_go_on_can_be_pasted(
     odd = config.rename(tmp_path / "it's small.yaml")
     root = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
     assert cli.main(["fit", f"--config={odd}", root, disturbed_by("SignalAt", step=5)]) == 130
-    words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("; go on with: ")[2])
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1].partition("; resume with: ")[2])
     assert words[:2] == ["python", "cli.py"] and cli.main(words[2:]) == 0
     last = tmp_path / "my runs" / "it's small" / "version_0" / "checkpoints" / "last.ckpt"
     assert read_checkpoint(last)["global_step"] == 7
@@ -95,7 +95,7 @@ def test_under_slurm_sigusr1_queues_the_job_again_once(
     where: dict[str, int], scontrol: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("fit", disturbed_by("SignalAt", name="SIGUSR1", times=2, **where)) == 138
-    assert "; job 17 is queued again, and goes on by itself\n" in capsys.readouterr().err
+    assert "; job 17 is queued again and will resume by itself\n" in capsys.readouterr().err
     assert scontrol.read_text() == "requeue 17\n"
     last = tmp_path / "runs" / "small" / "version_0" / "checkpoints" / "last.ckpt"
     assert read_checkpoint(last)["global_step"] == (5 if where["step"] == 5 else 7)
@@ -109,7 +109,7 @@ def test_under_slurm_sigterm_never_does(
     both = [word.replace("callbacks=", "callbacks+=") for word in signals]
     assert command("fit", *both) == 143
     assert not scontrol.exists()
-    assert "stopped by SIGTERM after step 5; go on with" in capsys.readouterr().err
+    assert "stopped by SIGTERM after step 5; resume with" in capsys.readouterr().err
 
 
 def test_slurm_may_refuse_to_queue_a_job_again(
@@ -118,7 +118,7 @@ def test_slurm_may_refuse_to_queue_a_job_again(
     monkeypatch.setenv("REFUSED", "Requested operation is presently disabled for job 17")
     assert command("fit", disturbed_by("SignalAt", step=5, name="SIGUSR1")) == 138
     error = capsys.readouterr().err
-    assert "Slurm does not queue the job again (Requested operation is presently disabled for job 17); go on" in error
+    assert "Slurm does not requeue the job (Requested operation is presently disabled for job 17); resume" in error
 
 
 def test_slurm_ends_a_job_as_soon_as_it_is_queued_again(scontrol: Path, config: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_slurm_ends_a_job_as_soon_as_it_is_queued_again(scontrol: Path, config: 
     words.append(disturbed_by("SignalAt", step=5, name="SIGUSR1"))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 138 and "; job 17 is queued again, and goes on by itself\n" in ended.stderr
+    assert ended.returncode == 138 and "; job 17 is queued again and will resume by itself\n" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])

@@ -55,9 +55,9 @@ def test_rows_that_are_no_rows_are_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "kept", "told"),
     [
-        (b"step,train/loss\n0,0.5\n1,0.4", 1, "1 line is damaged, and left out"),
-        (b"step,train/loss\n0,0.5\n\xff\x00,\n1,0.4\n", 2, "1 line is damaged, and left out"),
-        (b"\xff\xfe,x\n3,4\n", 0, "2 lines are damaged, and left out"),
+        (b"step,train/loss\n0,0.5\n1,0.4", 1, "1 damaged line was removed"),
+        (b"step,train/loss\n0,0.5\n\xff\x00,\n1,0.4\n", 2, "1 damaged line was removed"),
+        (b"\xff\xfe,x\n3,4\n", 0, "2 damaged lines were removed"),
         (b"step,train/loss\n0,0.5\n1,0.4\n", 2, ""),
         (b"", 0, ""),
     ],

@@ -12,11 +12,10 @@ import pytest
 
 from training.checkpoint_file import add_checksum
 from training.errors import UserError
+from training.resume import find_checkpoint, requeued_run
 from training.run_folder import (
     RunFolder,
     experiment_name,
-    find_checkpoint,
-    requeued_run,
     run_folder_of,
     run_folders,
     version_number,
@@ -62,7 +61,7 @@ def test_runs_are_ordered_by_number(experiment: Path) -> None:
 )
 def test_every_form_finds_its_checkpoint(experiment: Path, wanted: str, default: str, expected: str) -> None:
     found = find_checkpoint(wanted.format(exp=experiment), experiment, default)  # type: ignore[arg-type]
-    assert found == experiment / expected
+    assert found is not None and found.path == experiment / expected
 
 
 def test_auto_starts_anew_where_there_is_nothing(experiment: Path) -> None:
@@ -106,15 +105,17 @@ def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.L
     for wanted in ("last", "auto", str(experiment), str(experiment / "version_10")):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            assert find_checkpoint(wanted, experiment, "last") == folder / "previous.ckpt"
-        assert "damaged" in caplog.text and "going on from" in caplog.text
+            found = find_checkpoint(wanted, experiment, "last")
+        assert found is not None and found.path == folder / "previous.ckpt"
+        assert "damaged" in caplog.text and "resuming from" in caplog.text
     with pytest.raises(UserError, match="damaged"):
         find_checkpoint(str(folder / "last.ckpt"), experiment, "last")
     (folder / "last.ckpt").unlink()  # a crash between two renames
-    assert find_checkpoint("last", experiment, "last") == folder / "previous.ckpt"
+    found = find_checkpoint("last", experiment, "last")
+    assert found is not None and found.path == folder / "previous.ckpt"
     (folder / "previous.ckpt").write_bytes(b"")
     with pytest.raises(
-        UserError, match=r"last.ckpt.*, and previous.ckpt is damaged; (go on with .*best.ckpt, or )?start anew"
+        UserError, match=r"last.ckpt.*, and previous.ckpt is damaged; (resume with .*best.ckpt, or )?start a new run"
     ):
         find_checkpoint("last", experiment, "last")
 
@@ -125,7 +126,7 @@ def test_what_is_no_file_is_no_last(make: Callable[[Path], None], experiment: Pa
     last.unlink(missing_ok=True)
     make(last)
     with pytest.raises(UserError, match="last.ckpt is no file; move it away"):
-        RunFolder(last.parent.parent).find_checkpoint("last")
+        find_checkpoint(str(last.parent.parent), last.parent.parent.parent, "last")
 
 
 def test_a_new_run_takes_the_next_number(experiment: Path) -> None:

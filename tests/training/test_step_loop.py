@@ -9,11 +9,12 @@ from pytorch_lightning import Callback
 from pytorch_lightning.profilers import SimpleProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from callbacks.contracts import RunCallback
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.models.test_classifier import QUIET
 from training.errors import UserError
-from training.step_loop import HOOKS, StepLoop
+from training.fast_step import HOOKS, FastStepLoop
 from training.trainer import Trainer
 
 STEPS = 25
@@ -82,9 +83,9 @@ def fit(
     return model, trainer
 
 
-def went_plainly(trainer: pl.Trainer) -> bool:
+def was_fast(trainer: pl.Trainer) -> bool:
     loop = trainer.fit_loop.epoch_loop
-    return isinstance(loop, StepLoop) and loop._plain
+    return isinstance(loop, FastStepLoop) and loop.is_fast
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
     seen_by_ours, seen_by_theirs = Witness(), Witness()
     ours, our_trainer = fit(Trainer, seen_by_ours, **kwargs)
     theirs, their_trainer = fit(pl.Trainer, seen_by_theirs, **kwargs)
-    assert went_plainly(our_trainer)
+    assert was_fast(our_trainer)
     assert seen_by_ours.seen == seen_by_theirs.seen
     assert len(seen_by_ours.seen) > 100
     torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()), rtol=0, atol=0)
@@ -125,7 +126,7 @@ class AnotherStrategy(SingleDeviceStrategy):
 )
 def test_what_is_not_plain_goes_through_lightnings_own_code(kwargs: dict[str, Any]) -> None:
     _, trainer = fit(Trainer, Witness(), **(kwargs | {"max_steps": 3}))
-    assert not went_plainly(trainer)
+    assert not was_fast(trainer)
     assert trainer.global_step == 3
 
 
@@ -142,7 +143,7 @@ def test_a_model_that_overrides_the_step_is_obeyed(hook: str) -> None:
     model = type("Overriding", (PalindromeClassifier,), {hook: overridden})(hidden_size=8, lr_scheduler=decaying)
     trainer = Trainer(**(QUIET | {"max_steps": 3, "limit_val_batches": 0}))
     trainer.fit(model, PalindromeDataModule(6, batch_size=8))
-    assert not went_plainly(trainer) and calls == [hook] * 3
+    assert not was_fast(trainer) and calls == [hook] * 3
 
 
 @pytest.mark.parametrize(
@@ -178,18 +179,18 @@ def test_transfer_hooks_are_obeyed(owner: type) -> None:
         trainer.fit(model, data)
     else:
         trainer.fit(model, data.train_dataloader(), data.val_dataloader())
-    assert went_plainly(trainer) and seen == [0, 0]
+    assert was_fast(trainer) and seen == [0, 0]
 
 
 def test_on_step_complete_comes_after_every_step_and_knows_the_end() -> None:
-    class Between(Callback):
+    class Between(RunCallback):
         def __init__(self) -> None:
             self.seen: list[tuple[int, bool]] = []
 
-        def on_step_complete(self, trainer: Any, ending: bool) -> None:
+        def on_step_complete(self, trainer: Any, is_last: bool) -> None:
             progress = trainer.fit_loop.epoch_loop.batch_progress.current
             assert progress.ready == progress.completed
-            self.seen.append((trainer.global_step, ending))
+            self.seen.append((trainer.global_step, is_last))
 
     between = Between()
     fit(Trainer, Witness(), callbacks=[between], max_steps=13)

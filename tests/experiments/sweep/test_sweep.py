@@ -22,6 +22,7 @@ import yaml
 import cli
 from experiments.sweep import local, slurm
 from experiments.sweep.results import ResultsFolder, num_steps_done
+from tests.forked import PythonProcess
 
 ROOT = Path(__file__).parent.parent.parent.parent
 BASE = {
@@ -314,12 +315,11 @@ def test_a_bug_is_a_row_and_leaves_its_traceback(tmp_path: Path) -> None:
     assert "Traceback" in log.read_text()
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "cli.py", "sweep", "--config", str(folder / "sweep.yaml")]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(folder: Path) -> PythonProcess:
+    return PythonProcess(["cli.py", "sweep", "--config", str(folder / "sweep.yaml")], folder / "output.txt")
 
 
-def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> None:
+def wait_for_step(process: PythonProcess, out: Path, step: int) -> None:
     """Wait until an unfinished run has logged ``step`` steps."""
     while process.poll() is None:
         for folder in out.glob("runs/*"):
@@ -328,25 +328,39 @@ def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int) -> Non
         time.sleep(0.02)
 
 
+def metrics_of(out: Path) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(out)]
+
+
+def write_longer_sweep(folder: Path) -> Path:
+    grid = {"model.network": ["rnn", "lstm"], "trainer.max_steps": [230], "data.length": [10]}
+    write_sweep(folder, grid, seeds=[1, 2], workers=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """The metrics of the longer sweep."""
+    folder = write_longer_sweep(tmp_path_factory.mktemp("undisturbed"))
+    assert start(folder).wait() == 0
+    return metrics_of(folder / "out")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
-def test_a_sweep_killed_three_times_has_the_same_results(signum: int, tmp_path: Path) -> None:
-    grid = {"model.network": ["rnn", "lstm"], "trainer.max_steps": [230], "data.length": [10]}
-    rows = {}
-    for name, kills in (("whole", ()), ("killed", (30, 120, 200))):
-        folder = tmp_path / name
-        folder.mkdir()
-        write_sweep(folder, grid, seeds=[1, 2], workers=2)
-        for step in kills:
-            process = start(folder)
-            wait_for_step(process, folder / "out", step)
-            os.kill(process.pid, signum)
-            # Before the sweep handles SIGTERM, the signal ends the process itself.
-            assert process.wait() in ((-signum,) if signum == signal.SIGKILL else (-signum, 128 + signum))
-        assert start(folder).wait() == 0
-        rows[name] = [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows_of(folder / "out")]
-    assert rows["killed"] == rows["whole"]
-    assert len(rows["whole"]) == 4
+def test_a_sweep_that_is_killed_three_times_has_the_same_results(
+    signum: int, undisturbed: list[dict[str, str]], tmp_path: Path
+) -> None:
+    folder = write_longer_sweep(tmp_path)
+    for step in (30, 120, 200):
+        process = start(folder)
+        wait_for_step(process, folder / "out", step)
+        process.send_signal(signum)
+        # A signal during the start, before there is a handler, ends the process by itself.
+        assert process.wait() in ((-signum,) if signum == signal.SIGKILL else (-signum, 128 + signum))
+    assert start(folder).wait() == 0
+    assert metrics_of(folder / "out") == undisturbed
+    assert len(undisturbed) == 4
 
 
 @pytest.fixture

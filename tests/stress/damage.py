@@ -1,12 +1,12 @@
-"""Damaged checkpoints and damaged configs, and what the command line makes of them.
+"""Damages checkpoints and configs at random, and checks what the command line does with them.
 
-A small network is trained; then its checkpoint is tested, damaged each time in a way drawn at random, and so the
-configs of a network for palindromes, for a text and for a graph are trained. A checkpoint must be refused; a config
-must be refused, or the run's ``config.yaml`` must say what it says. A refusal is one line, exit status 2, and leaves
-nothing behind. Whatever else happens is reported, and ends this with an error. What a file could have done that carries
-code is looked for: each would make a file.
+A small network is trained. Then its checkpoint is damaged and tested, again and again. Configs of a network for
+palindromes, for a text and for a graph are damaged and trained. A damaged checkpoint must be refused. A damaged config
+must be refused, or the run's ``config.yaml`` must have its values. A refusal is one line with exit status 2, and leaves
+no run folder. The program reports everything else and fails. Damage that carries code would make a file if the code ran;
+the program looks for that file.
 
-    python -m benchmarks.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
+    python -m tests.stress.damage [--checkpoints 1000] [--configs 1000] [--seed 1]
 """
 
 import argparse
@@ -124,39 +124,24 @@ BOOK = "".join(f"The {i}. king's daughter went into the wood.\n" for i in range(
 
 VALUES = (
     *("-1", "0", "1", "7", "2.5", "-0.5", "1e400", ".nan", "-.inf", "1_000", "0x10", "1e3", "99999999999999999999"),
-    *(
-        "null",
-        "true",
-        "'no'",
-        "''",
-        "[]",
-        "[1, 2]",
-        "{}",
-        "{a: 1}",
-        "abc",
-        "~",
-        "2026-11-23",
-        "é",
-        "../../x",
-        "/",
-        "!!int 3",
-    ),
-    *("!!python/object/apply:os.system ['touch {mark}']", "!!python/name:os.system", "!!binary aGk=", "&a [*a]", "*b"),
-    *("os.system", "torch.load", "models.TextModel", "{class_path: os.system, init_args: {command: 'touch {mark}'}}"),
+    *("null", "true", "'no'", "''", "[]", "[1, 2]", "{}", "{a: 1}", "abc", "~", "2026-11-23", "é", "../../x", "/"),
+    *("!!int 3", "!!python/object/apply:os.system ['touch {mark}']", "!!python/name:os.system", "!!binary aGk="),
+    *("&a [*a]", "*b", "os.system", "torch.load", "models.TextModel"),
+    "{class_path: os.system, init_args: {command: 'touch {mark}'}}",
 )
 
 SECONDS_MAX = 60
-"""A damaged config may be a sound one of a long run; then that is as it reads, and it is ended."""
+"""A damaged config may still be valid and train for long; a run that takes longer is stopped."""
 
 MEMORY_MAX = 12 << 30
 
 
 class TooLong(BaseException):
-    """Nothing in between is to catch it."""
+    """Not an ``Exception``, so that no handler between the alarm and ``outcome`` catches it."""
 
 
 class Carrier:
-    """Makes a file when it is unpickled."""
+    """Makes the file ``mark`` when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -166,40 +151,40 @@ class Carrier:
 
 
 def damaged_checkpoint(content: bytes, mark: Path, rng: random.Random) -> tuple[str, bytes]:
-    """What was done to a checkpoint, and what came of it."""
+    """The kind of damage, and the damaged checkpoint."""
     place = rng.randrange(len(content))
     size = rng.choice((1, 2, 16, 512, 4096))
     kind = rng.choice(KINDS)
     other = bytearray(content)
-    if kind == "cut off":
+    if kind == "truncated":
         return kind, content[: rng.choice((0, 1, 100, place, len(content) - 1))]
-    if kind == "a bit turned":
+    if kind == "flipped bit":
         other[place] ^= 1 << rng.randrange(8)
     elif kind == "zeros":
         other[place : place + size] = bytes(len(other[place : place + size]))
-    elif kind == "a piece missing":
+    elif kind == "missing piece":
         del other[place : place + size]
-    elif kind == "a piece twice":
+    elif kind == "repeated piece":
         other[place:place] = other[place : place + size]
     elif kind == "noise":
         other[place : place + size] = rng.randbytes(size)
-    elif kind == "something appended":
+    elif kind == "appended noise":
         other += rng.randbytes(size)
-    elif kind == "another archive's end":
+    elif kind == "damaged archive directory":
         other[-71:] = rng.randbytes(71)
-    elif kind == "code, sealed":
+    elif kind == "code with a valid checksum":
         return kind, add_checksum(with_code(content, mark))
     return kind, bytes(other)
 
 
 KINDS = (
-    *("cut off", "a bit turned", "zeros", "a piece missing", "a piece twice", "noise", "something appended"),
-    *("another archive's end", "code, sealed"),
+    *("truncated", "flipped bit", "zeros", "missing piece", "repeated piece", "noise", "appended noise"),
+    *("damaged archive directory", "code with a valid checksum"),
 )
 
 
 def with_code(content: bytes, mark: Path) -> bytes:
-    """The archive with a pickle that would run a command in the place of its own."""
+    """The archive with its pickle replaced by one that would run a command."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as theirs, zipfile.ZipFile(made, "w") as ours:
         for name in theirs.namelist():
@@ -209,11 +194,11 @@ def with_code(content: bytes, mark: Path) -> bytes:
 
 
 def damaged_config(text: str, mark: Path, rng: random.Random) -> tuple[str, str]:
-    """What was done to a config, and what came of it."""
+    """The kind of damage, and the damaged config."""
     lines = text.splitlines()
     k = rng.randrange(len(lines))
     kind = rng.choice(
-        ("value", "value", "value", "key", "line missing", "line twice", "indentation", "character", "cut")
+        ("value", "value", "value", "key", "missing line", "repeated line", "indentation", "character", "truncated")
     )
     if kind == "value":
         key, _, _ = lines[k].partition(": ")
@@ -222,9 +207,9 @@ def damaged_config(text: str, mark: Path, rng: random.Random) -> tuple[str, str]
         lines[k] = lines[k].replace(
             lines[k].strip().split(":")[0], rng.choice(("lenght", "seed", "<<", "?", "a.b", "1"))
         )
-    elif kind == "line missing":
+    elif kind == "missing line":
         del lines[k]
-    elif kind == "line twice":
+    elif kind == "repeated line":
         lines.insert(rng.randrange(len(lines)), lines[k])
     elif kind == "indentation":
         lines[k] = rng.choice(("", " ", "   ", "\t")) + lines[k].strip()
@@ -240,7 +225,7 @@ def damaged_config(text: str, mark: Path, rng: random.Random) -> tuple[str, str]
 
 
 def outcome(words: list[str]) -> tuple[int | None, str, str]:
-    """Exit status, what was said on stderr, and a traceback; the status is ``None`` where there is one."""
+    """Exit status, stderr, and a traceback if an exception came through; then the status is ``None``."""
     error = io.StringIO()
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(SECONDS_MAX)
@@ -265,13 +250,14 @@ def too_long(signum: int, frame: FrameType | None) -> None:
     raise TooLong
 
 
-def refused(status: int | None, error: str) -> bool:
+def is_refusal(status: int | None, error: str) -> bool:
+    """Whether the command ended with status 2 and one line of error."""
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     return status == 2 and len(lines) == 1 and error.endswith(f"{lines[0]}\n")
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every value of a config that is no dictionary, and where it stands."""
+    """Each value of a config that is not a dictionary, after its keys."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from leaves(part, (*path, str(key)))
@@ -279,14 +265,14 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
         yield path, value
 
 
-def reads_alike(given: Any, ran: Any) -> bool:
-    """Whether a run was of this value: 3 may have become 3.0, the text '7' a number, and what is empty the defaults."""
+def equivalent(given: Any, ran: Any) -> bool:
+    """Whether the run used this value: 3 equals 3.0, '7' equals 7, and an empty section stands for its defaults."""
     if given is None and isinstance(ran, dict):
         return True
     if isinstance(given, list) and isinstance(ran, list):
-        return len(given) == len(ran) and all(reads_alike(a, b) for a, b in zip(given, ran, strict=True))
+        return len(given) == len(ran) and all(equivalent(a, b) for a, b in zip(given, ran, strict=True))
     if isinstance(given, dict) and isinstance(ran, dict):
-        return all(key in ran and reads_alike(given[key], ran[key]) for key in given)
+        return all(key in ran and equivalent(given[key], ran[key]) for key in given)
     if isinstance(given, str) and isinstance(ran, str):  # models.X is models.palindrome.X
         return given == ran or ran.split(".")[-1] == given.split(".")[-1]
     try:
@@ -295,21 +281,21 @@ def reads_alike(given: Any, ran: Any) -> bool:
         return str(given) == str(ran)
 
 
-def ran_otherwise(text: str, run: Path) -> str | None:
-    """The first key of a config that the run did not follow."""
+def ignored_key(text: str, run: Path) -> str | None:
+    """The first key of a config whose value the run did not use; ``None`` if it used all."""
     ran = yaml.safe_load((run / "config.yaml").read_text())
-    # The loader that jsonargparse takes: PyYAML's other one knows no tabs.
+    # The loader of jsonargparse; PyYAML's other loader does not accept tabs.
     for path, given in leaves(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
         value = ran
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        if not reads_alike(given, value):
+        if not equivalent(given, value):
             return f"{'.'.join(path)} is {given!r} in the config and {value!r} in the run"
     return None
 
 
 def damage_checkpoints(num: int, rng: random.Random, folder: Path) -> Counter[str]:
-    """How often a damaged checkpoint was refused, and what else happened."""
+    """How many of ``num`` damaged checkpoints were refused; all others are printed."""
     config = folder / "small.yaml"
     config.write_text(CONFIGS[0])
     root = f"--trainer.default_root_dir={folder / 'runs'}"
@@ -320,20 +306,20 @@ def damage_checkpoints(num: int, rng: random.Random, folder: Path) -> Counter[st
     damaged, mark = folder / "damaged.ckpt", folder / "mark"
     while counts.total() < num:
         kind, bad = damaged_checkpoint(content, mark, rng)
-        if bad == content:  # of what was zero already
+        if bad == content:  # zeros over zeros
             continue
         damaged.write_bytes(bad)
         status, error, trace = outcome(["test", f"--config={config}", root, f"--ckpt_path={damaged}"])
-        if refused(status, error) and not mark.exists():
+        if is_refusal(status, error) and not mark.exists():
             counts["refused"] += 1
         else:
-            counts["otherwise"] += 1
-            print(f"a checkpoint, {kind}: exit status {status}, code run: {mark.exists()}\n{error}{trace}")
+            counts["wrong"] += 1
+            print(f"a checkpoint, {kind}: exit status {status}, its code ran: {mark.exists()}\n{error}{trace}")
     return counts
 
 
 def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
-    """How often a damaged config was refused, trained as it reads, and what else happened."""
+    """How many of ``num`` damaged configs were refused, and how many trained with their values; all others are printed."""
     counts: Counter[str] = Counter()
     (folder / "book.txt").write_text(BOOK, encoding="utf-8")
     config, mark, runs = folder / "damaged.yaml", folder / "mark", folder / "damaged_runs"
@@ -342,12 +328,12 @@ def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
         config.write_text(text, encoding="utf-8")
         status, error, trace = outcome(["fit", f"--config={config}", f"--trainer.default_root_dir={runs}"])
         made = list(runs.glob("damaged/version_*"))
-        problem = "code was run" if mark.exists() else None
+        problem = "its code ran" if mark.exists() else None
         if problem is None and status == 0:
-            problem = ran_otherwise(text, made[0]) if made else f"nothing was trained in {SECONDS_MAX} s"
+            problem = ignored_key(text, made[0]) if made else f"nothing was trained within {SECONDS_MAX} s"
         elif problem is None:
-            problem = None if refused(status, error) and not made else f"exit status {status}, {len(made)} runs left"
-        counts["otherwise" if problem else "trained" if status == 0 else "refused"] += 1
+            problem = None if is_refusal(status, error) and not made else f"exit status {status}, {len(made)} runs left"
+        counts["wrong" if problem else "trained" if status == 0 else "refused"] += 1
         if problem:
             print(f"config {k}, {kind}: {problem}\n{error}{trace}{text}")
         shutil.rmtree(runs, ignore_errors=True)
@@ -355,20 +341,25 @@ def damage_configs(num: int, rng: random.Random, folder: Path) -> Counter[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Damage checkpoints and configs, and see what is made of them.")
-    parser.add_argument("--checkpoints", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--configs", type=int, default=1000, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of what is drawn (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description="Damage checkpoints and configs, and check what the command line does with them.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--checkpoints", type=int, default=1000, help="number of damaged checkpoints")
+    parser.add_argument("--configs", type=int, default=1000, help="number of damaged configs")
+    parser.add_argument("--seed", type=int, default=1, help="of the random damage")
     args = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        of_checkpoints = damage_checkpoints(args.checkpoints, rng, Path(folder))
-        of_configs = damage_configs(args.configs, rng, Path(folder))
-    print(f"{'':12} {'damaged':>8} {'refused':>8} {'trained as it reads':>20} {'otherwise':>10}")
-    for name, counts in (("checkpoints", of_checkpoints), ("configs", of_configs)):
-        print(f"{name:12} {counts.total():8} {counts['refused']:8} {counts['trained']:20} {counts['otherwise']:10}")
-    sys.exit(1 if of_checkpoints["otherwise"] + of_configs["otherwise"] else 0)
+        results = {
+            "checkpoints": damage_checkpoints(args.checkpoints, rng, Path(folder)),
+            "configs": damage_configs(args.configs, rng, Path(folder)),
+        }
+    print(f"{'':12} {'damaged':>8} {'refused':>8} {'trained with its values':>24} {'wrong':>6}")
+    for name, counts in results.items():
+        print(f"{name:12} {counts.total():8} {counts['refused']:8} {counts['trained']:24} {counts['wrong']:6}")
+    sys.exit(1 if any(counts["wrong"] for counts in results.values()) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+"""Runs of plain objects, without a command line: they train, resume and test like those of the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from datamodules import PalindromeDataModule
+from models import PalindromeClassifier
+from tests.conftest import Command
+from training.checkpoint_file import read_checkpoint
+from training.errors import UserError
+from training.run import Run
+from training.trainer import Trainer
+
+
+def small_run(root: Path, max_steps: int, **kwargs: Any) -> Run:
+    torch.manual_seed(1)
+    trainer = Trainer(max_steps=max_steps, val_check_interval=4, log_every_n_steps=2, enable_progress_bar=False)
+    data = PalindromeDataModule(6, batch_size=8, num_val=20, num_test=20)
+    return Run(PalindromeClassifier(hidden_size=8), data, trainer, root / "notebook", **kwargs)
+
+
+def test_a_run_of_objects_is_kept_tested_and_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, parts = small_run(tmp_path / "whole", 12), small_run(tmp_path / "parts", 6)
+    whole.fit()
+    parts.fit()
+    assert whole.folder is not None and parts.folder is not None
+    capsys.readouterr()
+    resumed = small_run(tmp_path / "parts", 12, ckpt_path="last")
+    resumed.fit()
+    assert resumed.folder is not None and resumed.folder.path == parts.folder.path
+    assert f"The run is in {parts.folder.path}" in capsys.readouterr().out
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+    summary = json.loads((parts.folder.path / "summary.json").read_text())
+    assert summary["steps"] == 12 and {"train/loss", "val/loss", "test/loss"} <= summary["metrics"].keys()
+    evaluated = small_run(tmp_path / "parts", 12, ckpt_path="best")
+    evaluated.test()
+    assert evaluated.trainer.callback_metrics["test/loss"] == pytest.approx(summary["metrics"]["test/loss"])
+
+
+def test_what_a_run_of_objects_recorded_must_match_on_resume(tmp_path: Path) -> None:
+    small_run(tmp_path, 4).fit()
+    trainer = Trainer(max_steps=8, enable_progress_bar=False)
+    data = PalindromeDataModule(6, batch_size=8, num_val=20, num_test=20)
+    other = Run(PalindromeClassifier(hidden_size=9), data, trainer, tmp_path / "notebook", ckpt_path="last")
+    with pytest.raises(UserError, match=r"model\.init_args\.hidden_size = 8, the config says 9"):
+        other.fit()
+
+
+def test_a_checkpoint_is_read_once_and_not_kept(
+    run_dir: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def counted(self: Path) -> bytes:
+        reads.append(self.name)
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    limit = ("--trainer.max_steps=9", "--trainer.limit_test_batches=0")
+    assert command("fit", "--ckpt_path=last", *limit) == 0
+    assert reads.count("last.ckpt") == 1
+    assert read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 9
+
+
+class Plain(LightningModule):
+    """A module that knows nothing of this project."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def step(self, batch: Any, name: str) -> torch.Tensor:
+        loss: torch.Tensor = self.layer(batch[0]).square().mean()
+        self.log(f"{name}/loss", loss)
+        return loss
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.step(batch, "test")
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class PlainData(LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(torch.ones(64, 4)), batch_size=8)
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def run_of(model: LightningModule, data: LightningDataModule, root: Path) -> Run:
+    options: dict[str, Any] = {"val_check_interval": 4, "enable_progress_bar": False, "log_every_n_steps": 2}
+    return Run(model, data, Trainer(max_steps=10, **options), root / "plain")
+
+
+def test_a_plain_module_is_trained_and_tested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_of(Plain(), PlainData(), tmp_path)
+    run.fit()
+    out = capsys.readouterr().out
+    assert "test/loss" in out and "Nothing was tested" not in out
+    assert run.folder is not None and run.folder.checkpoint("best").is_file()
+    assert json.loads((run.folder.path / "summary.json").read_text())["metrics"]["test/loss"] < 1
+
+
+def test_a_plain_module_that_logs_another_name_keeps_the_last_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Underscore(Plain):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", self.layer(batch[0]).mean())
+
+    run = run_of(Underscore(), PlainData(), tmp_path)
+    run.fit()
+    assert "Underscore does not log val/loss" in caplog.text and "val_loss" in caplog.text
+    assert run.folder is not None and run.folder.checkpoint("last").is_file()
+    assert not run.folder.checkpoint("best").exists()
+
+
+@pytest.mark.parametrize("lacking", ["test_step", "test_dataloader"])
+def test_what_cannot_be_tested_is_trained_and_says_so(
+    lacking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_class = type("M", (Plain,), {"test_step": LightningModule.test_step} if lacking == "test_step" else {})
+    without = {"test_dataloader": LightningDataModule.test_dataloader} if lacking == "test_dataloader" else {}
+    run = run_of(model_class(), type("D", (PlainData,), without)(), tmp_path)
+    run.fit()
+    assert f"Nothing was tested: {'M' if lacking == 'test_step' else 'D'} has no {lacking}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lacking", ["training_step", "configure_optimizers"])
+def test_what_cannot_be_trained_is_refused_before_the_first_step(lacking: str, tmp_path: Path) -> None:
+    model_class = type("M", (Plain,), {lacking: getattr(LightningModule, lacking)})
+    with pytest.raises(UserError, match=lacking):
+        run_of(model_class(), PlainData(), tmp_path).fit()
+    assert list(tmp_path.iterdir()) == []
