@@ -18,6 +18,26 @@ import pytest
 import torch
 
 import cli
+from experiments.sweep.local import num_cores
+
+LONGEST_FIRST = (
+    *("cluster/test_fit.py", "test_commands.py", "experiments/sweep/test_sweep.py", "test_processes.py"),
+    *("test_tensorboard.py", "test_reach.py", "test_resume.py", "stress/test_chaos.py", "stress/test_damage.py"),
+    *("training/test_interruption.py", "benchmarks/test_nanogpt.py", "training/test_command_line.py"),
+)
+"""Files whose tests take longest. Each file's tests run in one worker, so a long file at the end would run alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first; xdist follows this order with ``--no-loadscope-reorder``."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores, because some tests wait for Slurm, a browser or a signal."""
+    return num_cores() + 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import run_python
 from training.run_folder import run_folders
 
 sync_api = None
@@ -24,7 +25,6 @@ with contextlib.suppress(ModuleNotFoundError):
     from playwright import sync_api
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-ROOT = Path(__file__).parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name, has in (("Chromium", CHROMIUM), ("playwright", sync_api)) if not has]
 PATIENCE = 120_000  # milliseconds; nothing waits longer than it must
@@ -53,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tensorboard") / "runs"
     for name, changed in RUNS.items():
         words = ["fit", f"--config=configs/{name}.yaml", f"--trainer.default_root_dir={root}", *changed]
-        done = subprocess.run([sys.executable, "cli.py", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = run_python("cli.py", *words)
         assert done.returncode == 0, done.stderr
     return root
 

@@ -1,6 +1,11 @@
-"""The benchmark runs and its figures are those of the runs it names."""
+"""The benchmark's ratios, and what each of its sides runs."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import fit_overhead
 
@@ -10,13 +15,39 @@ def test_ratios_are_taken_round_by_round(monkeypatch: pytest.MonkeyPatch) -> Non
         "vendor": iter([9.0, 1.0, 2.0, 4.0]),
         "bare_loop": iter([9.0, 3.0, 3.0, 3.0]),
         "fit": iter([9.0, 4.0, 6.0, 5.0]),
+        "slow_fit": iter([9.0, 6.0, 9.0, 12.0]),
     }
     for name, values in times.items():
         monkeypatch.setattr(fit_overhead, f"seconds_of_{name}", lambda length, steps, values=values: next(values))
     figures = fit_overhead.measure(5, 1000, 3)  # the first round does not count
-    assert figures == pytest.approx({"vendor": 2.0, "bare": 3.0, "fit": 5.0, "ratio": 5 / 3, "added": 1.0})
+    milliseconds = {"nn.LSTM": 2.0, "bare": 3.0, "fit": 5.0, "slow": 9.0}
+    ratios = {"fit/bare": 5 / 3, "slow/bare": 3.0, "added/nn.LSTM": 1.0, "slow added": 3.0}
+    assert figures == pytest.approx(milliseconds | ratios)
 
 
-def test_each_side_does_what_it_says() -> None:
-    for seconds in (fit_overhead.seconds_of_vendor, fit_overhead.seconds_of_bare_loop, fit_overhead.seconds_of_fit):
-        assert 0 < seconds(5, 3) < 60
+@pytest.mark.parametrize(
+    ("side", "expected"),
+    [
+        (fit_overhead.seconds_of_vendor, Counter(vendor=3)),
+        (fit_overhead.seconds_of_bare_loop, Counter(step=3)),
+        (fit_overhead.seconds_of_fit, Counter(step=3)),
+        (fit_overhead.seconds_of_slow_fit, Counter(step=3)),
+    ],
+    ids=lambda side: getattr(side, "__name__", ""),
+)
+def test_each_side_takes_its_steps(
+    side: Callable[[int, int], float], expected: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", counted("vendor", torch.nn.LSTM.forward))
+    monkeypatch.setattr(torch.optim.RMSprop, "step", counted("step", torch.optim.RMSprop.step))
+    assert side(5, 3) > 0
+    assert calls == expected

@@ -95,7 +95,7 @@ def test_the_run_folder_holds_what_the_design_says(run_dir: Path) -> None:
         "summary.json",
         "job.json",
         ".lock",
-    } - ({"checkpoints/previous.ckpt"} if not (run_dir / "checkpoints" / "previous.ckpt").exists() else set())
+    }
 
 
 def test_the_summary_holds_the_final_figures(run_dir: Path) -> None:

@@ -4,7 +4,6 @@ The jobs of all cases run at the same time, as most of them wait for Slurm most 
 """
 
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 
 import cli
 from tests.cluster.slurm import Cluster, wait_for
+from tests.forked import run_python
 from tests.test_commands import commands_of
 from tests.test_processes import fit
 from tests.test_resume import VAL_METRICS, assert_same, rows_of, scalars_of, state_of
@@ -126,8 +126,8 @@ def it_is_cancelled(jobs: Jobs) -> None:
     assert "resume with: python cli.py fit" in jobs.output() and known["Restarts"] == "0"
     saved = read_checkpoint(jobs.run() / "checkpoints" / "last.ckpt")["global_step"]
     assert saved >= int(rows_of(jobs.run(), ("train/loss",))[-1]["step"]) + 1
-    words = [sys.executable, str(ROOT / "cli.py"), "fit", *jobs.words, "--seed_everything=0", "--ckpt_path=last"]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    resumed = run_python("cli.py", "fit", *jobs.words, "--seed_everything=0", "--ckpt_path=last")
+    assert resumed.returncode == 0, resumed.stderr
     jobs.expect_same(jobs.run(), "0")
 
 
