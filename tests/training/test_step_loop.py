@@ -115,6 +115,19 @@ def test_a_training_step_without_a_loss_is_told(output: Any) -> None:
         trainer.fit(model(hidden_size=8), PalindromeDataModule(6, batch_size=8))
 
 
+def test_the_fast_step_is_off_with_a_version_that_it_was_not_tested_with(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, _ = fit(Trainer, Witness())
+    assert "fast step" not in caplog.text
+    monkeypatch.setattr(fast_step, "TESTED_VERSIONS", ("1.9", "2.60"))
+    other, trainer = fit(Trainer, Witness())
+    assert not was_fast(trainer) and isinstance(trainer.fit_loop.epoch_loop, StepLoop)
+    (line,) = [record.message for record in caplog.records if "fast step" in record.message]
+    assert pl.__version__ in line and "1.9, 2.60" in line
+    torch.testing.assert_close(dict(ours.state_dict()), dict(other.state_dict()), rtol=0, atol=0)
+
+
 class AnotherStrategy(SingleDeviceStrategy):
     """Neither Lightning's nor ours."""
 
