@@ -7,23 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from callbacks.checkpoints import RunCheckpoints
-    from callbacks.gradient_flow import GradientFlow
-    from callbacks.length_curriculum import LengthCurriculum
-    from callbacks.progress import StepProgress
-    from callbacks.run_summary import RunSummary
-    from callbacks.text_samples import TextSamples
-    from callbacks.training_metrics import TrainingMetrics
-
-__all__ = [
-    "GradientFlow",
-    "LengthCurriculum",
-    "RunCheckpoints",
-    "RunSummary",
-    "StepProgress",
-    "TextSamples",
-    "TrainingMetrics",
-]
+    from callbacks.checkpoints import RunCheckpoints as RunCheckpoints
+    from callbacks.gradient_flow import GradientFlow as GradientFlow
+    from callbacks.length_curriculum import LengthCurriculum as LengthCurriculum
+    from callbacks.progress import StepProgress as StepProgress
+    from callbacks.run_summary import RunSummary as RunSummary
+    from callbacks.text_samples import TextSamples as TextSamples
+    from callbacks.training_metrics import TrainingMetrics as TrainingMetrics
 
 MODULES = {
     "GradientFlow": "callbacks.gradient_flow",
@@ -34,6 +24,7 @@ MODULES = {
     "TextSamples": "callbacks.text_samples",
     "TrainingMetrics": "callbacks.training_metrics",
 }
+__all__ = list(MODULES)
 
 
 def __getattr__(name: str) -> Any:

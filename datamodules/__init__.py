@@ -4,12 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datamodules.books import BookDataModule
-    from datamodules.graphs import GraphDataModule
-    from datamodules.palindromes import PalindromeDataModule
-    from datamodules.spread import SpreadDataModule
-
-__all__ = ["BookDataModule", "GraphDataModule", "PalindromeDataModule", "SpreadDataModule"]
+    from datamodules.books import BookDataModule as BookDataModule
+    from datamodules.graphs import GraphDataModule as GraphDataModule
+    from datamodules.palindromes import PalindromeDataModule as PalindromeDataModule
+    from datamodules.spread import SpreadDataModule as SpreadDataModule
 
 MODULES = {
     "BookDataModule": "datamodules.books",
@@ -17,6 +15,7 @@ MODULES = {
     "PalindromeDataModule": "datamodules.palindromes",
     "SpreadDataModule": "datamodules.spread",
 }
+__all__ = list(MODULES)
 
 
 def __getattr__(name: str) -> Any:

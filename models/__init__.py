@@ -4,19 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.graph import NodeClassifier, NodeSequenceClassifier
-    from models.palindrome import PalindromeClassifier, PathGraphClassifier
-    from models.spread import SpreadClassifier
-    from models.text import TextModel
-
-__all__ = [
-    "NodeClassifier",
-    "NodeSequenceClassifier",
-    "PalindromeClassifier",
-    "PathGraphClassifier",
-    "SpreadClassifier",
-    "TextModel",
-]
+    from models.graph import NodeClassifier as NodeClassifier
+    from models.graph import NodeSequenceClassifier as NodeSequenceClassifier
+    from models.palindrome import (
+        PalindromeClassifier as PalindromeClassifier,
+    )
+    from models.palindrome import (
+        PathGraphClassifier as PathGraphClassifier,
+    )
+    from models.spread import SpreadClassifier as SpreadClassifier
+    from models.text import TextModel as TextModel
 
 MODULES = {
     "NodeClassifier": "models.graph",
@@ -26,6 +23,7 @@ MODULES = {
     "SpreadClassifier": "models.spread",
     "TextModel": "models.text",
 }
+__all__ = list(MODULES)
 
 
 def __getattr__(name: str) -> Any:
