@@ -72,6 +72,7 @@ class BookDataModule(ShardedDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
         check_at_least(1, seq_len=seq_len, batch_size=batch_size, eval_batch_size=eval_batch_size)
         check_at_least(0, seed=seed)
         if seq_len * batch_size > BATCH_CHARACTERS_MAX:

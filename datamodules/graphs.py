@@ -60,6 +60,7 @@ class GraphDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
         check_at_least(1, train_per_class=train_per_class)
         check_at_least(0, num_val=num_val, seed=seed)
         self.graph = read_labelled_graph(graph, class_attribute)

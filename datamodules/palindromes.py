@@ -104,6 +104,7 @@ class PalindromeDataModule(ShardedDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
         check_at_least(2, length=length, num_classes=num_classes)
         check_at_least(1, batch_size=batch_size, num_val=num_val, num_test=num_test, eval_batch_size=eval_batch_size)
         check_at_least(0, seed=seed)

@@ -75,6 +75,7 @@ class SpreadDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
         check_at_least(2, num_nodes=num_nodes)
         check_at_least(1, num_steps=num_steps, refractory=refractory, batch_size=batch_size)
         check_at_least(1, num_val=num_val, num_test=num_test)

@@ -1,6 +1,6 @@
 """From the words of a command to a run: parse them, open the checkpoint, make the objects."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 
@@ -13,14 +13,6 @@ from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, 
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
-
-
-@runtime_checkable
-class ChecksState(Protocol):
-    """A datamodule that compares itself with a checkpoint before weights are loaded, whose sizes depend on the data."""
-
-    def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise a ValueError if the checkpoint with this state was trained on other data."""
 
 
 def resolved_config(words: list[str]) -> dict[str, Any]:
@@ -50,9 +42,6 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         model, data, trainer = parser.instantiate()
         check_processes(data, trainer, parser.subcommand)
         with config_errors():
-            state = None if opened is None else opened.checkpoint.get(type(data).__qualname__)
-            if state is not None and isinstance(data, ChecksState):
-                data.check_state(state)
             if parser.subcommand == "fit":
                 model.configure_optimizers()  # finds a learning rate of -1 now, and not in the middle of fit
     except BaseException:
@@ -60,7 +49,9 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
             opened.folder.unlock()
         raise
     config, hints = parser.config_dump, Hints(words)
-    return Run(model, data, trainer, parser.experiment_dir, opened, config, parser.save_config, hints, listener)
+    run = Run(model, data, trainer, parser.experiment_dir, opened, config, parser.save_config, hints, listener)
+    del opened  # an exception that a library keeps may keep this frame
+    return run
 
 
 def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint | None:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import yaml
@@ -36,6 +36,14 @@ log = logging.getLogger(__name__)
 NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
 NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 NOTHING_PREDICTED = "Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0."
+
+
+@runtime_checkable
+class ChecksState(Protocol):
+    """A datamodule that compares itself with a checkpoint before weights are loaded, whose sizes depend on the data."""
+
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise a ValueError if the checkpoint with this state was trained on other data."""
 
 
 class Run:
@@ -91,16 +99,15 @@ class Run:
             InterruptedRun: a signal stopped the run, which is saved.
             LostProcess: another process of the run has died.
         """
-        opened = self._open(open_to_resume)
-        path = None if opened is None else opened.path
-        checkpoint = {} if opened is None else opened.checkpoint
-        self.folder = None if opened is None else opened.folder
-        self.step_before = checkpoint.get("global_step", 0)
-        self.listener.waits_for_step = True
         with self._running():
+            opened = self._open(open_to_resume)
+            path, checkpoint = (None, {}) if opened is None else (opened.path, opened.checkpoint)
+            self.step_before = checkpoint.get("global_step", 0)
             self._check_processes_of(path, checkpoint)
             count_earlier_seconds(self.trainer, checkpoint)
-            self._train(path, checkpoint)
+            del opened, checkpoint  # training may need the memory
+            self.listener.waits_for_step = True
+            self._train(path)
             if self.trainer.fast_dev_run:
                 return
             assert self.folder is not None
@@ -117,21 +124,21 @@ class Run:
 
     def validate(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the validation split."""
-        path = self._evaluated()
         with self._running():
+            path = self._evaluated()
             if not any(self.trainer.validate(self.model, self.data, ckpt_path=path)):
                 print_rank_zero(NOTHING_VALIDATED)
 
     def test(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the test split."""
-        path = self._evaluated()
         with self._running():
+            path = self._evaluated()
             self._test(path)
 
     def predict(self) -> None:
         """Print what a checkpoint, or the model as it is, predicts for the first items of the test split."""
-        path = self._evaluated()
         with self._running():
+            path = self._evaluated()
             predictions = self.trainer.predict(self.model, self.data, ckpt_path=path)
             if not predictions:
                 print_rank_zero(NOTHING_PREDICTED)
@@ -151,7 +158,11 @@ class Run:
         opened, self.ckpt_path = self.ckpt_path, None
         if isinstance(opened, str):
             opened = open_checkpoint(opened, self.experiment_dir, self.config)
+        self.folder = None if opened is None else opened.folder
         if opened is not None and opened.path is not None:
+            state = opened.checkpoint.get(type(self.data).__qualname__)
+            if state is not None and isinstance(self.data, ChecksState):
+                self.data.check_state(state)
             self.trainer.checkpoint_io.provide(opened.path, opened.checkpoint)
         return opened
 
@@ -187,9 +198,9 @@ class Run:
                 f"trainer.devices and num_nodes ask for {num}; take as many, or start a new run"
             )
 
-    def _train(self, path: Path | None, checkpoint: dict[str, Any]) -> None:
+    def _train(self, path: Path | None) -> None:
         max_steps = self.trainer.max_steps
-        if checkpoint and 0 <= max_steps <= self.step_before:
+        if path is not None and 0 <= max_steps <= self.step_before:
             log.info(
                 "This run has done %d of %d steps; for more, set --trainer.max_steps.", self.step_before, max_steps
             )

@@ -1,6 +1,7 @@
 """Runs of plain objects, without a command line: they train, resume and test like those of the command line."""
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.conftest import Command
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.run import Run
-from training.trainer import Trainer
+from training.trainer import NoteBeginning, Trainer, VerifiedCheckpointIO
 
 
 def small_run(root: Path, max_steps: int, **kwargs: Any) -> Run:
@@ -64,6 +65,18 @@ def test_a_checkpoint_is_read_once_and_not_kept(
         reads.append(self.name)
         return read_bytes(self)
 
+    loaded: list[weakref.ref[torch.Tensor]] = []
+    provide = VerifiedCheckpointIO.provide
+
+    def watched(self: VerifiedCheckpointIO, path: Path, checkpoint: dict[str, Any]) -> None:
+        loaded.append(weakref.ref(next(iter(checkpoint["state_dict"].values()))))
+        provide(self, path, checkpoint)
+
+    def on_train_batch_end(*_: Any) -> None:
+        assert loaded[0]() is None
+
+    monkeypatch.setattr(VerifiedCheckpointIO, "provide", watched)
+    monkeypatch.setattr(NoteBeginning, "on_train_batch_end", on_train_batch_end)
     monkeypatch.setattr(Path, "read_bytes", counted)
     limit = ("--trainer.max_steps=9", "--trainer.limit_test_batches=0")
     assert command("fit", "--ckpt_path=last", *limit) == 0
