@@ -193,10 +193,8 @@ class NodeSequenceClassifier(NodeModel):
         dropout: probability that a feature of a node is set to zero in training.
         weight_decay: half of it times the squared norm of W_x is added to the loss.
         optimizer, lr_scheduler: see ``NodeClassifier``.
-    Batch:
-        ``(features, edges, nodes, target)``; see ``NodeModel``.
-    Raises:
-        ValueError: an argument is out of its range; see also ``NodeModel``.
+    Batch, Raises:
+        see ``NodeModel``.
     """
 
     MAY_DIFFER_IN_TEST = ("dropout", "lr_scheduler", "optimizer", "weight_decay")
