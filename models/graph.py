@@ -186,7 +186,8 @@ class NodeSequenceClassifier(NodeModel):
     It predicts the class of each node after reading it. Only the order of the nodes depends on the graph.
 
     Args:
-        in_features, out_features: as for ``NodeClassifier``.
+        in_features: features of a node, F; the CLI links it to the data's.
+        out_features: classes, C; the CLI links it to the data's.
         hidden_size: hidden units, H.
         order: of the nodes. ``bfs`` or ``dfs``: breadth or depth first, from the node with most edges of each
             component, larger components first. ``random``: independent of the graph.
