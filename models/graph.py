@@ -186,17 +186,16 @@ class NodeSequenceClassifier(NodeModel):
     It predicts the class of each node after reading it. Only the order of the nodes depends on the graph.
 
     Args:
-        in_features, out_features: as for ``NodeClassifier``.
+        in_features: features of a node, F; the CLI links it to the data's.
+        out_features: classes, C; the CLI links it to the data's.
         hidden_size: hidden units, H.
         order: of the nodes. ``bfs`` or ``dfs``: breadth or depth first, from the node with most edges of each
             component, larger components first. ``random``: independent of the graph.
         dropout: probability that a feature of a node is set to zero in training.
         weight_decay: half of it times the squared norm of W_x is added to the loss.
         optimizer, lr_scheduler: see ``NodeClassifier``.
-    Batch:
-        ``(features, edges, nodes, target)``; see ``NodeModel``.
-    Raises:
-        ValueError: an argument is out of its range; see also ``NodeModel``.
+    Batch, Raises:
+        see ``NodeModel``.
     """
 
     MAY_DIFFER_IN_TEST = ("dropout", "lr_scheduler", "optimizer", "weight_decay")

@@ -43,7 +43,7 @@ class ExactAccuracy(Metric):
         return self.correct / self.total
 
 
-class StepMetrics(nn.Module):
+class StepMetrics:
     """Metrics of training steps; ``compute`` gives their means since its last call.
 
     Comparing the logits of every step with their target, or ``LightningModule.log`` at every step, would cost a small
@@ -57,8 +57,7 @@ class StepMetrics(nn.Module):
     """
 
     def __init__(self, names: Iterable[str], correctness: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
-        super().__init__()
-        self.means = cast(dict[str, MeanMetric], nn.ModuleDict({name: MeanMetric() for name in names}))
+        self.means = {name: MeanMetric() for name in names}
         self.correctness = correctness
         self.values: dict[str, list[Tensor]] = {name: [] for name in self.means}
         self._waiting: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of the latest steps
@@ -86,19 +85,19 @@ class StepMetrics(nn.Module):
         means = {}
         for name, values in self.tensors().items():
             if len(values) > 0:
-                self.means[name].update(values.float())
-                means[name] = self.means[name].compute()
-                self.means[name].reset()
+                metric = self.means[name].to(values.device)
+                metric.update(values.float())
+                means[name] = metric.compute()
+                metric.reset()
                 self.values[name].clear()
         return means
 
     def tensors(self) -> dict[str, Tensor]:
         """The values since the last ``compute`` as one tensor for each metric, for a checkpoint."""
         self._compare()
-        empty = torch.empty(0)
-        # Values from a checkpoint are on the CPU.
-        moved = {name: [v.to(self.means[name].device) for v in values] for name, values in self.values.items()}
-        return {name: torch.hstack(values) if values else empty for name, values in moved.items()}
+        # Values from a checkpoint are on the CPU, later values on the model's device.
+        moved = {name: [value.to(values[-1].device) for value in values] for name, values in self.values.items()}
+        return {name: torch.hstack(values) if values else torch.empty(0) for name, values in moved.items()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take the values that ``tensors`` gave."""

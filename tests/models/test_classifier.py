@@ -121,3 +121,10 @@ def test_the_schedule_is_stepped_at_every_optimizer_step() -> None:
     )
     trainer = fit(model, 5)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
+
+
+def test_means_of_training_are_exact_with_parameters_of_low_precision() -> None:
+    model = PalindromeClassifier(hidden_size=8, backward="autograd")
+    fit(model, 7, precision="bf16-true")
+    num_correct = 7 * 8 * model.training_metrics()["train/accuracy"].item()
+    assert num_correct == pytest.approx(round(num_correct), abs=1e-4)
