@@ -15,29 +15,26 @@ class KnownBook:
 
     Args:
         url: of a text file.
-        title: author, title and language.
-        sha256: of the file; ``None`` where the source updates it.
+        sha256: of the file; ``None`` if the source updates it.
     """
 
     url: str
-    title: str
     sha256: str | None = None
 
 
-def gutenberg(number: int, title: str) -> KnownBook:
+def gutenberg(number: int) -> KnownBook:
     """Book ``number`` of Project Gutenberg, which updates its files when mistakes are corrected."""
-    return KnownBook(f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt", title)
+    return KnownBook(f"https://www.gutenberg.org/cache/epub/{number}/pg{number}.txt")
 
 
 BOOKS: Mapping[str, KnownBook] = {
-    "grimm": gutenberg(2591, "Grimms' Fairy Tales, in English"),
-    "democracy_in_america": gutenberg(815, "Tocqueville, Democracy in America, volume 1, in English"),
-    "anna_karenina_nl": gutenberg(13214, "Tolstoy, Anna Karenina, in Dutch"),
-    "darwin_nl": gutenberg(33764, "Darwin, The Voyage of the Beagle, in Dutch"),
-    "alice": gutenberg(11, "Carroll, Alice's Adventures in Wonderland"),
-    "tinyshakespeare": KnownBook(
+    "grimm": gutenberg(2591),  # Grimms' Fairy Tales, in English
+    "democracy_in_america": gutenberg(815),  # Tocqueville, Democracy in America, volume 1, in English
+    "anna_karenina_nl": gutenberg(13214),  # Tolstoy, Anna Karenina, in Dutch
+    "darwin_nl": gutenberg(33764),  # Darwin, The Voyage of the Beagle, in Dutch
+    "alice": gutenberg(11),  # Carroll, Alice's Adventures in Wonderland
+    "tinyshakespeare": KnownBook(  # 40,000 lines of Shakespeare, as in char-rnn
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        "40,000 lines of Shakespeare, as in char-rnn",
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
 }

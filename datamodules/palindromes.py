@@ -112,8 +112,8 @@ class PalindromeDataModule(ShardedDataModule):
                 raise ValueError(f"{name} is {value}; it must be at most {HELD_OUT_MAX}")
         if batch_size * length > DIGITS_MAX:
             raise ValueError(
-                f"batch_size is {batch_size}, which with length {length} makes {batch_size * length} digits; they must "
-                f"be at most {DIGITS_MAX}, so lower batch_size or length"
+                f"batch_size is {batch_size}: with length {length} a batch has {batch_size * length} digits; it must "
+                f"have at most {DIGITS_MAX} digits, so lower batch_size or length"
             )
         self.length = length
         self.batch_size = batch_size

@@ -92,7 +92,7 @@ class SpreadDataModule(LightningDataModule):
         if entries > ENTRIES_MAX:
             raise ValueError(
                 f"num_nodes is {num_nodes}: with num_steps {num_steps} a batch of {max(batch_size, BLOCK)} has "
-                f"{entries} entries; they must be at most {ENTRIES_MAX}, so lower one of them"
+                f"{entries} entries; it must have at most {ENTRIES_MAX}, so lower one of them"
             )
         self.num_nodes = num_nodes
         self.num_edges = round(num_nodes * mean_degree / 2)

@@ -7,11 +7,11 @@ from pathlib import Path
 SAMPLE_BYTES = 1 << 16
 """Bytes that an encoding is detected from."""
 
-CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x08\x1a\x1b")) + b"\x7f"
-"""Control characters that a text hardly has, zero among them."""
-
 ODD_MAX = 0.001
-"""Largest share of control characters and unassigned code points in a text; in compressed data it is a tenth."""
+"""Largest fraction of control characters and unassigned code points in a text; in compressed data it is a tenth."""
+
+CONTROLS_OF_TEXT = set("\t\n\v\f\r\x08\x1a\x1b")
+"""Control characters that a text may have."""
 
 CONFIDENCE_MIN = 0.1
 """Below this confidence, Windows-1252 is a better guess than chardet's; a few words of a Western text have it."""
@@ -20,7 +20,6 @@ CONTINUATION_BYTES_MIN = 8
 """So many continuation bytes of UTF-8 do not occur by chance. One in seven characters of GB 18030 is valid UTF-8."""
 
 BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -61,19 +60,14 @@ def check_encoding(name: str) -> None:
 
 
 def first_guess(path: Path) -> str:
-    """The encoding that a byte order mark or the control characters at the start show; ``utf-8`` without any.
+    """UTF-8, unless the first bytes of the file are a byte order mark of another encoding, or not text in UTF-8.
 
     Raises:
         ValueError: the file is not a text.
     """
     head = read_sample(path, 0)
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            return encoding
-    num_controls = len(head) - len(head.translate(None, CONTROLS))
-    if 0 in head or num_controls > ODD_MAX * len(head):  # UTF-16 or UTF-32, or not a text
-        return detect_encoding(path, 0)
-    return "utf-8"
+    marked = (encoding for mark, encoding in BYTE_ORDER_MARKS if head.startswith(mark))
+    return next(marked, None) or ("utf-8" if is_text(head, "utf-8") else detect_encoding(path, 0))
 
 
 def detect_encoding(path: Path, offset: int) -> str:
@@ -87,21 +81,21 @@ def detect_encoding(path: Path, offset: int) -> str:
     sample = read_sample(path, offset)
     guess = chardet.detect(sample, prefer_superset=False, compat_names=False)
     encoding = guess["encoding"]
+    if encoding == "iso8859-1" or guess["confidence"] < CONFIDENCE_MIN:
+        encoding = "cp1252"  # it has typographic quotes where Latin-1 has control characters, which no text uses
     if encoding is None or not is_text(sample, encoding):
         raise ValueError(
             f"{path} is a binary file, but a text is expected; convert it to UTF-8, or, for a book, set data.encoding "
             "to its encoding"
         )
-    # Windows-1252 has typographic quotes where Latin-1 has control characters, which no text uses.
-    return "cp1252" if guess["confidence"] < CONFIDENCE_MIN or encoding == "iso8859-1" else encoding
+    return encoding
 
 
 def is_text(sample: bytes, encoding: str) -> bool:
-    """Whether the sample has hardly a control character or unassigned code point."""
+    """Whether the sample has no NUL, and hardly any control character or unassigned code point."""
     string = codecs.getincrementaldecoder(encoding)("replace").decode(sample)  # its last character may be incomplete
-    num_odd = sum(unicodedata.category(character) in {"Cc", "Cn", "Co", "Cs"} for character in string)
-    num_odd -= sum(map(string.count, "\t\n\v\f\r\x08\x1a\x1b"))
-    return num_odd + string.count("\ufffd") <= ODD_MAX * len(string)
+    odd = (c for c in set(string) - CONTROLS_OF_TEXT if unicodedata.category(c) in {"Cc", "Cn", "Cs"})
+    return "\0" not in string and sum(map(string.count, odd)) <= ODD_MAX * len(string)
 
 
 def is_damaged_utf8(path: Path, error: InvalidBytesError) -> bool:

@@ -3,7 +3,7 @@
 import codecs
 import io
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +54,7 @@ def read_string(path: Path) -> str:
 
 
 def read_pieces(
-    path: Path, encoding: str | None, collect: Callable[[Iterator[str]], Collected], keep_licences: bool = False
+    path: Path, encoding: str | None, collect: Callable[[Iterable[str]], Collected], keep_licences: bool = False
 ) -> tuple[Collected, "TextPieces"]:
     """What ``collect`` makes of a file's pieces, in the given encoding or the detected one."""
     check_file(path)
@@ -62,12 +62,12 @@ def read_pieces(
         check_encoding(encoding)
     pieces = TextPieces(path, encoding or first_guess(path), keep_licences)
     try:
-        return collect(iter(pieces)), pieces
+        return collect(pieces), pieces
     except InvalidBytesError as error:
         if encoding is not None or pieces.encoding != "utf-8" or is_damaged_utf8(path, error):
             raise
         pieces = TextPieces(path, detect_encoding(path, error.offset), keep_licences)
-    return collect(iter(pieces)), pieces
+    return collect(pieces), pieces
 
 
 def check_file(path: Path) -> None:

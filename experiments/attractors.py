@@ -54,7 +54,7 @@ def attractors(
         ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit.
         num_steps: digits that the network reads, at least 200.
         num_palindromes: palindromes for each first digit, at least 2.
-        seed: of palindromes, kicks and initial states.
+        seed: random seed of palindromes, kicks and initial states.
         output_dir: folder for the files; attractors/ in the run's folder by default.
     """
     if num_steps < 2 * KICK_AT:

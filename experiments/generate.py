@@ -84,7 +84,7 @@ def generate(
         stop: a text ends as soon as it ends with this string.
         length_penalty: exponent a of the score log probability / length ** a, from 0 to 10, for beam with stop; 1 by
             default.
-        seed: of sampling; by default a new one each time, which is printed.
+        seed: random seed of sampling; by default a new one each time, which is printed.
         on_unknown: what to do with characters of the prompt that are not in the vocabulary: error; skip; or replace, by
             the letter without its accent, the letter in the other case, or a space.
         stream: print each character as soon as it is generated.

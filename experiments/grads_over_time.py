@@ -58,9 +58,9 @@ def gradients(
         length: digits of the palindromes, T, at least 2; the network reads all but the last.
         untrained: initializations of untrained networks; by default three for each kind of network.
         ckpt_paths: trained networks: checkpoints, run folders or experiment folders.
-        hidden_size: of the untrained networks, H.
-        num_palindromes: palindromes for each seed, B; their gradients are averaged.
-        seeds: of weights and palindromes; 1 to 5 by default.
+        hidden_size: hidden units of the untrained networks, H.
+        num_palindromes: palindromes for each seed, B; the figure shows the mean of their gradients.
+        seeds: random seeds of weights and palindromes; 1 to 5 by default.
     """
     seeds = [1, 2, 3, 4, 5] if seeds is None else seeds
     untrained = UNTRAINED if untrained is None else untrained  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What is learned and how it is scored. Names are imported when first asked for (PEP 562)."""
+"""The models and their metrics. Each name is imported at its first use (PEP 562)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -44,21 +44,17 @@ class ExactAccuracy(Metric):
 
 
 class StepMetrics(nn.Module):
-    """Metrics of training steps, and their means when they are asked for.
+    """Metrics of training steps; ``compute`` gives their means since its last call.
 
     Comparing the logits of every step with their target, or ``LightningModule.log`` at every step, would cost a small
     network several per cent of its step. So values stay on the device, and logits wait to be compared together.
 
     Args:
-        names: metrics whose values ``add`` gets.
-        correctness: from logits and target to metrics, bool; see ``Classifier.correctness``.
-        correctness_names: the metrics that it may give.
+        names: of all metrics: ``loss``, those of ``correctness``, and others whose values are appended to ``values``.
+        correctness: from logits and target to accuracies, bool; see ``Classifier.correctness``.
     Attributes:
         values: of each metric, tensors with the values since the last ``compute``.
-        latest: logits and target of the latest step.
     """
-
-    latest: tuple[Tensor, Tensor]
 
     def __init__(self, names: Iterable[str], correctness: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
         super().__init__()

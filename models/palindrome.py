@@ -125,9 +125,6 @@ class PalindromeModel(Classifier):
 class PalindromeClassifier(PalindromeModel):
     """Predicts the last digit of a palindrome from the digits before it, or each digit of its second half.
 
-    The loss is the cross-entropy of equation 3, the mean over the digits to predict. If a palindrome has several of
-    them, ``exact_match`` is the fraction of palindromes with no wrong digit.
-
     Args:
         network: ``rnn`` (equations 1-2) or ``lstm`` (equations 4-10).
         hidden_size: hidden units, H.
@@ -142,10 +139,10 @@ class PalindromeClassifier(PalindromeModel):
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
-        ``(digits, target)``: (B, T-1) and (B,) or (B, n), int64 in [0, K). The n targets belong to the last n steps.
+        see ``PalindromeModel``, also for the loss.
     Raises:
-        ValueError: ``hidden_size`` or ``num_classes`` is below 1; the network has no such ``initialization``; ``fused``
-            cannot be compiled; when training begins, the data has no palindromes.
+        ValueError: an argument is out of its range; the network has no such ``initialization``; ``fused`` cannot be
+            compiled.
     """
 
     MAY_DIFFER_IN_TEST = (
@@ -220,9 +217,9 @@ class PathGraphClassifier(PalindromeModel):
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
-        as for ``PalindromeClassifier``.
+        see ``PalindromeModel``, also for the loss.
     Raises:
-        ValueError: an argument is out of its range; when training begins, the data has no palindromes.
+        ValueError: an argument is out of its range.
     """
 
     MAY_DIFFER_IN_TEST = ("lr_scheduler", "optimizer")

@@ -102,9 +102,6 @@ class CharacterModel(Classifier):
 class TextModel(CharacterModel):
     """Predicts the next character at every step.
 
-    The loss is that of equation 13: the cross-entropy, the mean over steps and samples. Validation and test also
-    measure ``bits_per_character``, the loss in bits, and ``perplexity``, the exponential of the loss.
-
     With ``carry_state`` each row of a training batch begins in the detached state in which that row of the batch before
     ended. Gradients reach back T characters, information further. Such a model rarely sees the beginning of a text;
     ``reset_probability`` lets rows begin in a state of zeros now and then. Validation and test always carry the state
@@ -124,7 +121,7 @@ class TextModel(CharacterModel):
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
-        ``(x, y)``, each (B, T) int64 in [0, V); ``y[b, t]`` follows ``x[b, t]``.
+        see ``CharacterModel``, also for the loss.
     Raises:
         ValueError: an argument is out of its range; there is no state to reset; when training begins, the data has no
             vocabulary, or the processor has no LSTM in the trainer's precision.

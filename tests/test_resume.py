@@ -12,6 +12,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import Command
+from training import fast_step
 from training.checkpoint_file import read_checkpoint, write_checkpoint
 
 TRAIN_METRICS = ("train/loss", "train/accuracy", "train/gradient_norm", "train/learning_rate")
@@ -61,6 +62,13 @@ def scalars_of(run: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in accumulator.Scalars(name)]
 
 
+@pytest.fixture(params=["fast step", "Lightning's step"])
+def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both training steps; without the fast one, as with a version of Lightning that it was not tested with."""
+    if request.param != "fast step":
+        monkeypatch.setattr(fast_step, "TESTED_VERSIONS", ())
+
+
 @pytest.fixture
 def whole(command: Command, tmp_path: Path) -> Path:
     """A run of 25 steps, never stopped: epochs end after 10 and 20, validation comes after 4, 8, ... and 25."""
@@ -69,6 +77,7 @@ def whole(command: Command, tmp_path: Path) -> Path:
     return run_of(root)
 
 
+@pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("stops", [[7], [10], [12], [3, 4, 20, 24]], ids=str)
 def test_a_stopped_run_ends_like_one_that_never_was(
     stops: list[int], whole: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -141,6 +150,7 @@ def test_seconds_count_that_a_run_had_before_it_had_a_limit(
     assert step > before["global_step"]
 
 
+@pytest.mark.usefixtures("step")
 def test_a_stop_waits_for_the_optimizer_step(command: Command, tmp_path: Path) -> None:
     args = ("--trainer.accumulate_grad_batches=3", "--trainer.max_steps=9")
     assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
@@ -155,6 +165,7 @@ def test_a_stop_waits_for_the_optimizer_step(command: Command, tmp_path: Path) -
     assert [row["step"] for row in rows] == ["2", "5", "8"] and rows_of(parts, TRAIN_METRICS) == rows
 
 
+@pytest.mark.usefixtures("step")
 def test_epochs_cut_short_resume_exactly(command: Command, tmp_path: Path) -> None:
     args = ("--trainer.limit_train_batches=7", "--trainer.max_epochs=3", "--trainer.max_steps=-1")
     assert command("fit", *args, f"--trainer.default_root_dir={tmp_path / 'whole'}") == 0
@@ -171,6 +182,7 @@ def test_epochs_cut_short_resume_exactly(command: Command, tmp_path: Path) -> No
     assert rows_of(parts, VAL_METRICS) == rows_of(whole, VAL_METRICS)
 
 
+@pytest.mark.usefixtures("step")
 def test_a_crash_loses_only_what_came_after_the_last_checkpoint(whole: Path, command: Command, tmp_path: Path) -> None:
     root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
     every_5 = '--trainer.callbacks=[{"class_path": "callbacks.RunCheckpoints", "init_args": {"every_n_steps": 5}}'
@@ -251,6 +263,7 @@ def signal_at(step: int) -> str:
     return f'--trainer.callbacks+={{"class_path": "tests.training.helpers.SignalAt", "init_args": {{"step": {step}}}}}'
 
 
+@pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("carry_state", ["true", "false"])
 @pytest.mark.parametrize("stops", [[7], [3, 4, 24]], ids=str)
 def test_a_stopped_text_run_ends_like_one_that_never_was(
@@ -277,6 +290,7 @@ def test_a_stopped_text_run_ends_like_one_that_never_was(
         assert rows_of(parts, names) == rows_of(whole, names)
 
 
+@pytest.mark.usefixtures("step")
 def test_a_stopped_run_on_graphs_ends_like_one_that_never_was(
     config: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

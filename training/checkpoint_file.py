@@ -44,11 +44,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, not one of this project's, or holds more than tensors and plain values.
     """
-    return load_checkpoint(path, verified_content(path))
-
-
-def load_checkpoint(path: Path, content: bytes) -> dict[str, Any]:
-    """The checkpoint in the verified ``content`` of the file ``path``. Errors as for ``read_checkpoint``."""
+    content = verified_content(path)
     import pickle
 
     import torch

@@ -1,9 +1,6 @@
 """The way of a checkpoint: it is found, read once, and compared with the configuration that is to use it.
 
-``find_checkpoint`` turns what a person typed into one verified file. ``open_to_resume`` and ``open_to_evaluate`` load
-it and refuse it where its configuration does not match. Lightning then takes the loaded checkpoint from memory.
-
-Importing this module imports neither torch nor Lightning, so a wrong path is reported at once.
+Lightning then takes the loaded checkpoint from memory. A wrong path is reported before torch is imported.
 """
 
 import logging
@@ -13,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from training.checkpoint_file import load_checkpoint, verified_content
+from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.processes import is_rank_zero
 from training.run_folder import NAMES, CheckpointName, RunFolder, run_folder_of, run_folders, this_job
@@ -30,30 +27,9 @@ Config = Mapping[str, Any]
 """A configuration, nested dictionaries of plain values."""
 
 
-@dataclass(frozen=True)
-class FoundCheckpoint:
-    """A checkpoint file whose checksum is right.
-
-    Args:
-        path: the file.
-        content: its bytes.
-    """
-
-    path: Path
-    content: bytes
-
-    @classmethod
-    def at(cls, path: Path) -> "FoundCheckpoint":
-        return cls(path, verified_content(path))
-
-    def load(self) -> dict[str, Any]:
-        """The checkpoint, tensors on the CPU. Errors as for ``training.checkpoint_file.read_checkpoint``."""
-        return load_checkpoint(self.path, self.content)
-
-
 @dataclass
 class OpenCheckpoint:
-    """A loaded checkpoint that matches the configuration, and the locked folder of its run.
+    """A loaded checkpoint, and the locked folder of the run that it continues.
 
     Args:
         path: the file; ``None`` for a requeued run that was stopped before its first checkpoint.
@@ -96,28 +72,25 @@ def open_to_resume(
     if wanted is None:
         return None
     try:
-        found = find_checkpoint(wanted, experiment_dir, "last")
-        if found is None:
-            return None
-        checkpoint = found.load()
-        compare(found.path, checkpoint, config, ("data", "model", "trainer"), "MAY_DIFFER_ON_RESUME", computed)
+        opened = find_checkpoint(wanted, experiment_dir, "last")
+        if opened is not None:
+            compare(opened, config, ("data", "model", "trainer"), "MAY_DIFFER_ON_RESUME", computed)
+            opened.folder = folder
     except UserError:
         if folder is not None:
             folder.unlock()
         raise
-    return OpenCheckpoint(found.path, checkpoint, folder)
+    return opened
 
 
 def open_to_evaluate(
     wanted: str, experiment_dir: Path, config: Config, computed: Sequence[str] = ()
 ) -> OpenCheckpoint | None:
     """The checkpoint to validate, to test or to predict with. Arguments and errors as for ``open_to_resume``."""
-    found = find_checkpoint(wanted, experiment_dir, "best")
-    if found is None:
-        return None
-    checkpoint = found.load()
-    compare(found.path, checkpoint, config, ("model",), "MAY_DIFFER_IN_TEST", computed)
-    return OpenCheckpoint(found.path, checkpoint)
+    opened = find_checkpoint(wanted, experiment_dir, "best")
+    if opened is not None:
+        compare(opened, config, ("model",), "MAY_DIFFER_IN_TEST", computed)
+    return opened
 
 
 def lock(folder: RunFolder, wait_seconds: float = 0) -> None:
@@ -125,8 +98,8 @@ def lock(folder: RunFolder, wait_seconds: float = 0) -> None:
         folder.lock(wait_seconds)
 
 
-def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> FoundCheckpoint | None:
-    """The checkpoint that ``wanted`` names, verified; ``None`` where ``auto`` finds nothing to resume.
+def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> OpenCheckpoint | None:
+    """The checkpoint that ``wanted`` names, loaded; ``None`` where ``auto`` finds nothing to resume.
 
     A damaged or missing ``last`` is replaced by ``previous``, with a warning, unless the file itself was named.
 
@@ -145,13 +118,13 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is no file; move it away, and previous.ckpt is taken if there is one")
     try:
-        return FoundCheckpoint.at(path)
+        return OpenCheckpoint(path, read_checkpoint(path))
     except UserError as error:
         previous = next((other for other in others if other.is_file()), None)
         if previous is None:
             raise
         try:
-            found = FoundCheckpoint.at(previous)
+            opened = OpenCheckpoint(previous, read_checkpoint(previous))
         except UserError:
             best = path.with_name("best.ckpt")
             way_out = f"resume with --ckpt_path {shlex.quote(str(best))}, or " if best.is_file() else ""
@@ -159,7 +132,7 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
                 f"{error}, and {previous.name} is damaged; {way_out}start a new run without --ckpt_path"
             ) from error
         log.warning("%s; resuming from %s", error, previous)
-        return found
+        return opened
 
 
 def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> list[Path]:
@@ -237,8 +210,7 @@ def config_to_record(config: Config) -> dict[str, Any]:
 
 
 def compare(
-    path: Path,
-    checkpoint: Mapping[str, Any],
+    opened: OpenCheckpoint,
     config: Config,
     groups: Sequence[str],
     declaration: Literal["MAY_DIFFER_ON_RESUME", "MAY_DIFFER_IN_TEST"],
@@ -247,8 +219,7 @@ def compare(
     """Compare a checkpoint's configuration with the one that is to use it.
 
     Args:
-        path: the checkpoint's file.
-        checkpoint: its content.
+        opened: the checkpoint.
         config: the configuration.
         groups: which of ``model``, ``data`` and ``trainer`` must match.
         declaration: the class attribute with the names of the arguments that may differ. The class of the model or of
@@ -257,7 +228,7 @@ def compare(
     Raises:
         UserError: the checkpoint has no configuration, or a value differs.
     """
-    recorded = checkpoint.get("config")
+    path, recorded = opened.path, opened.checkpoint.get("config")
     if not (isinstance(recorded, dict) and all(isinstance(recorded.get(group), dict) for group in groups)):
         raise UserError(f"{path} does not say which model it is of; it was not made by this project")
     current = config_to_record(config)

@@ -76,7 +76,7 @@ class Run:
         self.hints = hints or Hints()
         self.listener = listener or SignalListener()
         self.folder: RunFolder | None = None
-        self.folder_is_new = False
+        self.new_folders: list[Path] = []  # made by this run, the innermost first
         self.step_before = 0
         trainer.run_config = self.config
         trainer.recorded_config = config_to_record(self.config)

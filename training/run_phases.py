@@ -46,8 +46,9 @@ def prepare_folder(run: "Run") -> RunFolder:
     trainer, step = run.trainer, run.step_before
     is_start = run.folder is None or step == 0
     if run.folder is None:
+        parents = [path for path in (run.experiment_dir, run.experiment_dir.parent) if not path.exists()]
         run.folder = RunFolder.create(run.experiment_dir)
-        run.folder_is_new = True
+        run.new_folders = [run.folder.path, *parents]
     folder = run.folder
     try:
         folder.write_job_file(run.hints.words)
@@ -61,15 +62,16 @@ def prepare_folder(run: "Run") -> RunFolder:
 
 
 def remove_new_folder(run: "Run") -> None:
-    """Remove the folder of a run that failed before it began, and parents that are empty then."""
-    if run.folder is None or not run.folder_is_new or not is_rank_zero():
+    """Remove the folders that a run made before it failed, if it failed before it began."""
+    if not run.new_folders or not is_rank_zero():
         return
     for logger in run.trainer.loggers:
         logger.finalize("failed")
-    shutil.rmtree(run.folder.path)
-    with contextlib.suppress(OSError):  # other runs are there
-        run.experiment_dir.rmdir()
-        run.experiment_dir.parent.rmdir()
+    folder, *parents = run.new_folders
+    shutil.rmtree(folder)
+    with contextlib.suppress(OSError):  # another process has begun a run there
+        for parent in parents:
+            parent.rmdir()
 
 
 def timers(trainer: Trainer) -> list[Timer]:

@@ -45,7 +45,7 @@ def sweep(
         output_dir: folder for results.csv and the folders of the runs.
         study: draw the figure of this study at the end; see python cli.py figure --help.
         executor: local, processes of this machine with one thread each; slurm, a job array on a cluster.
-        workers: runs at a time; by default as many as there are cores (local), or all (slurm).
+        workers: number of runs at a time; by default as many as there are cores (local), or all (slurm).
         slurm: parameters of the jobs, as submitit names them, such as {timeout_min: 600, slurm_partition: gpu}.
         dry_run: list the runs, and do none.
         retry_failed: do failed runs again.

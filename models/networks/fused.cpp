@@ -17,7 +17,7 @@
 using at::Tensor;
 using at::vec::Vectorized;
 using OptionalTensor = std::optional<Tensor>;
-namespace blas = at::native::cpublas;
+namespace blas = at::native::cpublas;  // not public, but nothing public multiplies packed blocks of bfloat16
 
 namespace {
 
@@ -25,21 +25,12 @@ constexpr int64_t kMinRows = 16;  // with fewer rows a thread spends more time o
 
 template <class Work>
 void share_rows(int64_t batch_size, const Work& work) {
-  const int64_t num_threads = at::get_num_threads();
-  const int64_t share = std::max(kMinRows, (batch_size + num_threads - 1) / num_threads);
+  const int64_t share = std::max(kMinRows, at::divup(batch_size, at::get_num_threads()));
   at::parallel_for(0, batch_size, share, [&](int64_t begin, int64_t end) {
     at::AutoDispatchBelowADInplaceOrView below_autograd;
     work(begin, end - begin);
   });
 }
-
-// ATen/native/CPUBlas.h is not public, but no public function multiplies packed blocks of bfloat16. torch 2.6 does not export
-// `pack`, and does not define this macro.
-#ifdef CPUBLAS_BRGEMM_BF16BF16F32
-constexpr bool kCanPack = true;
-#else
-constexpr bool kCanPack = false;
-#endif
 
 // Products with a matrix that is the same for all steps of a chunk. They are computed in its dtype, with sums in float32 or
 // better. In bfloat16, if the processor multiplies blocks (AMX), the matrix is packed once; torch's mm would pack it at every
@@ -47,10 +38,10 @@ constexpr bool kCanPack = false;
 class FixedMatrix {
  public:
   FixedMatrix(const Tensor& matrix, at::ScalarType others) : matrix_(matrix), K_(matrix.size(0)), N_(matrix.size(1)) {
-    if constexpr (kCanPack) {
-      const bool is_mixed = others == at::kFloat && matrix.scalar_type() == at::kBFloat16;
-      if (is_mixed && blas::could_pack(at::kBFloat16) && K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) pack();
-    }
+#ifdef CPUBLAS_BRGEMM_BF16BF16F32  // torch 2.6 does not define it, and does not export `pack`
+    const bool is_mixed = others == at::kFloat && matrix.scalar_type() == at::kBFloat16;
+    if (is_mixed && blas::could_pack(at::kBFloat16) && K_ % 2 == 0 && N_ % kBlock == 0 && K_ > 0 && N_ > 0) pack();
+#endif
   }
 
   // out = left @ matrix, or out += left @ matrix. The rows of both are contiguous.
@@ -68,9 +59,7 @@ class FixedMatrix {
   }
 
   // Each thread that has multiplied must call this at its end, because AMX has a state.
-  void release() const {
-    if (!packed_.empty()) blas::brgemm_release();
-  }
+  void release() const { if (!packed_.empty()) blas::brgemm_release(); }
 
  private:
   static constexpr int64_t kBlock = 64;  // columns

@@ -1,7 +1,7 @@
-"""The steps of ``steps.py`` in compiled code (``fused.cpp``): a third less time, for those who have a C++ compiler.
+"""The steps of ``steps.py`` in compiled code (``fused.cpp``), which takes a third less time but needs a C++ compiler.
 
-Compiled at the first use (about ten seconds) and kept in torch's folder for such things, ``TORCH_EXTENSIONS_DIR`` or
-the user's cache.
+It is compiled at the first use, in about ten seconds. The library is kept in torch's folder for extensions:
+``TORCH_EXTENSIONS_DIR``, or ``torch_extensions`` in the user's cache.
 """
 
 import functools
@@ -26,11 +26,11 @@ VECTOR_FLAGS = {
     "AVX512": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-DCPU_CAPABILITY_AVX512"],
     "AVX2": ["-mavx2", "-mfma", "-mf16c", "-DCPU_CAPABILITY_AVX2"],
 }
-"""Not -march=native: the library may lie on a disk that other machines share."""
+"""Not -march=native, because the library may be on a disk that other machines share."""
 
 
-def serves(device_type: str, dtype: torch.dtype) -> bool:
-    """Whether the compiled steps can do what is asked; elsewhere the plain ones do it."""
+def supports(device_type: str, dtype: torch.dtype) -> bool:
+    """Whether there are compiled steps for this device and dtype; if not, the plain steps are used."""
     return device_type == "cpu" and dtype in (torch.float32, torch.float64)
 
 
@@ -53,18 +53,18 @@ def load() -> NetworkKernels:
                 unfinished = Path(scratch) / library.name
                 compile_to(unfinished, command)
                 checksum_of(library).write_text(digest(unfinished))
-                unfinished.replace(library)  # whoever finds the library finds it whole
+                unfinished.replace(library)  # atomic: the library is never seen half written
     except OSError as error:
         raise ValueError(
             f"fused is true, but the compiled steps cannot be kept in {folder}: {error}; "
-            "set TORCH_EXTENSIONS_DIR to another folder, or leave fused false"
+            "set TORCH_EXTENSIONS_DIR to another folder, or fused to false"
         ) from None
     try:
         torch.ops.load_library(library)
     except OSError as error:
         raise ValueError(
             f"fused is true, but torch {torch.__version__} cannot load the compiled steps: {error.__cause__ or error}; "
-            "try another compiler (CXX) or another folder (TORCH_EXTENSIONS_DIR), or leave fused false"
+            "try another compiler (CXX) or another folder (TORCH_EXTENSIONS_DIR), or set fused to false"
         ) from None
     ops = torch.ops.palimpsest
     rnn, lstm = StepKernels(ops.rnn_forward, ops.rnn_backward), StepKernels(ops.lstm_forward, ops.lstm_backward)
@@ -90,7 +90,7 @@ def cache_dir() -> Path:
 
 
 def compile_to(library: Path, command: list[str]) -> None:
-    way_out = "install g++ or clang++ (CXX names another one), or leave fused false"
+    way_out = "install g++ or clang++ (or set CXX to another compiler), or set fused to false"
     name = command[0]
     try:
         done = subprocess.run(
@@ -112,6 +112,6 @@ def digest(path: Path) -> str:
 
 
 def is_whole(library: Path) -> bool:
-    """Whether it is there as it was compiled; loading half a library kills the process."""
+    """Whether the library exists and is undamaged; loading a damaged library kills the process."""
     checksum = checksum_of(library)
     return library.is_file() and checksum.is_file() and checksum.read_bytes() == digest(library).encode()

@@ -166,7 +166,7 @@ class HandwrittenNetwork(nn.Module):
             product_dtype = torch.get_autocast_dtype(device)
         else:
             product_dtype = dtype
-        kernels = compiled.load() if self.fused and compiled.serves(device, dtype) else PLAIN
+        kernels = compiled.load() if self.fused and compiled.supports(device, dtype) else PLAIN
         options = PassOptions(kernels, n, product_dtype, from_zero, torch.is_grad_enabled(), state_gradients)
         return self.function.apply(options, inputs, *weights, *state)
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datamodules import BookDataModule
-from datamodules.books import BookLoader, EvalStreamLoader, StreamLoader, WindowLoader, split
+from datamodules.book_loaders import BookLoader, EvalStreamLoader, StreamLoader, WindowLoader
+from datamodules.books import split
 from datamodules.sharding import Shard
 
 WORDS = "once upon a time there was a king who had a daughter so fair that the sun itself wondered\n"
@@ -29,7 +30,7 @@ def text_of(data: BookDataModule, ids: Any) -> str:
     return data.vocabulary.decode(ids.tolist())
 
 
-def test_the_splits_follow_each_other_and_are_the_text(book: str) -> None:
+def test_the_splits_are_consecutive_and_cover_the_text(book: str) -> None:
     data = BookDataModule(book, seq_len=10, val_fraction=0.2, test_fraction=0.1)
     text = Path(book).read_text()
     parts = [text_of(data, data.splits[name]) for name in ("train", "val", "test")]
@@ -38,7 +39,7 @@ def test_the_splits_follow_each_other_and_are_the_text(book: str) -> None:
     assert data.vocabulary.characters == "".join(sorted(set(text))) and data.vocab_size == len(set(text))
 
 
-def test_the_book_is_described_once(book: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_book_is_logged_once(book: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     data = BookDataModule(book, seq_len=10)
     assert caplog.messages == []  # an error in the arguments would be the only message
@@ -70,7 +71,7 @@ def test_y_follows_x_in_the_training_text(carry_state: bool, book: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(num=st.integers(12, 400), batch_size=st.integers(1, 9), seq_len=st.integers(1, 11), seed=st.integers(0, 99))
-def test_each_row_reads_on_and_all_is_read(num: int, batch_size: int, seq_len: int, seed: int) -> None:
+def test_each_row_continues_and_the_whole_text_is_read(num: int, batch_size: int, seq_len: int, seed: int) -> None:
     ids = np.arange(num, dtype=np.uint16)
     num_windows = (num - 1) // seq_len
     loader = StreamLoader(ids, min(batch_size, num_windows), seq_len, seed)
@@ -90,7 +91,7 @@ def test_each_row_reads_on_and_all_is_read(num: int, batch_size: int, seq_len: i
     assert len(set(rows)) == len(rows)
 
 
-def test_each_pass_is_cut_elsewhere_and_each_seed_begins_elsewhere() -> None:
+def test_each_pass_and_each_seed_start_at_another_offset() -> None:
     loader = StreamLoader(np.arange(1000, dtype=np.uint16), 1, 70, seed=0)
     begins = [int(loader.batch(k)[0][0, 0]) for k in range(10 * 14)]
     passes = [begins[i : i + 14] for i in range(0, 140, 14)]
@@ -99,7 +100,7 @@ def test_each_pass_is_cut_elsewhere_and_each_seed_begins_elsewhere() -> None:
     assert len(firsts) > 5
 
 
-def test_windows_begin_anywhere() -> None:
+def test_windows_start_anywhere() -> None:
     loader = WindowLoader(np.arange(50, dtype=np.uint8), 64, 7, seed=1)
     starts = torch.cat([loader.batch(k)[0][:, 0] for k in range(100)])
     assert starts.min() == 0 and starts.max() == 50 - 7 - 1
@@ -108,7 +109,7 @@ def test_windows_begin_anywhere() -> None:
 
 
 @pytest.mark.parametrize("carry_state", [True, False])
-def test_a_batch_is_a_function_of_the_seed_and_its_number(carry_state: bool, book: str) -> None:
+def test_batch_k_depends_on_the_seed_and_k_alone(carry_state: bool, book: str) -> None:
     def loader(seed: int) -> Any:
         return BookDataModule(book, seq_len=10, batch_size=4, carry_state=carry_state, seed=seed).train_dataloader()
 
@@ -139,7 +140,7 @@ def test_a_held_out_split_is_read_once_from_beginning_to_end(num: int, num_strea
     assert max(map(len, streams)) - min(map(len, streams)) <= 1
 
 
-def test_long_splits_are_read_in_several_stretches(book: str) -> None:
+def test_long_splits_are_read_in_several_streams(book: str) -> None:
     data = BookDataModule(book, seq_len=10)
     assert data.val_dataloader().num_streams == 1
     data.splits["val"] = np.zeros(120_000, dtype=np.uint8)
@@ -174,12 +175,12 @@ def test_a_short_book_has_fewer_rows(tmp_path: Path) -> None:
         ({"val_fraction": 0.99, "test_fraction": 0.0, "seq_len": 100}, "its train split has"),
     ],
 )
-def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str, book: str) -> None:
+def test_wrong_arguments_are_rejected(arguments: dict[str, Any], message: str, book: str) -> None:
     with pytest.raises(ValueError, match=message):
         BookDataModule(book, **arguments)
 
 
-def test_a_split_may_be_as_short_as_a_sample_and_a_character(tmp_path: Path) -> None:
+def test_the_shortest_split_has_one_character_more_than_a_sample(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
     path.write_text("abcdefghij" * 10)
     data = BookDataModule(str(path), seq_len=9, val_fraction=0.1, test_fraction=0.1)
@@ -188,7 +189,7 @@ def test_a_split_may_be_as_short_as_a_sample_and_a_character(tmp_path: Path) -> 
         BookDataModule(str(path), seq_len=10, val_fraction=0.1, test_fraction=0.1)
 
 
-def test_a_checkpoint_of_another_text_is_refused(book: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_text_is_rejected(book: str, tmp_path: Path) -> None:
     data = BookDataModule(book, seq_len=10)
     other = tmp_path / "other.txt"
     other.write_text(Path(book).read_text() + "!")
@@ -203,7 +204,7 @@ def test_a_checkpoint_of_another_text_is_refused(book: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("loader_class", [StreamLoader, WindowLoader])
-def test_batches_made_together_are_those_made_alone(loader_class: type[BookLoader]) -> None:
+def test_batches_of_a_chunk_equal_single_batches(loader_class: type[BookLoader]) -> None:
     ids = np.random.default_rng(0).integers(0, 80, 5000).astype(np.uint8)
     loader = loader_class(ids, 64, 30, seed=3)
     for k in (0, 1, 40, 17, 2, 300, 299, 0):
@@ -214,7 +215,7 @@ def test_batches_made_together_are_those_made_alone(loader_class: type[BookLoade
 
 @pytest.mark.parametrize("loader", [StreamLoader, WindowLoader])
 @pytest.mark.parametrize("num", [2, 3])
-def test_processes_share_out_batches(num: int, loader: type[StreamLoader] | type[WindowLoader]) -> None:
+def test_processes_share_training_batches(num: int, loader: type[StreamLoader] | type[WindowLoader]) -> None:
     ids = np.arange(1009, dtype=np.uint16)
     whole = loader(ids, 4 * num, 7, 1)
     parts = [loader(ids, 4, 7, 1, Shard(rank, num)) for rank in range(num)]
@@ -224,7 +225,7 @@ def test_processes_share_out_batches(num: int, loader: type[StreamLoader] | type
 
 
 @pytest.mark.parametrize("num_streams", [3, 4, 7])
-def test_processes_share_out_what_is_held_out(num_streams: int) -> None:
+def test_processes_share_held_out_streams(num_streams: int) -> None:
     ids = np.arange(1009, dtype=np.uint16)
     loaders = [EvalStreamLoader(ids, num_streams, Shard(rank, 3)) for rank in range(3)]
     read = [y.flatten() for loader in loaders for _, y in loader]

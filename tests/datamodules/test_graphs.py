@@ -31,7 +31,7 @@ def splits(data: GraphDataModule) -> dict[str, list[int]]:
     return {split: nodes.tolist() for split, nodes in data.nodes.items()}
 
 
-def test_figure_2_is_the_assignments() -> None:
+def test_figure_2_has_the_edges_of_the_assignment() -> None:
     graph = read_graph("figure2")
     assert {"".join(sorted(edge)) for edge in graph.edges} == {"AB", "AE", "AF", "BC", "BD", "CD", "DF", "EF"}
 
@@ -49,7 +49,7 @@ def test_the_karate_clubs_classes_are_four_communities_and_one_of_each_is_labell
         assert club.degree[node] == max(club.degree[member] for member in communities[k])
 
 
-def test_a_graphml_files_classes(graphml: Path) -> None:
+def test_classes_are_read_from_graphml(graphml: Path) -> None:
     data = GraphDataModule(str(graphml), train_per_class=2, num_val=5)
     assert data.graph.class_names == ["left", "right"]
     assert data.graph.classes.tolist() == [0] * 12 + [1] * 11 + [-1]

@@ -47,7 +47,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Shel
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    book = KnownBook(f"http://127.0.0.1:{server.server_port}/book.txt", "a test")
+    book = KnownBook(f"http://127.0.0.1:{server.server_port}/book.txt")
     monkeypatch.setattr(library, "BOOKS", BOOKS | {"shelved": book})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -111,7 +111,7 @@ def test_without_a_network_the_message_gives_the_way_out(tmp_path: Path, monkeyp
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # without listening
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/book.txt"
-        monkeypatch.setattr(library, "BOOKS", {"grimm": KnownBook(url, "a test")})
+        monkeypatch.setattr(library, "BOOKS", {"grimm": KnownBook(url)})
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         message = (

@@ -95,7 +95,7 @@ def test_held_out_palindromes_are_distinct_if_some_are_drawn_twice(monkeypatch: 
     assert in_split(halves, 7, 10, "test").all()
 
 
-def test_more_may_be_asked_for_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_may_have_fewer_palindromes_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(palindrome_space, "ENUMERATED_SPACE_MAX", 0)
     assert len(held_out_halves(7, 10, "test", 10_000, seed=3)) == 978
 
@@ -136,7 +136,7 @@ def test_the_hash_never_changes() -> None:
     assert hash_digits(torch.tensor([[1, 2, 3]])).tolist() == [5566345160748336288]
 
 
-def test_the_hash_is_even() -> None:
+def test_the_hash_is_uniform() -> None:
     buckets = torch.bincount(hash_digits(torch.cartesian_prod(*[torch.arange(10)] * 5)) % 10)
     assert buckets.min() > 9700 and buckets.max() < 10300  # 10,000 each, three standard deviations being 285
 
@@ -159,7 +159,7 @@ def test_palindromes_of_huge_lengths_are_not_counted() -> None:
     assert is_split(10**15, 10)
 
 
-def test_draws_are_even_over_digits() -> None:
+def test_digits_are_uniform() -> None:
     halves = draw_halves(20, 10, "train", 20_000, make_generator(0, "train", 20, 10, 0))
     counts = torch.stack([torch.bincount(column, minlength=10) for column in halves.T])
     assert counts.min() > 1800 and counts.max() < 2200
@@ -192,7 +192,7 @@ def test_batches_of_long_palindromes_are_small(monkeypatch: pytest.MonkeyPatch) 
     assert [len(target) for _, target in loader] == [9, 9, 7] and len(loader) == 3
 
 
-def test_several_lengths_are_tested_each_by_itself() -> None:
+def test_several_lengths_are_tested_separately() -> None:
     data = PalindromeDataModule(8, num_test=30, test_lengths=[12, 7])
     lengths = [{len(word) for batch in loader for word in words(batch)} for loader in data.test_dataloader()]
     assert lengths == [{12}, {7}]
@@ -222,7 +222,7 @@ def test_a_mixture_of_lengths_is_half_the_longest_and_log_uniform_below() -> Non
     torch.testing.assert_close(shares, torch.full((4,), 0.25).double(), rtol=0, atol=0.04)
 
 
-def test_mixed_batches_depend_on_the_lengths_of_the_moment_and_k_alone() -> None:
+def test_mixed_batches_depend_on_the_current_lengths_and_k_alone() -> None:
     def loader(longest: int) -> PalindromeLoader:
         return PalindromeLoader(TrainingLengths(longest, 5, 0.5), 10, 4, seed=1)
 
@@ -265,7 +265,7 @@ def test_the_second_half_mirrors_the_first() -> None:
         ({"length": 5, "eval_batch_size": 0}, "eval_batch_size is 0"),
         (
             {"length": 10**9},
-            "batch_size is 128, which with length 1000000000 makes 128000000000 digits; they must be at most",
+            "batch_size is 128: with length 1000000000 a batch has 128000000000 digits; it must have at most 1073741824",
         ),
         ({"length": 20, "num_test": 10**9}, "num_test is 1000000000; it must be at most 16777216"),
         ({"length": 5, "test_lengths": []}, "test_lengths is empty; give at least one length"),
@@ -285,7 +285,7 @@ def test_the_datamodule_can_be_printed_without_touching_its_loaders() -> None:
 
 
 @pytest.mark.parametrize("num", [2, 3])
-def test_processes_share_out_batches(num: int) -> None:
+def test_processes_share_batches(num: int) -> None:
     lengths = TrainingLengths(longest=9, shortest=9)
     whole = PalindromeLoader(lengths, 10, 6 * num, seed=1)
     parts = [PalindromeLoader(lengths, 10, 6, seed=1, shard=Shard(rank, num)) for rank in range(num)]

@@ -93,7 +93,7 @@ def test_graphs_are_connected_and_have_the_edges_asked_for(num_nodes: int, share
         assert graph.number_of_edges() == num_edges == data.num_edges
 
 
-def test_trees_are_recursive_and_other_edges_even() -> None:
+def test_trees_are_recursive_and_other_edges_uniform() -> None:
     A = random_graphs(30_000, 4, 4, make_generator(0))
     # Node 1 is attached to node 0 for certain, 2 and 3 evenly to those before; of the three other edges one is added.
     shares = {(1, 0): 1.0, (2, 0): 1 / 2 + 1 / 6, (2, 1): 1 / 2 + 1 / 6}

@@ -121,7 +121,7 @@ RUSSIAN = prose.RUSSIAN.encode()
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", None, "is a binary file"),
         (gzip.compress(RUSSIAN * 50, mtime=0), None, "is a binary file"),
         (bytes(range(1, 256)) * 4, None, "is a binary file"),
-        (b"plain\0text\0" * 50, None, "is a binary file"),
+        (b"many plain words of text\0" * 50, None, "is a binary file"),
         (RUSSIAN + b"\xff\xfe" + RUSSIAN, None, f"utf-8, but byte 0xff at offset {len(RUSSIAN)} is not valid"),
         (b"one \xc3\xa9 \xc3\xa9 \xff", None, "utf-8, but byte 0xff at offset 10 is not valid"),
         (RUSSIAN + typed(prose.RUSSIAN).encode("koi8-r") * 50, None, f"at offset {len(RUSSIAN)} is not valid"),

@@ -59,7 +59,7 @@ def test_pieces_of_any_size_make_the_same_text(
     assert ours == unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", ""))
 
 
-def test_every_second_half_of_a_composed_pair_is_kept_with_its_first() -> None:
+def test_a_character_that_composes_stays_with_the_one_before_it() -> None:
     pairs = (unicodedata.decomposition(chr(code)).split() for code in range(0x110000))
     seconds = {chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and not pair[0].startswith("<")}
     hangul = {unicodedata.normalize("NFD", chr(code))[i] for code in range(0xAC00, 0xD7A4) for i in (1, -1)}
@@ -161,7 +161,7 @@ def test_a_licence_without_a_book_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_ids_are_all_that_is_held(tmp_path: Path) -> None:
+def test_memory_is_little_more_than_the_ids(tmp_path: Path) -> None:
     """A text of 30 million characters beyond Latin-1: memory grows by little more than a byte for each."""
     path = tmp_path / "book.txt"
     path.write_text(RUSSIAN * (30_000_000 // len(RUSSIAN)))

@@ -16,7 +16,7 @@ def test_what_is_encoded_can_be_decoded(text: str) -> None:
     assert vocabulary.unknown(text) == []
 
 
-def test_the_order_is_that_of_the_code_points() -> None:
+def test_ids_are_in_the_order_of_code_points() -> None:
     assert Vocabulary("\n Aaé漢").encode("aA\n") == [3, 2, 0]
     for wrong in ("ba", "aa"):
         with pytest.raises(ValueError, match="must be sorted and distinct"):

@@ -154,8 +154,8 @@ def test_a_stop_is_read_as_a_prompt_is(generate: Generate) -> None:
     [
         ("--interactive <&-", 2, "error: interactive reads the standard input, but it is closed; leave it open"),
         ("--length 5 >&-", 0, ""),
-        ("--length 5 >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
-        ("--length 50000 --stream >/dev/full", 2, "error: cannot write what there is to show: there is no space left"),
+        ("--length 5 >/dev/full", 2, "error: cannot write the output: no space is left"),
+        ("--length 50000 --stream >/dev/full", 2, "error: cannot write the output: no space is left"),
         ("--length 50000 --stream | head -c 5; exit ${PIPESTATUS[0]}", 141, ""),
     ],
 )

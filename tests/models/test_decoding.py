@@ -195,7 +195,7 @@ def test_an_infinite_tau_is_greedy_and_none_is_uniform() -> None:
     assert (counts / 18000 - 1 / 3).abs().max() < 0.02
 
 
-def test_what_is_drawn_depends_on_the_seed_alone() -> None:
+def test_a_drawn_text_depends_only_on_its_seed() -> None:
     network = TwoLetters(4)
     logits, state = begin(network, *[[1, 2]] * 4)
     together = written(network, logits, state, sampling([7, 8, 9, 7], 30), 30)
@@ -217,7 +217,7 @@ def test_each_text_ends_with_its_stop() -> None:
     assert len(always) == 2
 
 
-def test_nothing_is_read_but_what_is_needed() -> None:
+def test_no_character_is_read_in_vain() -> None:
     class Counting(TwoLetters):
         calls = 0
 
@@ -234,7 +234,7 @@ def test_nothing_is_read_but_what_is_needed() -> None:
         read(network, torch.empty(1, 0, dtype=torch.int64), network.start(1))
 
 
-def test_a_network_that_has_diverged_still_writes() -> None:
+def test_a_network_that_has_diverged_still_generates() -> None:
     network = TwoLetters(1)
     network.table.fill_(math.nan)
     logits, state = begin(network, [0, 1])
@@ -243,14 +243,14 @@ def test_a_network_that_has_diverged_still_writes() -> None:
 
 
 @pytest.mark.parametrize("exponential", [5e-324, 1e3])
-def test_what_has_no_probability_is_never_drawn(exponential: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_character_without_probability_is_never_drawn(exponential: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """At both ends of the random numbers."""
     monkeypatch.setattr(torch.Tensor, "exponential_", lambda tensor, **_: tensor.fill_(exponential))
     logits = torch.tensor([[0.0, 2.0, 1.9, 0.0]])
     assert sampling([1], 1, 1.0, 2)(logits, 0).item() in (1, 2)
 
 
-def test_a_text_longer_than_what_is_drawn_at_once_goes_on_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_longer_than_one_draw_continues_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.decoding.DRAWN_AT_ONCE", 20 * V + 1)
     network = TwoLetters(4)
     (text,) = written(network, *begin(network, [1, 2]), sampling([7], 90), 90)
@@ -258,7 +258,7 @@ def test_a_text_longer_than_what_is_drawn_at_once_goes_on_at_random(monkeypatch:
     assert len(text) == 90 and len({tuple(part) for part in parts}) == len(parts)
 
 
-def test_there_may_be_more_characters_than_numbers_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_may_be_more_characters_than_numbers_in_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.decoding.DRAWN_AT_ONCE", V - 1)
     network = TwoLetters(4)
     (text,) = written(network, *begin(network, [1, 2]), sampling([7], 90), 90)

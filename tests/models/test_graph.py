@@ -113,7 +113,7 @@ def test_the_network_is_equation_14_twice() -> None:
 
 
 @pytest.mark.parametrize("cls", [NodeClassifier, NodeSequenceClassifier])
-def test_the_loss_has_the_decay_of_the_first_weights_and_what_is_logged_has_not(cls: Any) -> None:
+def test_the_loss_includes_weight_decay_and_the_logged_loss_does_not(cls: Any) -> None:
     batch = karate_batch()
     model = cls(34, 4, dropout=0.0, weight_decay=0.1)
     W = model.network.layers[0].W if cls is NodeClassifier else model.network.W_x
@@ -136,7 +136,7 @@ def test_adj_norm_is_computed_once_for_each_graph() -> None:
 
 
 @pytest.mark.parametrize("order", ["bfs", "dfs", "random"])
-def test_each_node_is_named_after_it_was_read(order: Any) -> None:
+def test_each_node_is_predicted_after_it_was_read(order: Any) -> None:
     features, edges, _, _ = karate_batch()
     model = NodeSequenceClassifier(34, 4, hidden_size=8, order=order).eval()
     nodes = traversal(edges, 34, order)

@@ -98,14 +98,14 @@ def test_follows_the_seconds_with_validation_among_them(monkeypatch: pytest.Monk
     assert len(rates) + 3 * (len(rates) // 5) == 40 + 1  # the time is up in a validation, and found up after a step
 
 
-def test_whatever_comes_first_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_limit_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(timer, "time", clock)
     rates, _ = fit(model(clock, warmup=0.0), max_time={"seconds": 30}, max_steps=20)
     assert rates == pytest.approx([expected(step, 20, 0.0, 0.0) for step in range(20)])
 
 
-def test_a_resumed_run_has_spent_what_it_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_schedule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     clock = Clock()
     monkeypatch.setattr(timer, "time", clock)
     bound = {"max_time": {"seconds": 30}, "max_steps": -1}
@@ -127,12 +127,12 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.global_step == self.step
 
 
-def test_there_must_be_an_end() -> None:
+def test_a_run_without_a_limit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the run has no limit; set trainer.max_time or trainer.max_steps"):
         fit(model(), max_steps=-1, max_epochs=-1)
 
 
-def test_nothing_may_follow_the_end() -> None:
+def test_a_run_that_may_continue_after_its_limit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"trainer.min_steps is 9, so the run may continue after that; leave one"):
         fit(model(), max_time={"seconds": 30}, min_steps=9)
     with pytest.raises(ValueError, match=r"trainer.min_epochs is 2, so the run may continue after that"):
@@ -155,7 +155,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message
         WarmupCosine(optimizer, **arguments)
 
 
-def test_a_timer_without_an_end_is_none() -> None:
+def test_a_timer_without_a_limit_has_no_effect() -> None:
     rates, _ = fit(model(warmup=0.0), max_steps=10, callbacks=[Timer()])
     assert rates == pytest.approx([expected(step, 10, 0.0, 0.0) for step in range(10)])
 

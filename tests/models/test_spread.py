@@ -67,7 +67,7 @@ def test_space_and_time_together_learn_what_neither_can() -> None:
 def test_the_test_measures_loss_accuracy_recall_and_the_best_possible(network: Network) -> None:
     model = SpreadClassifier(network, hidden_size=8)
     torch.nn.init.normal_(next(p for name, p in model.named_parameters() if name[-3:] in ("b_p", "b_2")), std=3.0)
-    small_test(model, num_test=30)  # of which nothing is to be left
+    small_test(model, num_test=30)  # which must not affect the next test
     result = small_test(model, num_test=130)  # a whole batch and another
     A, signals, target, probability = map(
         torch.cat, zip(*SpreadDataModule(**SMALL, num_test=130).test_dataloader(), strict=True)

@@ -1,4 +1,4 @@
-"""What a text model trains on, carries along, and measures."""
+"""What a text model trains on, its carried state, and its metrics."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ def trainer(steps: int, *callbacks: Callback, **kwargs: Any) -> Trainer:
 
 
 class Recorder(Callback):
-    """The batches, and what the model made of them."""
+    """The batches, and their losses."""
 
     def __init__(self) -> None:
         self.batches: list[Any] = []
@@ -38,7 +38,7 @@ class Recorder(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self.batches.append(batch)
-        pl_module.logits_and_target(batch)  # to look must not change what is carried along
+        pl_module.logits_and_target(batch)  # an observer must not change the carried state
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.losses.append(outputs["loss"].item())
@@ -112,7 +112,7 @@ class Ends(Callback):
 
 @pytest.mark.skipif(precision_for("cpu") != "bf16-mixed", reason="this processor has no instructions for bfloat16")
 def test_the_carried_state_is_of_the_parameters_precision(book: str) -> None:
-    """So that a run may go on where there is no bfloat16."""
+    """So that a run may be resumed on a machine without bfloat16."""
     data = BookDataModule(book, seq_len=3, batch_size=4)
     model = TextModel(data.vocab_size, hidden_size=8)
     trainer(2, precision="bf16-mixed").fit(model, data)
@@ -190,7 +190,7 @@ def test_it_memorizes_a_text(book: str) -> None:
     assert sum(recorder.losses[-20:]) / 20 < 0.8 < 3 < recorder.losses[0]
 
 
-def test_what_the_test_has_measured_is_a_table(book: str) -> None:
+def test_results_of_the_test_are_a_table(book: str) -> None:
     data = BookDataModule(book, seq_len=12)
     model = TextModel(data.vocab_size, hidden_size=8)
     (measured,) = trainer(1).test(model, data, verbose=False)
@@ -224,6 +224,6 @@ def test_data_without_a_vocabulary_is_refused() -> None:
         trainer(1).fit(TextModel(), PalindromeDataModule(6))
 
 
-def test_text_is_refused_by_what_reads_digits(book: str) -> None:
+def test_a_palindrome_model_refuses_text(book: str) -> None:
     with pytest.raises(ValueError, match="PalindromeClassifier cannot read BookDataModule, which has no palindromes"):
         trainer(1).fit(PalindromeClassifier(), BookDataModule(book, seq_len=12))

@@ -192,7 +192,7 @@ class Experiment:
             return 0
         found = find_checkpoint(str(run.path), run.path.parent, "last")
         assert found is not None
-        return int(found.load()["global_step"])
+        return int(found.checkpoint["global_step"])
 
     def _lines(self) -> list[str]:
         log = self.folder / "disturbed.log"

@@ -13,8 +13,10 @@ from callbacks.contracts import RunCallback
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.models.test_classifier import QUIET
+from training import fast_step
 from training.errors import UserError
 from training.fast_step import HOOKS, FastStepLoop
+from training.step_loop import StepLoop
 from training.trainer import Trainer
 
 STEPS = 25
@@ -104,7 +106,8 @@ def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
         ours.trainer.optimizers[0].state_dict(), theirs.trainer.optimizers[0].state_dict(), rtol=0, atol=0
     )
     assert our_trainer.fit_loop.state_dict() == their_trainer.fit_loop.state_dict()
-    assert our_trainer.callback_metrics == their_trainer.callback_metrics
+    theirs_logged = their_trainer.callback_metrics  # ours has TrainingMetrics, too
+    assert {name: our_trainer.callback_metrics[name] for name in theirs_logged} == theirs_logged
 
 
 @pytest.mark.parametrize("output", [None, {}, {"loss": None}, 1.0])
@@ -113,6 +116,19 @@ def test_a_training_step_without_a_loss_is_told(output: Any) -> None:
     trainer = Trainer(**(QUIET | {"max_steps": 3}))
     with pytest.raises(UserError, match=r"Forgetful\.training_step returned \w+; it must return the loss"):
         trainer.fit(model(hidden_size=8), PalindromeDataModule(6, batch_size=8))
+
+
+def test_the_fast_step_is_off_with_a_version_that_it_was_not_tested_with(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, _ = fit(Trainer, Witness())
+    assert "fast step" not in caplog.text
+    monkeypatch.setattr(fast_step, "TESTED_VERSIONS", ("1.9", "2.60"))
+    other, trainer = fit(Trainer, Witness())
+    assert not was_fast(trainer) and isinstance(trainer.fit_loop.epoch_loop, StepLoop)
+    (line,) = [record.message for record in caplog.records if "fast step" in record.message]
+    assert pl.__version__ in line and "1.9, 2.60" in line
+    torch.testing.assert_close(dict(ours.state_dict()), dict(other.state_dict()), rtol=0, atol=0)
 
 
 class AnotherStrategy(SingleDeviceStrategy):

@@ -1,4 +1,4 @@
-"""The backward passes by hand against autograd over the readable loop, against finite differences, and against misuse."""
+"""The hand-derived backward passes against autograd over the readable loop, finite differences, and wrong input."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tests.models.networks.helpers import needs_compiler
 
 I, H, K = 5, 4, 7  # noqa: E741
 NETWORKS = [VanillaRNN, LSTM]
-BY_HAND = [
+OPTIONS = [
     pytest.param({}, id="plain"),
     pytest.param({"fused": True}, id="fused", marks=needs_compiler),
 ]
@@ -36,7 +36,7 @@ def chunks_of(num_steps: int, num_last_steps: int, length: int) -> list[tuple[in
 
 
 def pair(network: Any, options: dict[str, Any], sizes: tuple[int, int, int] = (I, H, K), **kwargs: Any) -> Any:
-    """A network with the backward pass by hand, and its oracle with the same weights."""
+    """A network with the hand-derived backward pass, and its oracle with the same weights."""
     kwargs.setdefault("initialization", "uniform")
     ours = network(*sizes, **options, **kwargs)
     oracle = network(*sizes, backward="autograd", **kwargs)
@@ -95,7 +95,7 @@ def assert_same(ours: dict[str, Tensor | None], theirs: dict[str, Tensor | None]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("num_steps", [1, 2, 11])
 @pytest.mark.usefixtures("steps_per_chunk")
 def test_equals_autograd(network: Any, options: dict[str, Any], num_steps: int) -> None:
@@ -112,7 +112,7 @@ def test_equals_autograd(network: Any, options: dict[str, Any], num_steps: int) 
                         assert_same(results(ours, *case), results(oracle, *case), 1e-10)
 
 
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_equals_autograd_for_any_sizes(options: dict[str, Any], data: st.DataObject) -> None:
@@ -126,7 +126,7 @@ def test_equals_autograd_for_any_sizes(options: dict[str, Any], data: st.DataObj
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_threads_share_a_batch(network: Any, options: dict[str, Any]) -> None:
     torch.set_num_threads(3)
     ours, oracle = pair(network, options, (I, 33, K))
@@ -143,7 +143,7 @@ def test_float32_over_300_steps(network: Any, initialization: str) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND[1:])
+@pytest.mark.parametrize("options", OPTIONS[1:])
 def test_float32_over_300_steps_fused(network: Any, options: dict[str, Any]) -> None:
     # From orthogonal weights and noise, 300 steps make any two roundings differ by 1e-3, torch's own two included.
     ours, oracle = pair(network, options, (10, 64, 10))
@@ -152,7 +152,7 @@ def test_float32_over_300_steps_fused(network: Any, options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_gradcheck(network: Any, options: dict[str, Any]) -> None:
     net = network(2, 3, 2, initialization="uniform", **options).double()
     names = [name for name, _ in net.named_parameters()]
@@ -168,7 +168,7 @@ def test_gradcheck(network: Any, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_tensors_that_are_not_contiguous(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = (n.double() for n in pair(network, options))
     digits = torch.randint(I, (2 * 6, 3)).t()[:, ::2]
@@ -187,8 +187,8 @@ def test_tensors_that_are_not_contiguous(network: Any, options: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
-def test_only_what_is_asked_for(network: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", OPTIONS)
+def test_only_requested_gradients_are_computed(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = (n.double() for n in pair(network, options))
     names = [name for name, _ in ours.named_parameters()]
     floats = torch.randn(3, 6, I, dtype=torch.float64)
@@ -206,7 +206,7 @@ def test_only_what_is_asked_for(network: Any, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("hidden_size", [32, 64])  # from 64 on, the compiled steps lay the weights out for AMX
 def test_autocast_multiplies_in_bfloat16_and_keeps_the_rest(
     hidden_size: int, network: Any, options: dict[str, Any]
@@ -229,7 +229,7 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_the_rest(
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_autocast_takes_what_layers_below_it_give(network: Any, options: dict[str, Any]) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         net = pair(network, options)[0].to(dtype)
@@ -249,7 +249,7 @@ def test_autocast_takes_what_layers_below_it_give(network: Any, options: dict[st
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_bfloat16_parameters(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = (n.bfloat16() for n in pair(network, options, (10, 32, 10)))
     case = (torch.randint(10, (8, 40)), None, None, False)
@@ -257,7 +257,7 @@ def test_bfloat16_parameters(network: Any, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_a_second_derivative_is_refused(network: Any, options: dict[str, Any]) -> None:
     net, oracle = pair(network, options)
 
@@ -278,13 +278,13 @@ def test_a_second_derivative_is_refused(network: Any, options: dict[str, Any]) -
                         torch.autograd.grad(gradient.sum(), cause, retain_graph=True, allow_unused=True)
     (gradient,) = torch.autograd.grad(net(digits)[0].square().sum(), net.recurrent_weights()[1], create_graph=True)
     with refused():
-        torch.autograd.grad(gradient.sum(), net.W_ph)  # through what comes in from above
+        torch.autograd.grad(gradient.sum(), net.W_ph)  # through the incoming gradient
     first = torch.autograd.grad(oracle(digits)[0].sum(), list(oracle.parameters()), create_graph=True)
     sum(g.sum() for g in first).backward()
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any]) -> None:
     """Memory is used again, but never while a pass, a result or a carried state needs it."""
     ours, oracle = (n.double() for n in pair(network, options))
@@ -292,7 +292,7 @@ def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any])
     collected: list[list[Tensor]] = []
     for net in (ours, oracle):
         outputs, state = [], None
-        for digits in batches:  # each goes on where the one before it stopped
+        for digits in batches:  # each continues where the one before it ended
             logits, state = net(digits, state)
             outputs.append(logits)
         kept = [logits.detach().clone() for logits in outputs]
@@ -306,8 +306,8 @@ def test_passes_do_not_disturb_each_other(network: Any, options: dict[str, Any])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
-def test_gradients_that_come_in_transposed(network: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", OPTIONS)
+def test_incoming_gradients_may_be_transposed(network: Any, options: dict[str, Any]) -> None:
     ours, oracle = pair(network, options)
     digits, weights = torch.randint(I, (3, 6)), torch.randn(2, H, 3)
     gradients = []
@@ -319,8 +319,8 @@ def test_gradients_that_come_in_transposed(network: Any, options: dict[str, Any]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
-def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", OPTIONS)
+def test_incoming_gradients_are_not_changed(network: Any, options: dict[str, Any]) -> None:
     net, _ = pair(network, options)
     hidden_states, final = net.hidden_states(torch.randint(I, (3, 6)))
     incoming = [torch.randn_like(output) for output in (hidden_states, *flat(final))]
@@ -329,7 +329,7 @@ def test_gradients_that_come_in_are_left_as_they_are(network: Any, options: dict
     torch.testing.assert_close(incoming, before, rtol=0, atol=0)
 
 
-def test_memory_is_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks: dict[tuple[int, int], Tensor] = {}
     monkeypatch.setattr(workspace, "_free", blocks)
     net = LSTM(I, H, K)
@@ -397,7 +397,7 @@ def test_threads_share_the_memory() -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.usefixtures("steps_per_chunk")
 def test_without_gradients_one_chunk_is_kept(
     network: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -422,7 +422,7 @@ def test_without_gradients_one_chunk_is_kept(
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", [*BY_HAND, pytest.param({"backward": "autograd"}, id="autograd")])
+@pytest.mark.parametrize("options", [*OPTIONS, pytest.param({"backward": "autograd"}, id="autograd")])
 @pytest.mark.parametrize("num_last_steps", [1, 3, None])
 @pytest.mark.usefixtures("steps_per_chunk")
 def test_hidden_state_gradients(network: Any, options: dict[str, Any], num_last_steps: int | None) -> None:
@@ -466,7 +466,7 @@ def test_hidden_state_gradients(network: Any, options: dict[str, Any], num_last_
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("options", BY_HAND)
+@pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("steps_in_a_chunk", [3, 32])
 def test_a_gradient_that_vanishes_becomes_zero_and_not_subnormal(
     network: Any, options: dict[str, Any], steps_in_a_chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""The compiled steps are made once, and what is missing is said in one line. Their results: test_bptt.py."""
+"""The compiled steps are compiled once, and a missing part is reported in one line. Their results: test_bptt.py."""
 
 import stat
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_without_a_compiler(
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
     with pytest.raises(
-        ValueError, match=r"no-such-compiler cannot be run: .*; install g\+\+ or clang\+\+.* leave fused false"
+        ValueError, match=r"no-such-compiler cannot be run: .*; install g\+\+ or clang\+\+.* set fused to false"
     ) as error:
         network(5, 4, 7, fused=True)
     assert "\n" not in str(error.value)
@@ -56,7 +56,7 @@ def test_a_library_that_cannot_be_loaded(
     nothing_compiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", compiler(tmp_path / "c++", 'while [ "$1" != -o ]; do shift; done; echo nonsense > "$2"'))
-    with pytest.raises(ValueError, match=r"cannot load .*palimpsest_\w+\.so.*CXX.* leave fused false") as error:
+    with pytest.raises(ValueError, match=r"cannot load .*palimpsest_\w+\.so.*CXX.* set fused to false") as error:
         LSTM(5, 4, 7, fused=True)
     assert "\n" not in str(error.value) and "cannot be kept" not in str(error.value)
 
@@ -70,7 +70,7 @@ def test_a_folder_that_cannot_be_written(nothing_compiled: Path) -> None:
 
 
 @needs_compiler
-def test_a_damaged_library_is_compiled_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_library_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fused.load()
     whole = next(path for path in fused.cache_dir().glob("palimpsest_*.so") if fused.is_whole(path))
     extensions = tmp_path / "ex tensions"
@@ -97,7 +97,7 @@ def test_a_library_with_the_other_abi(nothing_compiled: Path, monkeypatch: pytes
     """Its symbols have names that torch does not know. The message gives one of them, and the cache folder is not blamed."""
     abi = torch.compiled_with_cxx11_abi()
     monkeypatch.setattr(torch, "compiled_with_cxx11_abi", lambda: not abi)
-    with pytest.raises(ValueError, match=r"cannot load .*: undefined symbol: \w+; .*CXX.* leave fused false"):
+    with pytest.raises(ValueError, match=r"cannot load .*: undefined symbol: \w+; .*CXX.* set fused to false"):
         LSTM(5, 4, 7, fused=True)
 
 
@@ -135,7 +135,7 @@ def test_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_fused_is_a_way_to_run_bptt(network: Any) -> None:
+def test_fused_needs_bptt(network: Any) -> None:
     with pytest.raises(
         ValueError, match="fused is true with backward 'autograd'; set fused to false, or backward to 'bptt'"
     ):
@@ -154,7 +154,7 @@ def test_a_backward_pass_that_does_not_exist(value: Any) -> None:
         LSTM(5, 4, 7, backward=value)
 
 
-def test_the_command_line_says_it_in_one_line(
+def test_the_command_line_reports_it_in_one_line(
     command: Any,
     nothing_compiled: Path,
     tmp_path: Path,
@@ -164,5 +164,5 @@ def test_the_command_line_says_it_in_one_line(
     monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
     assert command("fit", "--model.fused", "true") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("error: ") and "no-such-compiler" in line and "leave fused false" in line
+    assert line.startswith("error: ") and "no-such-compiler" in line and "set fused to false" in line
     assert command("fit", "--model.backward", "by_hand") == 2

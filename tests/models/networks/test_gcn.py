@@ -22,7 +22,7 @@ def random_edges(num_nodes: int = NUM_NODES, num_edges: int = 80) -> Tensor:
 
 
 def dense_formula(A: Tensor) -> Tensor:
-    """Equations 15-17 as they stand."""
+    """Equations 15-17, literally."""
     A_tilde = A + torch.eye(len(A), dtype=A.dtype)
     D_tilde = torch.diag(A_tilde.sum(1))
     root = torch.linalg.inv(torch.linalg.cholesky(D_tilde))
@@ -162,7 +162,7 @@ def test_relabelling_nodes_permutes_the_output(sparse: bool, connection: Connect
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_an_isolated_node_hears_itself_alone(sparse: bool) -> None:
+def test_an_isolated_node_depends_only_on_itself(sparse: bool) -> None:
     edges = torch.tensor([[0, 1], [1, 2]])
     A = adjacency_matrix(edges, 4)
     X = torch.randn(4, 3)
@@ -184,7 +184,7 @@ def test_a_graph_without_edges_or_nodes(num_nodes: int, sparse: bool) -> None:
     assert gcn.layers[0].W.grad is not None
 
 
-def test_layers_follow_one_another_as_in_the_papers() -> None:
+def test_connections_of_layers_are_those_of_the_papers() -> None:
     """Four layers: the equations of Kipf and Welling, their appendix B, and GCNII, written out."""
     adj_norm = dense_formula(dense_adjacency(random_edges(), dtype=torch.float64))
     X, identity = torch.randn(NUM_NODES, 4, dtype=torch.float64), torch.eye(8, dtype=torch.float64)
@@ -203,7 +203,7 @@ def test_layers_follow_one_another_as_in_the_papers() -> None:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_dropout_acts_on_every_layers_input_in_training_only(sparse: bool) -> None:
-    """With the identity in place of the graph and of the weights, what is left of the input is seen."""
+    """With the identity in place of the graph and of the weights, the output shows what dropout keeps of the input."""
     N = 200
     gcn = GCN(N, N, N, num_layers=2, dropout=0.4)
     X = torch.eye(N) if not sparse else torch.eye(N).to_sparse_csr()

@@ -83,7 +83,7 @@ def test_nodes_relabelled_are_logits_relabelled(neighbours: bool, memory: bool) 
 
 
 @pytest.mark.parametrize(("neighbours", "memory"), HALVES)
-def test_a_node_hears_from_its_neighbours_and_its_past_alone(neighbours: bool, memory: bool) -> None:
+def test_a_node_depends_only_on_its_neighbours_and_its_past(neighbours: bool, memory: bool) -> None:
     network, A = GCNLSTM(d, 20, 40, 3, neighbours, memory).double(), graphs(1)  # so wide that some unit is active
     X = torch.randn(1, T, N, d, dtype=torch.float64, requires_grad=True)
     step, node = 3, int(A[0].sum(1).argmax())
@@ -96,7 +96,7 @@ def test_a_node_hears_from_its_neighbours_and_its_past_alone(neighbours: bool, m
     assert torch.equal(heard, steps[:, None] & near)
 
 
-def test_only_what_is_there_has_parameters() -> None:
+def test_a_part_that_is_left_out_has_no_parameters() -> None:
     H, K, z = 5, 3, 4
     lstm = {u: 4 * H * (u + H + 1) + K * (H + 1) for u in (d, d + z)}
     layer = {u: H * (u + 1) + K * (H + 1) for u in (d, d + z)}

@@ -36,7 +36,7 @@ def test_uniform_is_torchs_default() -> None:
         assert abs(values.std().item() * math.sqrt(3 * H) - 1) < 0.05  # of U(-a, a): a / sqrt(3)
 
 
-def test_identity_is_scaled_and_without_inputs_each_unit_keeps_to_itself() -> None:
+def test_identity_is_scaled_and_without_inputs_each_unit_depends_only_on_itself() -> None:
     rnn = VanillaRNN(10, H, 10, initialization="identity", recurrent_scale=0.9, input_scale=0.0)
     assert torch.equal(rnn.W_hh, 0.9 * torch.eye(H))
     assert not rnn.b_h.any() and not rnn.W_hx.any()
@@ -69,7 +69,7 @@ def test_a_chrono_cell_keeps_a_third_for_as_long_as_its_bias_says() -> None:
 
 
 @pytest.mark.parametrize("longest_memory", [1, 2])
-def test_chrono_for_next_to_nothing_is_no_bias_at_all(longest_memory: int) -> None:
+def test_chrono_with_a_short_memory_has_zero_bias(longest_memory: int) -> None:
     lstm = LSTM(10, 4, 10, initialization="chrono", longest_memory=longest_memory)
     assert not lstm.b_f.any() and not lstm.b_i.any()
 
@@ -86,6 +86,6 @@ def test_chrono_for_next_to_nothing_is_no_bias_at_all(longest_memory: int) -> No
         (LSTM, {"longest_memory": 0}, "longest_memory is 0; it must be at least 1"),
     ],
 )
-def test_what_a_network_cannot_start_with_is_refused(network: Any, options: dict[str, Any], message: str) -> None:
+def test_initializations_of_other_networks_are_refused(network: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(10, 4, 10, **options)

@@ -138,7 +138,7 @@ def test_output_depends_on_neither_batch_nor_future(network: Any, data: st.DataO
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_state_carries_on_where_the_sequence_was_cut(network: Any) -> None:
+def test_the_state_continues_a_cut_sequence(network: Any) -> None:
     net = make(network)
     digits = torch.randint(I, (B, T))
     whole, final = net(digits)
@@ -230,7 +230,7 @@ def test_states_steps_and_sizes_that_do_not_fit_are_refused(network: Any) -> Non
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_nothing_ready_made_inside(network: Any) -> None:
+def test_no_ready_made_module_of_torch_is_used(network: Any) -> None:
     ready_made = (nn.RNNBase, nn.RNNCellBase, nn.Linear)
     assert not any(isinstance(module, ready_made) for module in network(I, H, K).modules())
 

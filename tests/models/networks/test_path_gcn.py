@@ -1,4 +1,4 @@
-"""A sequence as a path graph: what a position hears from, and that it is the GCN of that graph."""
+"""A sequence as a path graph: from where a position gets information, and that it is the GCN of that graph."""
 
 import networkx
 import pytest
@@ -21,11 +21,11 @@ def test_it_is_the_gcn_of_the_path(length: int) -> None:
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 5])
-def test_it_hears_from_as_far_as_it_has_layers(num_layers: int) -> None:
+def test_it_is_reached_from_as_far_as_it_has_layers(num_layers: int) -> None:
     network = PathGCN(10, 32, num_layers)
     digits = torch.zeros(1, 9, dtype=torch.int64)
     for position in range(9):
         changed = digits.clone()
         changed[0, position] = 5
-        hears = not torch.equal(network(changed, 1), network(digits, 1))
-        assert hears is (8 - position <= num_layers)
+        is_reached = not torch.equal(network(changed, 1), network(digits, 1))
+        assert is_reached is (8 - position <= num_layers)

@@ -47,7 +47,7 @@ def test_it_is_the_equations(num_layers: int, embedding_size: int | None) -> Non
     torch.testing.assert_close((logits, (h, c)), (expected, ends), atol=1e-12, rtol=0)
 
 
-def test_the_state_goes_on() -> None:
+def test_the_state_continues() -> None:
     network = StackedLSTM(V, H)
     ids = torch.randint(V, (B, T))
     whole, final = network(ids)
@@ -70,7 +70,7 @@ def test_orthogonal_weights() -> None:
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_dropout_is_on_every_way_up_for_all_steps_of_a_row(num_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_masks_every_layer_for_all_steps_of_a_row(num_layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     network = StackedLSTM(V, H, num_layers, dropout=0.5).double()
     ids, state = (
         torch.randint(V, (B, T)),
@@ -117,7 +117,7 @@ def test_samples_of_dropout_are_masks_of_the_last_layer(num_layers: int, monkeyp
     torch.testing.assert_close(network(ids)[0], by_hand(network, ids)[0], atol=1e-12, rtol=0)
 
 
-def test_dropout_is_drawn_anew_for_each_batch() -> None:
+def test_dropout_is_drawn_for_each_batch() -> None:
     network = StackedLSTM(V, H, 1, dropout=0.5)
     ids = torch.randint(V, (B, T))
     assert not torch.equal(network(ids)[0], network(ids)[0])
