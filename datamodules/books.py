@@ -144,7 +144,8 @@ class BookDataModule(ShardedDataModule):
     def state_dict(self) -> dict[str, Any]:
         return {"characters": self.vocabulary.characters, "sha256": self.sha256}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise a ValueError if a checkpoint with this state was trained on other data."""
         theirs = Vocabulary(state_dict["characters"])
         if theirs != self.vocabulary:
             raise ValueError(
@@ -152,6 +153,8 @@ class BookDataModule(ShardedDataModule):
                 "the checkpoint was trained on; give the book that it was trained on"
             )
         self.trained_on = state_dict["sha256"]
+
+    load_state_dict = check_state
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.

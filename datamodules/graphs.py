@@ -121,7 +121,8 @@ class GraphDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         return {"sha256": self.graph.sha256(), "nodes": self.nodes}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise a ValueError if a checkpoint with this state was trained on other data."""
         if state_dict["sha256"] != self.graph.sha256():
             raise ValueError(
                 f"graph is {self.name!r}, which is not the graph that the checkpoint was trained on; give that graph"
@@ -137,6 +138,8 @@ class GraphDataModule(LightningDataModule):
                 "the checkpoint was trained with normalize_features false, which is no longer supported; train from "
                 "scratch"
             )
+
+    load_state_dict = check_state
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.

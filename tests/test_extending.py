@@ -71,3 +71,9 @@ def test_a_book(folder: Path) -> None:
 def test_a_study(folder: Path) -> None:
     lines = done("A study", folder).splitlines()[-2:]
     assert [line.split(" units: ")[0] for line in lines] == ["8", "32"]
+
+
+def test_a_run_from_python(folder: Path) -> None:
+    said = done("A run from Python", folder)
+    assert "The run is in runs/my_run/version_0" in said
+    assert 0.5 < float(said.splitlines()[-1].removeprefix("tensor(").rstrip(")")) <= 1

@@ -4,6 +4,7 @@ import contextlib
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
 
 ROOMS = ("benchmarks", "callbacks", "datamodules", "experiments", "models", "training")
@@ -46,20 +47,29 @@ def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
         is_unknown_metric = str(error).startswith("Early stopping conditioned on metric")
-        if not is_unknown_metric and (not is_setup() or is_bug(error)):
+        if not is_setup() and not is_unknown_metric:
             raise
+        if (bug := bug_behind(error)) is not None:
+            raise bug from None
         kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
         raise UserError(f"{kind}{one_line(str(error))}") from error
 
 
-def is_bug(error: Exception) -> bool:
-    """Whether an error during setup comes from wrong code and not from a wrong value."""
-    if isinstance(error, ValueError):
-        return False
-    if comes_from_user_code(error):
-        return True
-    *_, innermost = files_of(error.__traceback__)
-    return isinstance(error, AttributeError | LookupError | NameError) and is_ours(innermost)
+def bug_behind(error: BaseException) -> BaseException | None:
+    """The error in code, not in a value, that made the setup fail; ``None`` if there is none.
+
+    A library may have turned it into another error. A ``ValueError`` is never a bug.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        *_, innermost = files_of(cause.__traceback__) or [Path()]
+        # In __init__.py, a name that a person typed is looked up.
+        is_own_code = is_ours(innermost) and innermost.name != "__init__.py"
+        is_own_bug = is_own_code and isinstance(cause, AttributeError | LookupError | NameError)
+        if not isinstance(cause, ValueError) and (is_own_bug or comes_from_user_code(cause)):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def comes_from_user_code(error: BaseException) -> bool:
@@ -67,11 +77,9 @@ def comes_from_user_code(error: BaseException) -> bool:
     return any(not is_ours(file) and not is_library(file) for file in files_of(error.__traceback__))
 
 
-def files_of(traceback: TracebackType | None) -> Iterator[Path]:
+def files_of(traceback: TracebackType | None) -> list[Path]:
     """The source files of a traceback, the outermost first."""
-    while traceback is not None:
-        yield Path(traceback.tb_frame.f_code.co_filename)
-        traceback = traceback.tb_next
+    return [Path(frame.f_code.co_filename) for frame, _ in walk_tb(traceback)]
 
 
 ROOT = Path(__file__).resolve().parent.parent

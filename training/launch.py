@@ -1,6 +1,6 @@
 """From the words of a command to a run: parse them, open the checkpoint, make the objects."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from pytorch_lightning import LightningDataModule
 
@@ -13,6 +13,14 @@ from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, 
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
+
+
+@runtime_checkable
+class ChecksState(Protocol):
+    """A datamodule that compares itself with a checkpoint before weights are loaded, whose sizes depend on the data."""
+
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise a ValueError if the checkpoint with this state was trained on other data."""
 
 
 def resolved_config(words: list[str]) -> dict[str, Any]:
@@ -42,9 +50,9 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         model, data, trainer = parser.instantiate()
         check_processes(data, trainer, parser.subcommand)
         with config_errors():
-            if opened is not None and type(data).__qualname__ in opened.checkpoint:
-                # Before the weights are loaded, whose sizes depend on the data.
-                data.load_state_dict(opened.checkpoint[type(data).__qualname__])
+            state = None if opened is None else opened.checkpoint.get(type(data).__qualname__)
+            if state is not None and isinstance(data, ChecksState):
+                data.check_state(state)
             if parser.subcommand == "fit":
                 model.configure_optimizers()  # finds a learning rate of -1 now, and not in the middle of fit
     except BaseException:

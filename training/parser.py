@@ -12,7 +12,7 @@ import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from training.errors import UserError, comes_from_user_code, config_errors
+from training.errors import UserError, bug_behind, config_errors
 from training.messages import one_line
 from training.run_folder import experiment_name
 from training.seeds import check_seed
@@ -168,16 +168,6 @@ class CommandParser(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Left to ``training.run``."""
-
-
-def bug_behind(error: BaseException) -> BaseException | None:
-    """The error in a user's own module that made parsing fail, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if comes_from_user_code(cause):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def check_trainer(config: Any) -> None:

@@ -50,9 +50,11 @@ class RunFolder:
         return self.checkpoints / "coming.ckpt"
 
     @classmethod
-    def create(cls, experiment_dir: Path) -> "RunFolder":
+    def create(cls, experiment_dir: Path) -> "tuple[RunFolder, list[Path]]":
         """Make the folder of the next version and lock it.
 
+        Returns:
+            the run's folder, and all folders that were made for it, the innermost first.
         Raises:
             UserError: it cannot be made.
         """
@@ -62,6 +64,7 @@ class RunFolder:
                 versions = run_folders(experiment_dir)
                 if versions:
                     path = experiment_dir / f"version_{version_number(versions[-1].path) + 1}"
+                parents = [parent for parent in (path.parent, path.parent.parent) if not parent.exists()]
                 path.mkdir(parents=True)
             except FileExistsError:
                 if path.is_dir():
@@ -71,7 +74,7 @@ class RunFolder:
                 raise cannot_make(path, error.strerror or str(error)) from error
             folder = cls(path)
             folder.lock()
-            return folder
+            return folder, [path, *parents]
 
     def lock(self, wait_seconds: float = 0) -> None:
         """Keep other processes from writing here until this one ends.

@@ -46,9 +46,7 @@ def prepare_folder(run: "Run") -> RunFolder:
     trainer, step = run.trainer, run.step_before
     is_start = run.folder is None or step == 0
     if run.folder is None:
-        parents = [path for path in (run.experiment_dir, run.experiment_dir.parent) if not path.exists()]
-        run.folder = RunFolder.create(run.experiment_dir)
-        run.new_folders = [run.folder.path, *parents]
+        run.folder, run.new_folders = RunFolder.create(run.experiment_dir)
     folder = run.folder
     try:
         folder.write_job_file(run.hints.words)

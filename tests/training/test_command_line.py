@@ -135,7 +135,7 @@ def files_of(run: Path) -> dict[str, bytes]:
         (["--model.hidden_size=9"], ["model.init_args.hidden_size = 8", "the config says 9"]),
         (["--model.backward=autograd"], ["model.init_args.backward = bptt", "the config says autograd"]),
         (["--data.length=7"], ["data.init_args.length = 6", "the config says 7"]),
-        (["--trainer.gradient_clip_val=5"], ["trainer.gradient_clip_val = 10.0", "the config says 5;"]),
+        (["--trainer.gradient_clip_val=5"], ["trainer.gradient_clip_val = 10.0", "the config says 5"]),
         (["--trainer.precision=bf16-mixed"], ["trainer.precision = None", "the config says bf16-mixed"]),
         (["--seed_everything=43"], ["data.init_args.seed = 42", "the config says 43"]),
         (

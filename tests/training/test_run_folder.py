@@ -128,7 +128,8 @@ def test_what_is_no_file_is_no_last(make: Callable[[Path], None], experiment: Pa
 
 
 def test_a_new_run_takes_the_next_number(experiment: Path) -> None:
-    folder = RunFolder.create(experiment)
+    folder, made = RunFolder.create(experiment)
+    assert made == [folder.path]
     assert folder.path == experiment / "version_11" or folder.path == experiment / "version_100"
     folder.write_job_file(["fit", "--config", "x.yaml"])
     assert folder.job()["pid"] == os.getpid() and folder.job()["command"] == ["fit", "--config", "x.yaml"]
