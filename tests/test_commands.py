@@ -29,7 +29,7 @@ SHORTER: dict[str, list[str]] = {
     r"cli\.py fit .*(lstm|rnn)_T|every_digit": [*FEW_STEPS, *FEW_PALINDROMES],
     r"cli\.py fit": FEW_STEPS,
     r"cli\.py test .*test_lengths": ["--data.num_test=20"],
-    r"cli\.py memory": ["--num_steps=200", "--num_palindromes=2"],
+    r"cli\.py attractors": ["--num_steps=200", "--num_palindromes=2"],
     r"make fit": [*FEW_STEPS, *FEW_PALINDROMES],
     r"make test": ["tests/test_configs.py", "-k", "T5", "--numprocesses", "0"],
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
@@ -144,6 +144,12 @@ def test_a_command_does_what_stands_there(command: str, folder: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Warning" not in ended.stderr and "Traceback" not in ended.stderr
     assert ended.stdout.strip() or command.startswith("make")
+
+
+@pytest.mark.parametrize("pattern", SHORTER)
+def test_what_is_shortened_is_a_command(pattern: str) -> None:
+    first = [next((p for p in SHORTER if re.search(p, command)), None) for command in commands()]
+    assert pattern in first
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""Someone new writes a model, a datamodule and callbacks in files of their own, and changes no file of the project."""
+"""A newcomer writes a model, a datamodule and callbacks in their own files, and changes no file of the project."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ from models import PalindromeClassifier
 
 
 class ScaledClassifier(PalindromeClassifier):
-    """A classifier with one more argument: its logits are multiplied by ``logit_scale``."""
+    """A classifier with one more argument, the factor of its logits."""
 
     def __init__(self, logit_scale: float = 1.0, **kwargs):
         super().__init__(**kwargs)
@@ -35,7 +35,7 @@ class ScaledClassifier(PalindromeClassifier):
 
 
 class LinearModel(LightningModule):
-    """A model that knows Lightning only."""
+    """A model that uses Lightning only."""
 
     def __init__(self, num_features: int = 3, learning_rate: float = 0.1):
         super().__init__()
@@ -67,7 +67,7 @@ from datamodules import PalindromeDataModule
 
 
 class ShiftedPalindromes(PalindromeDataModule):
-    """Palindromes with one more argument: each batch of training has ``shift`` added to its digits, modulo K."""
+    """Palindromes with one more argument, which is added to each digit, modulo K."""
 
     def __init__(self, length: int, shift: int = 0, batch_size: int = 16, num_classes: int = 10, seed: int = 0):
         super().__init__(length, batch_size=batch_size, num_classes=num_classes, seed=seed)
@@ -79,7 +79,7 @@ class ShiftedPalindromes(PalindromeDataModule):
 
 
 class Points(LightningDataModule):
-    """Data that know Lightning only: y = x_1 + 2 x_2 + 3 x_3, without noise."""
+    """Data that use Lightning only: y = x_1 + 2 x_2 + 3 x_3, without noise."""
 
     def __init__(self, num_points: int = 64):
         super().__init__()
@@ -101,7 +101,7 @@ from pytorch_lightning import Callback
 
 
 class CountSteps(Callback):
-    """Counts steps, also over resumes, and writes the count into the run folder."""
+    """Counts the steps of a run, before and after a resume, and writes the number into the run folder."""
 
     def __init__(self, file_name: str = "count.txt"):
         self.file_name = file_name
@@ -203,12 +203,12 @@ def weights_of(run_dir: Path) -> dict[str, Any]:
 
 def test_fit_resume_and_test(folder: Path) -> None:
     fit = ("fit", "--config=my_run.yaml")
-    output_of(folder, *fit, "--trainer.default_root_dir=whole")
+    output_of(folder, *fit, "--trainer.default_root_dir=undisturbed")
     output_of(folder, *fit, "--trainer.max_steps=4")
     output_of(folder, *fit, "--ckpt_path=last")
-    whole, resumed = folder / "whole/my_run/version_0", folder / "runs/my_run/version_0"
-    torch.testing.assert_close(weights_of(resumed), weights_of(whole), rtol=0, atol=0)
-    assert (resumed / "count.txt").read_text() == (whole / "count.txt").read_text() == "10"
+    undisturbed, resumed = folder / "undisturbed/my_run/version_0", folder / "runs/my_run/version_0"
+    torch.testing.assert_close(weights_of(resumed), weights_of(undisturbed), rtol=0, atol=0)
+    assert (resumed / "count.txt").read_text() == (undisturbed / "count.txt").read_text() == "10"
     assert "test/accuracy" in output_of(folder, "test", "--config=my_run.yaml")
     assert not list((ROOT / "runs").glob("my_run*"))
 
@@ -244,11 +244,11 @@ def test_sweep(folder: Path) -> None:
     assert float(rows[1]["test/loss"]) == float(loss) != float(rows[0]["test/loss"])
 
 
-def test_a_model_that_knows_lightning_only(folder: Path) -> None:
+def test_a_model_that_uses_lightning_only(folder: Path) -> None:
     """Lightning's own table shows its metrics."""
     fit = ("fit", "--config=plain.yaml")
-    told = output_of(folder, *fit, "--trainer.max_steps=30")
-    assert re.search(r"test/loss\W+\d", told)
+    output = output_of(folder, *fit, "--trainer.max_steps=30")
+    assert re.search(r"test/loss\W+\d", output)
     output_of(folder, *fit, "--ckpt_path=last")
     run_dir = folder / "runs/plain/version_0"
     assert (run_dir / "count.txt").read_text() == "60"
