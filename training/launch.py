@@ -5,6 +5,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 
 from datamodules.sharding import ShardedDataModule
+from models.classifier import Classifier
 from training.errors import UserError, config_errors
 from training.hints import Hints
 from training.parser import LINKS_TO_OBJECTS, CommandParser
@@ -42,8 +43,9 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         model, data, trainer = parser.instantiate()
         check_processes(data, trainer, parser.subcommand)
         with config_errors():
-            if parser.subcommand == "fit":
-                model.configure_optimizers()  # finds a learning rate of -1 now, and not in the middle of fit
+            if parser.subcommand == "fit" and isinstance(model, Classifier):
+                # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
+                Classifier.configure_optimizers(model)
     except BaseException:
         if opened is not None and opened.folder is not None:
             opened.folder.unlock()
