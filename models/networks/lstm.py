@@ -84,10 +84,10 @@ class LSTM(HandwrittenNetwork):
         hidden_size: int,
         output_size: int,
         initialization: Initialization = "orthogonal",
-        input_scale: float = 0.01,
-        recurrent_scale: float = 1.0,
         forget_bias: float = 3.0,
         longest_memory: int = 100,
+        input_scale: float = 0.01,
+        recurrent_scale: float = 1.0,
         backward: Backward = "bptt",
         fused: bool = False,
     ) -> None:
