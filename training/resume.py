@@ -268,11 +268,14 @@ def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, A
 
 
 def import_class(class_path: str) -> type:
-    """The class of a checked configuration."""
+    """The class of a configuration; one that cannot be imported, such as a local class, declares nothing."""
     from importlib import import_module
 
     module, _, name = class_path.rpartition(".")
-    cls: type = getattr(import_module(module), name)
+    try:
+        cls: type = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return object
     return cls
 
 

@@ -10,31 +10,33 @@ and later ``Run(model, data, trainer, "runs/notebook", ckpt_path="last").fit()``
 """
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from models.contracts import ReportingModel
-from training.errors import UserError, comes_from_user_code, config_errors
+from training.errors import config_errors
 from training.hints import Hints
 from training.loggers import silent_writer_thread
-from training.processes import LostProcess, print_rank_zero
+from training.processes import print_rank_zero
 from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
-from training.run_folder import RunFolder, cannot_write
-from training.run_phases import count_earlier_seconds, explain_end, open_folder, remove_new_folder
+from training.run_folder import RunFolder
+from training.run_phases import (
+    check_num_processes,
+    count_earlier_seconds,
+    explain_end,
+    remove_new_folder,
+    test_best,
+    test_checkpoint,
+    train,
+)
 from training.signals import InterruptedRun, SignalListener
-from training.trainer import Trainer, num_processes
-
-log = logging.getLogger(__name__)
+from training.trainer import Trainer
 
 NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
-NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 NOTHING_PREDICTED = "Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0."
 
 
@@ -79,7 +81,7 @@ class Run:
         self.trainer = trainer
         self.experiment_dir = Path(experiment_dir)
         self.ckpt_path = ckpt_path
-        self.config = config_of(model, data) if config is None else config
+        self.config = config_of(model, data, trainer) if config is None else config
         self.save_config = save_config or (lambda path: path.write_text(yaml.safe_dump(self.config)) and None)
         self.hints = hints or Hints()
         self.listener = listener or SignalListener()
@@ -103,17 +105,17 @@ class Run:
             opened = self._open(open_to_resume)
             path, checkpoint = (None, {}) if opened is None else (opened.path, opened.checkpoint)
             self.step_before = checkpoint.get("global_step", 0)
-            self._check_processes_of(path, checkpoint)
+            check_num_processes(self.trainer, path, checkpoint)
             count_earlier_seconds(self.trainer, checkpoint)
             del opened, checkpoint  # training may need the memory
             self.listener.waits_for_step = True
-            self._train(path)
+            train(self, path)
             if self.trainer.fast_dev_run:
                 return
             assert self.folder is not None
             self.listener.waits_for_step = False
             explain_end(self.trainer, self.step_before)
-            self._test_after_fit(self.folder)
+            test_best(self, self.folder)
             if isinstance(self.model, ReportingModel) and (learned := self.model.describe_learning()):
                 print_rank_zero(learned)
             print_rank_zero(
@@ -133,7 +135,7 @@ class Run:
         """Evaluate a checkpoint, or the model as it is, on the test split."""
         with self._running():
             path = self._evaluated()
-            self._test(path)
+            test_checkpoint(self, path)
 
     def predict(self) -> None:
         """Print what a checkpoint, or the model as it is, predicts for the first items of the test split."""
@@ -190,76 +192,14 @@ class Run:
         finally:
             self.unlock()
 
-    def _check_processes_of(self, path: Path | None, checkpoint: dict[str, Any]) -> None:
-        num = self.trainer.world_size
-        if checkpoint and (before := num_processes(checkpoint)) != num:
-            raise UserError(
-                f"the checkpoint {path} was made by {before} process{'es' if before > 1 else ''}, "
-                f"trainer.devices and num_nodes ask for {num}; take as many, or start a new run"
-            )
 
-    def _train(self, path: Path | None) -> None:
-        max_steps = self.trainer.max_steps
-        if path is not None and 0 <= max_steps <= self.step_before:
-            log.info(
-                "This run has done %d of %d steps; for more, set --trainer.max_steps.", self.step_before, max_steps
-            )
-        if not self.trainer.fast_dev_run:
-            self.trainer.open_run = lambda: open_folder(self, path)
-        try:
-            self.trainer.fit(self.model, self.data, ckpt_path=path)
-        except RuntimeError as error:
-            is_of_another = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-            if self.trainer.world_size == 1 or not is_of_another:
-                raise
-            hint = self.hints.how_to_resume(self.folder)
-            raise LostProcess(f"another process of this run has ended; {hint}") from error
-        except OSError as error:
-            if self.folder is None or comes_from_user_code(error):
-                raise
-            raise UserError(cannot_write(error, self.folder.path, "what was saved before is intact")) from error
-
-    def _test_after_fit(self, folder: RunFolder) -> None:
-        if lacking := what_a_test_lacks(self.model, self.data):
-            print_rank_zero(f"Nothing was tested: {lacking}.")
-            return
-        if self.trainer.limit_test_batches == 0:
-            print_rank_zero(NOTHING_TESTED)
-            return
-        self.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
-        # Without validation there is no best, without checkpoints neither best nor last.
-        kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
-        if kept and kept[0].name != "best.ckpt":
-            log.warning("There is no best checkpoint, because no validation gave a loss; the last one is tested.")
-        self._test(kept[0] if kept else None)
-
-    def _test(self, path: Path | None) -> None:
-        is_reporting = isinstance(self.model, ReportingModel)
-        results = self.trainer.test(self.model, self.data, ckpt_path=path, verbose=not is_reporting)
-        lines = self.model.describe_test() if is_reporting else []
-        if not lines and (is_reporting or not any(results)):
-            lines = [NOTHING_TESTED]
-        for line in lines:
-            print_rank_zero(line)
-
-
-def what_a_test_lacks(model: LightningModule, data: LightningDataModule) -> str:
-    """The method without which a class of a user's own cannot be tested; empty if there is none."""
-    for owner, parent, name in (
-        (model, LightningModule, "test_step"),
-        (data, LightningDataModule, "test_dataloader"),
-    ):
-        if not is_overridden(name, owner, parent):
-            return f"{type(owner).__name__} has no {name}"
-    return ""
-
-
-def config_of(model: LightningModule, data: LightningDataModule) -> dict[str, Any]:
-    """What a run without a command line records: the classes, and their plain ``hparams``."""
+def config_of(model: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, Any]:
+    """What a run without a command line records: the classes, their plain ``hparams``, and how gradients are used."""
 
     def described(obj: LightningModule | LightningDataModule) -> dict[str, Any]:
         plain = (bool, int, float, str, list, type(None))
         arguments = {name: value for name, value in dict(obj.hparams).items() if isinstance(value, plain)}
         return {"class_path": f"{type(obj).__module__}.{type(obj).__qualname__}", "init_args": arguments}
 
-    return {"model": described(model), "data": described(data), "trainer": {}}
+    gradients = {key: getattr(trainer, key) for key in ("accumulate_grad_batches", "gradient_clip_val")}
+    return {"model": described(model), "data": described(data), "trainer": gradients}

@@ -1,4 +1,4 @@
-"""The beginning and the end of ``training.run.Run.fit``: the run's folder is opened, and the end explained."""
+"""The phases of ``training.run.Run.fit``: open the folder, train, explain the end, test the best checkpoint."""
 
 import contextlib
 import logging
@@ -6,19 +6,25 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from callbacks import RunCheckpoints, RunSummary
-from training.errors import UserError
+from models.contracts import ReportingModel
+from training.errors import UserError, comes_from_user_code
 from training.loggers import RunMetricsFile, RunTensorBoard
-from training.processes import is_rank_zero, print_rank_zero
+from training.processes import LostProcess, is_rank_zero, print_rank_zero
 from training.run_folder import RunFolder, cannot_write
-from training.trainer import Trainer
+from training.trainer import Trainer, num_processes
 
 if TYPE_CHECKING:
     from training.run import Run
 
 log = logging.getLogger(__name__)
+
+NOTHING_TESTED = "Nothing was tested: the test split is empty, or trainer.limit_test_batches is 0."
 
 
 def open_folder(run: "Run", resumed_path: Path | None) -> None:
@@ -100,3 +106,68 @@ def explain_end(trainer: Trainer, step_before: int) -> None:
         log.warning("No step was taken: %s.", used_up if over else "the limits of the trainer allow none")
     elif over:
         print_rank_zero(f"Training ended after step {step}: it has had its {seconds}.")
+
+
+def check_num_processes(trainer: Trainer, path: Path | None, checkpoint: dict[str, Any]) -> None:
+    """Reject a checkpoint that another number of processes made.
+
+    Raises:
+        UserError: the numbers differ.
+    """
+    num = trainer.world_size
+    if checkpoint and (before := num_processes(checkpoint)) != num:
+        raise UserError(
+            f"the checkpoint {path} was made by {before} process{'es' if before > 1 else ''}, "
+            f"trainer.devices and num_nodes ask for {num}; take as many, or start a new run"
+        )
+
+
+def train(run: "Run", path: Path | None) -> None:
+    """Train the model, from the checkpoint ``path`` on. Errors as for ``Run.fit``."""
+    trainer, max_steps = run.trainer, run.trainer.max_steps
+    if path is not None and 0 <= max_steps <= run.step_before:
+        log.info("This run has done %d of %d steps; for more, set --trainer.max_steps.", run.step_before, max_steps)
+    if not trainer.fast_dev_run:
+        trainer.open_run = lambda: open_folder(run, path)
+    try:
+        trainer.fit(run.model, run.data, ckpt_path=path)
+    except RuntimeError as error:
+        is_of_another = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if trainer.world_size == 1 or not is_of_another:
+            raise
+        raise LostProcess(f"another process of this run has ended; {run.hints.how_to_resume(run.folder)}") from error
+    except OSError as error:
+        if run.folder is None or comes_from_user_code(error):
+            raise
+        raise UserError(cannot_write(error, run.folder.path, "what was saved before is intact")) from error
+
+
+def test_best(run: "Run", folder: RunFolder) -> None:
+    """Test the best checkpoint of a finished run, or say why nothing is tested."""
+    for owner, parent, name in (
+        (run.model, LightningModule, "test_step"),
+        (run.data, LightningDataModule, "test_dataloader"),
+    ):
+        if not is_overridden(name, owner, parent):
+            print_rank_zero(f"Nothing was tested: {type(owner).__name__} has no {name}.")
+            return
+    if run.trainer.limit_test_batches == 0:
+        print_rank_zero(NOTHING_TESTED)
+        return
+    run.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
+    # Without validation there is no best, without checkpoints neither best nor last.
+    kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
+    if kept and kept[0].name != "best.ckpt":
+        log.warning("There is no best checkpoint, because no validation gave a loss; the last one is tested.")
+    test_checkpoint(run, kept[0] if kept else None)
+
+
+def test_checkpoint(run: "Run", path: Path | None) -> None:
+    """Test a checkpoint, or the model as it is, and print the results."""
+    is_reporting = isinstance(run.model, ReportingModel)
+    results = run.trainer.test(run.model, run.data, ckpt_path=path, verbose=not is_reporting)
+    lines = run.model.describe_test() if is_reporting else []
+    if not lines and (is_reporting or not any(results)):
+        lines = [NOTHING_TESTED]
+    for line in lines:
+        print_rank_zero(line)
