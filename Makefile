@@ -24,7 +24,7 @@ test: .venv/installed-test .venv/installed-browser ## run all tests on all cores
 versions: ## run the fast tests and a short fit of each kind of model with the lowest and the newest versions of all packages
 	tests/versions.sh $(ARGS)
 
-stress: install ## run the long versions of chaos (signals) and damage (files)
+stress: .venv/installed-test ## run the long versions of chaos (signals) and damage (files)
 	$(RUN) -m tests.stress.chaos
 	$(RUN) -m tests.stress.damage
 
