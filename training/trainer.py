@@ -37,6 +37,13 @@ DEFAULTS: dict[str, Any] = {
 """Where this project's Trainer differs from Lightning's."""
 
 
+# typing caches Optional[Union[float, int]], which other libraries have, and returns it for Optional[Union[int, float]].
+# Then "--trainer.limit_train_batches 1", one batch, would be parsed as 1.0, all batches. This spelling has no cache.
+pl.Trainer.__init__.__annotations__ |= dict.fromkeys(
+    [f"limit_{name}_batches" for name in ("train", "val", "test", "predict")], int | float | None
+)
+
+
 class Trainer(RunTrainer):
     """Lightning's Trainer: how long to train, how often to validate and to log, on which device.
 
