@@ -119,7 +119,7 @@ def test_the_carried_state_is_of_the_parameters_precision(book: str) -> None:
     assert model.carried_state is not None and {part.dtype for part in model.carried_state} == {torch.float32}
 
 
-@pytest.mark.skipif(precision_for("cpu") == "bf16-mixed", reason="this processor has instructions for bfloat16")
+@pytest.mark.skipif(torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has instructions for bfloat16")
 def test_bfloat16_is_refused_where_the_processor_has_none(book: str) -> None:
     data = BookDataModule(book, seq_len=3, batch_size=4)
     model = TextModel(data.vocab_size, hidden_size=8)
