@@ -1,20 +1,18 @@
-"""How well a character model writes after so many seconds, beside nanoGPT's.
+"""Loss and speed of a character model after a given time, relative to nanoGPT.
 
-nanoGPT is not part of this project; ``--nanogpt`` is a checkout of github.com/karpathy/nanoGPT, which is copied to a
-scratch folder and run there with the arguments that its README gives for a CPU. Then ``fit`` of a config here has
-about as long: on both sides the clock runs from the start of the process to its last checkpoint (nanoGPT writes one
-when its validation loss is lower than before), on the same number of threads. Text, split (the first 90 % train, the
-last 10 % validate) and windows are the same. On both sides the checkpoint with the lowest loss on the validation text
-is evaluated. Losses are means over all positions of all windows of that text that follow each other without overlap,
-each read without what precedes it; streaming reads it from one end to the other. Both read the book as
-``BookDataModule`` does: line ends, Unicode and Project Gutenberg's header are dealt with before.
+nanoGPT is not part of this project: ``--nanogpt`` is a checkout of github.com/karpathy/nanoGPT. It is copied to a
+temporary folder and trained once, with the arguments that its README gives for a CPU. Then ``fit`` of a config trains
+for the same time. Time runs from the start of a process to its last checkpoint, on the same number of threads. With
+``--seconds`` nanoGPT is not trained, and ``fit`` has these seconds.
+
+The text, the split (the first 90 % train, the last 10 % validate) and the windows are the same. On both sides the
+checkpoint with the lowest validation loss is evaluated. Losses are means over all positions of all windows that do not
+overlap, each read by itself; streaming reads the text from beginning to end. Several seeds also give means and ranges.
 
     python -m benchmarks.nanogpt --nanogpt ../nanoGPT [--book tinyshakespeare] [--seeds 1 2 3]
     python -m benchmarks.nanogpt --seconds 180 [--book tinyshakespeare] [--seeds 1 2 3]
 
-nanoGPT runs once. With ``--seconds`` it does not, and ours has these instead of as many as nanoGPT took. Of several
-seeds the means and the ranges are printed, too. What else is given goes to ``fit``: with ``--model.reset_probability
-0``, for instance, one sees what the resets do.
+Further arguments, such as ``--model.reset_probability 0``, are passed to ``fit``.
 """
 
 import argparse
@@ -29,16 +27,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.text_generation import timed
+from benchmarks.command import option_parser, print_table
+from benchmarks.rounds import seconds_of
 from benchmarks.text_training import time_limit
 from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
@@ -52,40 +50,35 @@ CPU_RECIPE = (
     *("--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=2000"),
     *("--lr_decay_iters=2000", "--dropout=0.0"),
 )
-CONFIG = "configs/shakespeare.yaml"
 OF_FIT = ("--model.", "--data.", "--trainer.")
-"""What the settings begin with that are passed on."""
 SET_HERE = (
     *("--data.book", "--data.val_fraction", "--data.test_fraction"),
     *("--trainer.max_time", "--trainer.max_steps", "--trainer.default_root_dir"),
 )
 BLOCKS = (64, 256)
-WRITTEN = 2000
-COPIED = (20, 40)
+NUM_WRITTEN = 2000
 NUM_FOR_COPIES = 10_000
 AT_ONCE = 64
 """Windows that are read at once."""
-
-Logits = Callable[[Tensor], Tensor]
-"""(B, T) int64 -> (B, T, V), from the first of the T."""
+COLUMNS = {"seconds": ".1f", "block 64": ".4f", "block 256": ".4f", "streaming": ".4f", "characters/s": ",.0f"}
 
 
 def seconds_to(path: Path, command: list[str], folder: Path) -> float:
-    """Run a command in a folder; seconds from its start until it last wrote ``path``.
+    """Run Python with a command in a folder; seconds from its start until it last wrote ``path``.
 
     Raises:
-        UserError: it failed.
+        UserError: the command failed.
     """
     start = time.time()
     done = subprocess.run([sys.executable, *command], cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        last_line = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"{' '.join(command[:4])} ended with status {done.returncode}: {last_line}")
     return path.stat().st_mtime - start
 
 
 def train_nanogpt(checkout: Path, text: str, scratch: Path) -> tuple[float, Path]:
-    """Seconds of its CPU recipe on this text, to its last checkpoint, and the copy of the checkout in which it ran."""
+    """Seconds of nanoGPT's CPU recipe on a text, and the copy of the checkout in which it ran."""
     copy = scratch / "nanoGPT"
     shutil.copytree(checkout, copy, ignore=shutil.ignore_patterns(".git"))
     data = copy / "data" / "shakespeare_char"
@@ -95,15 +88,20 @@ def train_nanogpt(checkout: Path, text: str, scratch: Path) -> tuple[float, Path
     return seconds_to(checkpoint, ["train.py", *CPU_RECIPE], copy), copy
 
 
-def load_nanogpt(copy: Path) -> Any:
-    """The model in the checkpoint that was trained in this copy."""
+def evaluate_nanogpt(copy: Path, text: str, held_out: str) -> list[float | None]:
+    """Figures of the model trained in this copy. It reads no more than the shortest of ``BLOCKS``."""
     sys.path.insert(0, str(copy))
     their = importlib.import_module("model")
     checkpoint = torch.load(copy / "out-shakespeare-char" / "ckpt.pt", weights_only=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # it says how many parameters it has
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its number of parameters
         model = their.GPT(their.GPTConfig(**checkpoint["model_args"]))
     model.load_state_dict(checkpoint["model"])
-    return model.eval()
+    model.eval()
+    number = {character: i for i, character in enumerate(sorted(set(text)))}
+    ids = torch.tensor([number[character] for character in held_out])
+    start = torch.zeros(1, 1, dtype=torch.int64)
+    rate = NUM_WRITTEN / seconds_of(lambda: model.generate(start, NUM_WRITTEN))
+    return [windows_loss(lambda x: model(x, x)[0], ids, BLOCKS[0]), None, None, rate]
 
 
 def train_ours(
@@ -111,7 +109,7 @@ def train_ours(
 ) -> tuple[float, Path]:
     """Seconds from the start of ``fit`` to its last checkpoint, and the experiment's folder, a new one under ``root``.
 
-    The settings are arguments of ``fit``, after the config, and the limits those that end it.
+    ``settings`` and ``limits`` are arguments of ``fit``.
     """
     root.mkdir(parents=True, exist_ok=True)
     here = Path(tempfile.mkdtemp(prefix=f"seed_{seed}_", dir=root)).resolve()
@@ -124,12 +122,11 @@ def train_ours(
     return seconds_to(experiment / "version_0" / "checkpoints" / "last.ckpt", command, Path.cwd()), experiment
 
 
-def logits_of(network: StackedLSTM) -> Logits:
-    return lambda x: network(x)[0]
+def windows_loss(read_window: Callable[[Tensor], Tensor], ids: Tensor, block: int) -> float:
+    """Nats per character over all windows of ``block`` characters of a text (N,), each read by itself.
 
-
-def windows_loss(read_window: Logits, ids: Tensor, block: int) -> float:
-    """Nats per character over all windows of ``block`` characters of a text (N,), each read by itself."""
+    ``read_window`` takes characters (B, T) and returns logits (B, T, V).
+    """
     num = (len(ids) - 1) // block
     x, y = (part[: num * block].view(num, block) for part in (ids[:-1], ids[1:]))
     total = 0.0
@@ -158,54 +155,85 @@ def write_ours(network: CharacterSteps, vocabulary: Vocabulary, length: int) -> 
 
 
 def copied_share(written: str, source: str, length: int) -> float:
-    """Which share of all substrings of that length of a text occurs in the source."""
+    """The share of a text's substrings of this length that are in the source."""
     substrings = [written[i : i + length] for i in range(len(written) - length + 1)]
     known = {source[i : i + length] for i in range(len(source) - length + 1)}
     return sum(substring in known for substring in substrings) / len(substrings)
 
 
-COLUMNS = {"seconds": ".1f", "block 64": ".4f", "block 256": ".4f", "streaming": ".4f", "characters/s": ",.0f"}
-"""What is measured of a model, and how it is written."""
+def evaluate_ours(folder: Path, text: str, held_out: str) -> tuple[list[float], str]:
+    """Loss in each of ``BLOCKS`` and in streaming, and characters per second, of a run; and what it copied."""
+    _, network, vocabulary = load_network(str(folder))
+    steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
+    losses = [windows_loss(lambda x: network(x)[0], ids, block) for block in BLOCKS]
+    rate = NUM_WRITTEN / seconds_of(lambda: write_ours(steps, vocabulary, NUM_WRITTEN))
+    written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
+    shares = (f"{100 * copied_share(written, source, length):.2f} % of {length}" for length in (20, 40))
+    return [*losses, streaming_loss(network, ids), rate], ", ".join(shares)
 
 
-def row(name: str, cells: Iterable[str]) -> str:
-    return " ".join(
-        [f"{name:14}", *(f"{cell:>{max(len(column), 9)}}" for cell, column in zip(cells, COLUMNS, strict=True))]
-    )
+def compare(args: argparse.Namespace, settings: list[str], text: str, held_out: str, scratch: Path) -> None:
+    """Train, evaluate and print a row for each run, and how much of its generated text is copied."""
+    book = scratch / "book.txt"
+    book.write_text(text, encoding="utf-8")
+    train = partial(train_ours, args.config, settings, book)
+    # trainer.max_time counts from the first step. A run of one step measures the time before and after, and finds wrong
+    # settings before nanoGPT runs.
+    around, _ = train(["--trainer.max_steps=1"], args.seeds[0], scratch)
+    copies = []
 
+    def rows() -> Iterator[tuple[float | str | None, ...]]:
+        seconds = args.seconds
+        if seconds is None:
+            seconds, copy = train_nanogpt(args.nanogpt, text, scratch)
+            yield "nanoGPT", seconds, *evaluate_nanogpt(copy, text, held_out)
+        if (left := int(seconds - around)) < 1:
+            raise UserError(
+                f"{seconds:.0f} seconds are too few: the time before the first step and after the last is "
+                f"{around:.0f}; use a larger --seconds"
+            )
+        figures = []
+        for seed in args.seeds:
+            spent, folder = train(time_limit(left), seed, args.root or scratch)
+            measured, copied = evaluate_ours(folder, text, held_out)
+            figures.append((spent, *measured))
+            yield f"ours, seed {seed}", *figures[-1]
+            copies.append(f"ours, seed {seed}: copied of {NUM_FOR_COPIES:,} generated characters: {copied} characters")
+        if len(figures) > 1:
+            columns = list(zip(*figures, strict=True))
+            yield "ours, mean", *map(statistics.mean, columns)
+            yield "ours, least", *map(min, columns)
+            yield "ours, greatest", *map(max, columns)
 
-def row_of(name: str, measured: Sequence[float | None]) -> str:
-    formatted = zip(measured, COLUMNS.values(), strict=True)
-    return row(name, ["-" if value is None else format(value, form) for value, form in formatted])
+    print_table({f"{'model':>14}": "", **COLUMNS}, rows())
+    print("\n".join(copies))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How well a character model writes, beside nanoGPT's.")
+    parser = option_parser(__doc__)
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT; needed unless --seconds is given")
-    parser.add_argument("--book", default="tinyshakespeare", help="a known book or a path (default: %(default)s)")
-    parser.add_argument("--config", default=CONFIG, help="what is trained here (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, help="wall time of ours (default: nanoGPT's)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours (default: 1)")
-    parser.add_argument("--root", type=Path, help="where our runs are kept (default: nowhere)")
-    arguments, settings = parser.parse_known_args()
+    parser.add_argument("--seconds", type=float, help="time of each run of ours; None takes the time of nanoGPT")
+    parser.add_argument("--book", default="tinyshakespeare", help="a known book or a path")
+    parser.add_argument("--config", default="configs/shakespeare.yaml", help="config that is trained here")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours")
+    parser.add_argument("--root", type=Path, help="folder of our runs; None keeps no runs")
+    args, settings = parser.parse_known_args()
     for k, word in enumerate(settings):
         name = word.partition("=")[0]
         if (k == 0 or word.startswith("--")) and not word.startswith(OF_FIT):
-            parser.error(f"there is no {name}; what goes to fit begins with {', '.join(OF_FIT)}")
+            parser.error(f"there is no {name}; arguments of fit begin with {', '.join(OF_FIT)}")
         if name in SET_HERE:
             parser.error(f"{name} is set by the benchmark; leave it out")
-    if arguments.seconds is None:
-        if arguments.nanogpt is None:
-            parser.error(
-                "there is neither --nanogpt nor --seconds; give a checkout of nanoGPT, or how long ours may take"
-            )
+    if args.seconds is None:
+        if args.nanogpt is None:
+            parser.error("neither --nanogpt nor --seconds is given; give one of them")
         for part in ("train.py", "data/shakespeare_char/prepare.py"):
-            if not (arguments.nanogpt / part).is_file():
-                parser.error(f"--nanogpt is {arguments.nanogpt}, which holds no {part}; give a checkout of nanoGPT")
-    elif not 0 < arguments.seconds < math.inf:
-        parser.error(f"--seconds is {arguments.seconds}; it must be a number above 0")
+            if not (args.nanogpt / part).is_file():
+                parser.error(f"--nanogpt is {args.nanogpt}, which has no {part}; give a checkout of nanoGPT")
+    elif not 0 < args.seconds < math.inf:
+        parser.error(f"--seconds is {args.seconds}; it must be a number above 0")
     try:
-        source = read_book(arguments.book)
+        source = read_book(args.book)
     except ValueError as error:
         parser.error(str(error))
     text = source.vocabulary.decode(source.ids.tolist())
@@ -213,57 +241,12 @@ def main() -> None:
     if len(held_out) <= max(BLOCKS):
         parser.error(f"--book has {len(text):,} characters; a tenth of them must be more than {max(BLOCKS)}")
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    print(f"{os.environ['OMP_NUM_THREADS']} threads, {arguments.book}, {len(text):,} characters")
+    print(f"{os.environ['OMP_NUM_THREADS']} threads, {args.book}, {len(text):,} characters")
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            compare(arguments, settings, text, held_out, Path(scratch))
+            compare(args, settings, text, held_out, Path(scratch))
         except UserError as error:
             parser.error(str(error))
-
-
-def compare(arguments: argparse.Namespace, settings: list[str], text: str, held_out: str, scratch: Path) -> None:
-    """Train, evaluate and print a row for each run, and how much of what it writes is copied."""
-    book = scratch / "book.txt"
-    book.write_text(text, encoding="utf-8")
-    train = partial(train_ours, arguments.config, settings, book)
-    # The time limit of a run begins with its first step; what comes before that and after the last is found out by a
-    # run of one step, now, so that what is wrong with the settings is known before nanoGPT runs.
-    around, _ = train(["--trainer.max_steps=1"], arguments.seeds[0], scratch)
-    print(row("", COLUMNS))
-    seconds = arguments.seconds
-    if seconds is None:
-        seconds, copy = train_nanogpt(arguments.nanogpt, text, scratch)
-        gpt = load_nanogpt(copy)
-        number = {character: i for i, character in enumerate(sorted(set(text)))}
-        ids = torch.tensor([number[character] for character in held_out])
-        loss = windows_loss(lambda x: gpt(x, x)[0], ids, gpt.config.block_size)
-        start = torch.zeros(1, 1, dtype=torch.int64)
-        rate = WRITTEN / timed(lambda: gpt.generate(start, WRITTEN))
-        losses = [loss if block == gpt.config.block_size else None for block in BLOCKS]
-        print(row_of("nanoGPT", [seconds, *losses, None, rate]), flush=True)
-    left = int(seconds - around)
-    if left < 1:
-        raise UserError(f"{seconds:.0f} seconds are too few: {around:.0f} go before the first step and after the last")
-    rows, copied = [], []
-    for seed in arguments.seeds:
-        spent, folder = train(time_limit(left), seed, arguments.root or scratch)
-        _, network, vocabulary = load_network(str(folder))
-        steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
-        losses = [windows_loss(logits_of(network), ids, block) for block in BLOCKS]
-        rate = WRITTEN / timed(partial(write_ours, steps, vocabulary, WRITTEN))
-        rows.append([spent, *losses, streaming_loss(network, ids), rate])
-        print(row_of(f"ours, seed {seed}", rows[-1]), flush=True)
-        written, source = write_ours(steps, vocabulary, NUM_FOR_COPIES), text[: -len(held_out)]
-        copied.append([copied_share(written, source, length) for length in COPIED])
-    if len(rows) > 1:
-        of_all: dict[str, Callable[[Sequence[float]], float]] = {"mean": statistics.mean, "least": min, "greatest": max}
-        for name, function in of_all.items():
-            print(row_of(f"ours, {name}", [function(column) for column in zip(*rows, strict=True)]))
-    for seed, shares in zip(arguments.seeds, copied, strict=True):
-        what = ", ".join(f"{100 * share:.2f} % of {length}" for share, length in zip(shares, COPIED, strict=True))
-        print(
-            f"ours, seed {seed}: of the substrings of {NUM_FOR_COPIES:,} characters written, copied: {what} characters"
-        )
 
 
 if __name__ == "__main__":

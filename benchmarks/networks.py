@@ -1,35 +1,31 @@
-"""How fast are the handwritten networks?
+"""Speed and memory of the handwritten networks, relative to torch's own.
 
-Forward and backward pass of a last-digit step: T - 1 digits are read, the last one is named, cross-entropy. In turns,
-in one process, all with the same weights and the same batch:
+A training step reads T - 1 digits and predicts the last one: forward pass, cross-entropy, backward pass. In turns, in
+one process, with the same weights and the same batch:
 
-- naive: what a course solution does: a product for each of the weight matrices at each step (8 for an LSTM), autograd;
-- autograd: our readable loop (``backward: autograd``);
-- bptt: our backward pass by hand (the default);
-- fused: the same with compiled steps (``fused: true``), if there is a C++ compiler;
-- vendor: ``torch.nn.LSTM`` (oneDNN) or ``torch.nn.RNN``, given one-hot vectors that were made beforehand;
-- floor: the matrix products of one pass alone, at the rate at which this machine multiplies matrices.
+- naive: one product for each weight matrix at each time step (8 for an LSTM), autograd;
+- autograd, bptt, fused: our readable loop, our derived backward pass, and that with compiled steps;
+- vendor: ``torch.nn.LSTM`` (oneDNN) or ``torch.nn.RNN`` on one-hot vectors made beforehand;
+- floor: the matrix products of both passes alone.
 
-Numbers are throughput relative to the vendor's: 2.0 is twice as fast. Then the time per time step at T = 1,000 against
-T = 100, and the peak memory of a step at T = 1,000, each network in a process of its own.
+Numbers are throughput relative to the vendor's: 2.0 is twice as fast. Then follow the time per time step at T = 1,000
+against T = 100, and the peak memory of a step at T = 1,000, measured in a new process for each network.
 
     python -m benchmarks.networks [--networks lstm rnn] [--lengths 5 20 100 300] [--rounds 9]
 """
 
-import argparse
-import json
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.command import at_least, option_parser, print_table
+from benchmarks.rounds import in_new_process, mean_seconds, take_turns, with_peak_bytes
 from benchmarks.vendor import vendor
 from models.networks import LSTM, VanillaRNN, fused
 
@@ -108,105 +104,73 @@ def contender(name: str, network: str, batch_size: int, hidden_size: int, length
 
 def seconds_per_step(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     """Medians over ``rounds`` rounds, in each of which every contender has its turn."""
-    repeats = {}
-    for name, step in steps.items():
-        step()
-        start = time.perf_counter()
-        step()
-        repeats[name] = max(1, round(SECONDS_PER_TURN / (time.perf_counter() - start)))
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            step()  # the turn before it left the caches to another
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                step()
-            seconds[name].append((time.perf_counter() - start) / repeats[name])
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    turns = {name: partial(mean_seconds, step, SECONDS_PER_TURN) for name, step in steps.items()}
+    return {name: statistics.median(seconds) for name, seconds in take_turns(turns, rounds).items()}
 
 
-def runnable() -> tuple[str, ...]:
+def runnable() -> list[str]:
     """``CONTENDERS``, without ``fused`` where nothing can be compiled."""
     try:
         fused.load()
     except ValueError as reason:
         print(reason, file=sys.stderr)
-        return tuple(name for name in CONTENDERS if name != "fused")
-    return CONTENDERS
+        return [name for name in CONTENDERS if name != "fused"]
+    return list(CONTENDERS)
 
 
-def print_throughput(
-    names: tuple[str, ...], network: str, batch_size: int, hidden_size: int, length: int, rounds: int
-) -> None:
-    steps = {name: contender(name, network, batch_size, hidden_size, length) for name in names}
-    seconds = seconds_per_step(steps, rounds)
-    ratios = [f"{seconds['vendor'] / seconds[name]:9.2f}" if name in seconds else f"{'-':>9}" for name in CONTENDERS]
-    ratios[CONTENDERS.index("vendor")] = f"{1000 * seconds['vendor']:7.2f}ms"
-    print(f"{network:>4} {batch_size:4} {hidden_size:4} {length:4}", *ratios, flush=True)
+def throughput(names: list[str], sizes: tuple[str, int, int, int], rounds: int) -> list[float | str | None]:
+    """Throughput of each of ``CONTENDERS`` relative to the vendor's, of which the time is given instead."""
+    seconds = seconds_per_step({name: contender(name, *sizes) for name in names}, rounds)
+    ratios = {name: seconds["vendor"] / value for name, value in seconds.items()}
+    return [f"{1000 * seconds[name]:.2f}ms" if name == "vendor" else ratios.get(name) for name in CONTENDERS]
 
 
-def print_linearity(names: tuple[str, ...], network: str, rounds: int) -> None:
-    names = tuple(name for name in names if name in ("bptt", "fused", "vendor"))
+def growth(names: list[str], network: str, rounds: int) -> list[float]:
+    """Seconds per time step at T = 1,000, relative to T = 100."""
     steps = {f"{name} {T}": contender(name, network, 128, 128, T + 1) for T in (100, 1000) for name in names}
     seconds = seconds_per_step(steps, rounds)
-    ratios = (f"{name} {seconds[f'{name} 1000'] / seconds[f'{name} 100'] / 10:.2f}" for name in names)
-    print(f"{network:>4}", *ratios, flush=True)
+    return [seconds[f"{name} 1000"] / seconds[f"{name} 100"] / 10 for name in names]
 
 
-def print_memory(names: tuple[str, ...], network: str) -> None:
-    """Peak memory of three steps at T = 1,000 beyond that of a small one, in MiB."""
-    columns = []
-    for name in names[:-1]:
-        command = [sys.executable, "-m", "benchmarks.networks", "--memory-of", network, name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        columns.append(f"{name} {json.loads(done.stdout):.0f}" if done.returncode == 0 else f"{name} -")
-    print(f"{network:>4}", *columns, flush=True)
+def peak_mebibytes(name: str, network: str) -> float | None:
+    """Peak memory of training in a new process; ``None`` if that fails, for example for lack of memory."""
+    try:
+        return float(in_new_process(peak_of_training, name, network)) / 2**20
+    except RuntimeError:
+        return None
 
 
-def mebibytes_of(network: str, name: str) -> float:
+def peak_of_training(name: str, network: str) -> int:
+    """Bytes that three steps at T = 1,000 need, after a small step."""
     contender(name, network, 4, 128, 5)()
-    before = peak_mebibytes()
-    step = contender(name, network, 128, 128, 1001)
-    for _ in range(3):
-        step()
-    return peak_mebibytes() - before
 
+    def train() -> None:
+        step = contender(name, network, 128, 128, 1001)
+        for _ in range(3):
+            step()
 
-def peak_mebibytes() -> float:
-    """Of this process; ``resource`` would count in the process that started it. Linux only."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return with_peak_bytes(train)[1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How fast the handwritten networks are.")
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="default: both")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[5, 20, 100, 300], help="T (default: 5 20 100 300)")
-    parser.add_argument(
-        "--rounds", type=int, default=9, help="turns, of which medians are taken (default: %(default)s)"
-    )
-    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory_of:
-        print(mebibytes_of(*arguments.memory_of))
-        return
-    if min(arguments.lengths) < 2:
-        parser.error(f"--lengths has {min(arguments.lengths)}; a palindrome needs at least 2 digits, one to read")
-    if arguments.rounds < 1:
-        parser.error(f"--rounds is {arguments.rounds}; at least 1 is needed")
+    parser = option_parser(__doc__, rounds=9)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="networks to measure")
+    parser.add_argument("--lengths", type=at_least(2), nargs="+", default=[5, 20, 100, 300], help="lengths T")
+    args = parser.parse_args()
     names = runnable()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.rounds} turns")
-    print("Throughput relative to the vendor's; the vendor's own column is its time per training step.")
-    print(f"{'':>4} {'B':>4} {'H':>4} {'T':>4}", *(f"{name:>9}" for name in CONTENDERS))
-    for network in arguments.networks:
-        for sizes in (*((128, 128, length) for length in arguments.lengths), *OTHER_SIZES):
-            print_throughput(names, network, *sizes, arguments.rounds)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {args.rounds} turns")
+    print("Throughput relative to the vendor's; the column of the vendor is its time per training step.")
+    sizes = [*((128, 128, length) for length in args.lengths), *OTHER_SIZES]
+    cases = [(network, *size) for network in args.networks for size in sizes]
+    columns = {"network": "", "B": "d", "H": "d", "T": "d", **dict.fromkeys(CONTENDERS, ".2f")}
+    print_table(columns, ((*case, *throughput(names, case, args.rounds)) for case in cases))
     print("\nTime per time step at T = 1,000, relative to T = 100 (B = H = 128)")
-    for network in arguments.networks:
-        print_linearity(names, network, arguments.rounds)
+    timed = [name for name in names if name in ("bptt", "fused", "vendor")]
+    rows = ((network, *growth(timed, network, args.rounds)) for network in args.networks)
+    print_table({"network": "", **dict.fromkeys(timed, ".2f")}, rows)
     print("\nPeak memory of a training step at T = 1,000 in MiB (B = H = 128)")
-    for network in arguments.networks:
-        print_memory(names, network)
+    peaks = ((network, *(peak_mebibytes(name, network) for name in names[:-1])) for network in args.networks)
+    print_table({"network": "", **dict.fromkeys(names[:-1], ".0f")}, peaks)
 
 
 if __name__ == "__main__":

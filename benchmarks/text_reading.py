@@ -1,38 +1,23 @@
-"""How fast a large text is read, and what it takes to hold it.
+"""Speed of reading a large text, and the memory that reading it takes.
 
-Texts of a given size are made in a temporary folder, and each is read by a process of its own: megabytes per second,
-and the growth of its peak memory over that after the imports, for each character.
+Each text is written to a temporary folder and read in a new process: megabytes per second, and the peak memory above
+that after the imports, in bytes per character. Linux only, because the peak is read from /proc.
 
     python -m benchmarks.text_reading [--megabytes 500]
-
-The peak is read from /proc, so this runs on Linux only.
 """
 
-import argparse
-import subprocess
-import sys
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.command import at_least, option_parser, print_table
+from benchmarks.rounds import in_new_process, with_peak_bytes
+from datamodules.text_file import read_text
+
 LATIN = "The king\u2019s daughter went into the wood; naïef, één coördinaat, and the wood was dark and deep.\n"
 CYRILLIC = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n"  # noqa: RUF001
-
-READ = r"""
-import re, sys, time
-from pathlib import Path
-import numpy, torch
-from datamodules.text_file import read_text
-def peak():
-    return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
-before, start = peak(), time.perf_counter()
-text = read_text(Path(sys.argv[1]))
-seconds = time.perf_counter() - start
-size = Path(sys.argv[1]).stat().st_size
-num, V = len(text.ids), len(text.vocabulary)
-print(f"{num:13,} {V:9} {size / seconds / 1e6:8.0f} {(peak() - before) / num:12.2f}  {text.provenance}")
-"""
 
 
 def kinds() -> Iterator[tuple[str, bytes]]:
@@ -47,20 +32,31 @@ def kinds() -> Iterator[tuple[str, bytes]]:
     yield "UTF-16", CYRILLIC.encode("utf-16-le") * 100
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="How fast a large text is read, and what it takes to hold it.")
-    parser.add_argument("--megabytes", type=int, default=500, help="size of a text (default: %(default)s)")
-    megabytes = parser.parse_args().megabytes
-    print(f"{megabytes} MB each")
-    print(f"{'':18} {'characters':>13} {'different':>9} {'MB/s':>8} {'bytes/char.':>12}")
+def measure(path: Path) -> tuple[int, int, float, float, str]:
+    """Characters and different characters of a text, MB/s, bytes of peak memory per character, and how it was read."""
+    start = time.perf_counter()
+    text, num_bytes = with_peak_bytes(lambda: read_text(path))
+    seconds, num = time.perf_counter() - start, len(text.ids)
+    return num, len(text.vocabulary), path.stat().st_size / seconds / 1e6, num_bytes / num, text.provenance
+
+
+def rows(megabytes: int) -> Iterator[tuple[float | str, ...]]:
     for name, piece in kinds():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "book.txt"
             with path.open("wb") as file:
                 for _ in range(megabytes * 1_000_000 // len(piece)):
                     file.write(piece)
-            print(f"{name:18} ", end="", flush=True)
-            subprocess.run([sys.executable, "-c", READ, str(path)], check=True)
+            yield name, *in_new_process(measure, path)
+
+
+def main() -> None:
+    parser = option_parser(__doc__)
+    parser.add_argument("--megabytes", type=at_least(1), default=500, help="size of each text")
+    megabytes = parser.parse_args().megabytes
+    print(f"{megabytes} MB each")
+    columns = {"characters": "13,d", "different": "d", "MB/s": ".0f", "bytes/char.": ".2f", "read as": ""}
+    print_table({f"{'text':>17}": "", **columns}, rows(megabytes))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """All contenders do the same work, and the table says who was how fast."""
 
+import os
 import re
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import networks
+from benchmarks import networks, rounds
 
 
 @pytest.mark.parametrize("network", networks.NETWORKS)
@@ -32,16 +33,16 @@ def test_all_contenders_compute_the_same_step(network: str, monkeypatch: pytest.
 
 def test_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(networks.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(rounds.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(networks, "SECONDS_PER_TURN", 4.0)
-    seconds = iter(
-        [0.0, 2.0, *[0.0, 2.0, 2.0], *[0.0, 9.0, 9.0], *[0.0, 3.0, 3.0]]
-    )  # two repeats a turn, one to warm up
+    turns = ([1.0, 8.0], [1.0, 2.0, 2.0], [1.0, 9.0], [1.0, 1.0, 1.0, 1.0, 3.0])  # a round and a step to warm up
+    seconds = iter([step for turn in turns for step in turn])
 
     def step() -> None:
         now[0] += next(seconds)
 
-    assert networks.seconds_per_step({"one": step}, rounds=3) == {"one": 3.0}
+    assert networks.seconds_per_step({"one": step}, rounds=3) == {"one": 2.0}  # of 2, 9 and 1.5
+    assert next(seconds, None) is None
 
 
 def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,17 +53,34 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setattr(networks.fused, "load", load)
     monkeypatch.setattr(networks, "contender", lambda name, *sizes: name)
     monkeypatch.setattr(networks, "seconds_per_step", lambda steps, rounds: {name: times[name] for name in steps})
-    networks.print_throughput(networks.runnable(), "lstm", 128, 64, 20, 1)
+    monkeypatch.setattr(networks, "OTHER_SIZES", [(128, 64, 20)])
+    monkeypatch.setattr(networks, "growth", lambda names, network, rounds: [1.0 for _ in names])
+    monkeypatch.setattr(networks, "peak_mebibytes", lambda name, network: {"bptt": None}.get(name, 7.0))
+    monkeypatch.setattr(sys, "argv", ["networks", "--networks", "lstm", "--lengths", "5"])
+    networks.main()
     out, err = capsys.readouterr()
-    assert out.split() == ["lstm", "128", "64", "20", "0.25", "0.50", "2.00", "-", "2000.00ms", "4.00"]
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[2] == ["network", "B", "H", "T", *networks.CONTENDERS]
+    assert lines[4] == ["lstm", "128", "64", "20", "0.25", "0.50", "2.00", "-", "2000.00ms", "4.00"]
+    assert lines[-6:-4] == [["network", "bptt", "vendor"], ["lstm", "1.00", "1.00"]]
+    assert lines[-2:] == [["network", "naive", "autograd", "bptt", "vendor"], ["lstm", "7", "7", "-", "7"]]
     assert err == "no compiler\n"
+
+
+def test_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kept activations alone are 1,000 steps of 128 times 128 float32; a process that is killed has no peak."""
+    peak = networks.peak_mebibytes("bptt", "rnn")
+    assert peak is not None and 1000 * 128 * 128 * 4 / 2**20 < peak < 1000
+    monkeypatch.setattr(networks, "in_new_process", lambda *args: rounds.in_new_process(os._exit, 9))
+    assert networks.peak_mebibytes("bptt", "rnn") is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lengths", "20", "1"], "--lengths has 1; a palindrome needs at least 2 digits"),
-        (["--rounds", "0"], "--rounds is 0; at least 1 is needed"),
+        (["--lengths", "20", "1"], "--lengths: 1 .* at least 2"),
+        (["--rounds", "0"], "--rounds: 0 .* at least 1"),
+        (["--rounds", "many"], "--rounds: .*'many'"),
     ],
 )
 def test_wrong_arguments(
@@ -71,7 +89,7 @@ def test_wrong_arguments(
     monkeypatch.setattr(sys, "argv", ["networks", *arguments])
     with pytest.raises(SystemExit) as error:
         networks.main()
-    assert error.value.code == 2 and message in capsys.readouterr().err
+    assert error.value.code == 2 and re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.slow
@@ -81,4 +99,4 @@ def test_it_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(sys, "argv", ["networks", "--networks", "rnn", "--lengths", "5", "--rounds", "1"])
     networks.main()
     out = capsys.readouterr().out
-    assert re.search(r"rnn  128  128    5 +\d", out) and "bptt" in out and "vendor" in out
+    assert re.search(r"rnn +128 +128 +5 +\d", out) and "bptt" in out and "vendor" in out

@@ -1,0 +1,68 @@
+"""What the commands ``python -m benchmarks.<name>`` share: options, runs of ``fit``, and tables."""
+
+import argparse
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from training.launch import prepare
+from training.messages import set_up_messages
+from training.run import Run
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and adds the default to the help of each option."""
+
+
+def option_parser(description: str | None, rounds: int | None = None) -> argparse.ArgumentParser:
+    """A parser with ``--rounds``, if it has a default. Libraries show no warnings from now on."""
+    warnings.simplefilter("ignore")
+    set_up_messages()
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+    if rounds is not None:
+        parser.add_argument("--rounds", type=at_least(1), default=rounds, help="rounds; their medians are printed")
+    return parser
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from ``least`` on."""
+
+    def whole_number(word: str) -> int:
+        if int(word) < least:
+            raise argparse.ArgumentTypeError(f"{word} is too small; it must be at least {least}")
+        return int(word)
+
+    return whole_number
+
+
+def prepare_run(config: str, root: str, *args: str) -> Run:
+    """The run of ``fit`` with a config and further arguments. Its folder is under ``root``."""
+    return prepare(["fit", f"--config={config}", f"--trainer.default_root_dir={root}", *args])
+
+
+def fit(run: Run) -> dict[str, Any]:
+    """Train and test without output; returns the contents of ``summary.json``."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        run.fit()
+    assert run.folder is not None
+    return dict(json.loads((run.folder.path / "summary.json").read_text()))
+
+
+def print_table(columns: Mapping[str, str], rows: Iterable[Iterable[float | str | None]]) -> None:
+    """Print the headings, and each row as soon as it is measured, aligned to the right.
+
+    Args:
+        columns: the format of the numbers under each heading, such as ``.2f``.
+        rows: strings are printed as they are, ``None`` as a dash.
+    """
+    widths = [max(9, len(heading)) for heading in columns]
+    print(*map(str.rjust, columns, widths))
+    for row in rows:
+        cells = (
+            "-" if cell is None else cell if isinstance(cell, str) else format(cell, form)
+            for cell, form in zip(row, columns.values(), strict=True)
+        )
+        print(*map(str.rjust, cells, widths), flush=True)
