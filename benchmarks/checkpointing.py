@@ -43,6 +43,7 @@ def cost_of_saving(config: str, steps: int) -> tuple[float, float]:
 def main() -> None:
     parser = option_parser(__doc__, rounds=3)
     parser.add_argument("--steps", type=at_least(EVERY), default=2000, help="steps of a round")
+    parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=CONFIGS, help="configs to train")
     args = parser.parse_args()
 
     def medians(config: str) -> Iterator[float]:
@@ -51,7 +52,7 @@ def main() -> None:
 
     print(f"{torch.get_num_threads()} threads, a checkpoint every {EVERY} of {args.steps} steps")
     columns = {f"{'config':>12}": "", "share of training": ".4f", "ms a checkpoint": ".2f"}
-    print_table(columns, ((config, *medians(config)) for config in CONFIGS))
+    print_table(columns, ((config, *medians(config)) for config in args.configs))
 
 
 if __name__ == "__main__":

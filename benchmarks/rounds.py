@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -41,8 +42,9 @@ def mean_seconds(step: Callable[[], object], turn: float) -> float:
 
 
 def in_new_process(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of ``function(*args)``, called in a new Python process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    """The result of ``function(*args)``, called in a new Python process, in which no warnings are shown."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, warnings.simplefilter, ("ignore",)) as pool:
         return pool.submit(function, *args).result()
 
 
