@@ -38,8 +38,9 @@ CONFIGS = {
     "palindromes": f"""\
 model: {{class_path: models.PalindromeClassifier, init_args: {{hidden_size: 32, lr_scheduler: {{
         class_path: torch.optim.lr_scheduler.ExponentialLR, init_args: {{gamma: 0.999}}}}}}}}
-data: {{class_path: datamodules.PalindromeDataModule, init_args: {{length: 40, batch_size: 32, steps_per_epoch: 300}}}}
-trainer: {{max_steps: 1000, gradient_clip_val: 10.0, log_every_n_steps: 5, val_check_interval: 100, callbacks: [
+data: {{class_path: datamodules.PalindromeDataModule, init_args: {{length: 40, batch_size: 32}}}}
+trainer: {{max_steps: 1000, limit_train_batches: 300, gradient_clip_val: 10.0, log_every_n_steps: 5,
+          val_check_interval: 100, callbacks: [
           {CALLBACKS}, {{class_path: callbacks.LengthCurriculum, init_args: {{threshold: 0.1}}}},
           {{class_path: callbacks.GradientFlow, init_args: {{every_n_steps: 100}}}}]}}
 """,

@@ -33,6 +33,7 @@ from typing import Any
 import yaml
 
 import cli
+import training.launch  # noqa: F401 - so that no alarm interrupts the imports
 from training.checkpoint_file import add_checksum
 
 TRAINER = """\

@@ -10,6 +10,12 @@ import yaml
 from tests.stress import damage
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the configs below trains for long, however busy the machine is."""
+    monkeypatch.setattr(damage, "SECONDS_MAX", 600)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("damage")
