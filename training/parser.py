@@ -104,13 +104,7 @@ class CommandParser(LightningCLI):
         check_seed(self.own_config.seed_everything, "seed_everything")
         super()._set_seed()
         with config_errors():
-            try:
-                super().instantiate_classes()
-            except ValueError as error:  # jsonargparse raises it for any error in the constructor of a class
-                bug = bug_behind(error)
-                if bug is None or isinstance(bug, ValueError):
-                    raise
-                raise bug from None
+            super().instantiate_classes()
         return self.model, self.datamodule, self.trainer
 
     def save_config(self, path: Path) -> None:
