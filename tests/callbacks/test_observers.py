@@ -103,7 +103,7 @@ def test_the_summary_holds_the_final_figures(run_dir: Path) -> None:
     assert summary["steps"] == 7
     assert summary["seconds"] > 0
     assert summary["steps_per_second"] == pytest.approx(7 / summary["seconds"])
-    assert summary["versions"]["torch"] == torch.__version__
+    assert summary["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]  # "+cu124" may be left out
     with (run_dir / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0].keys() == {"step", *summary["metrics"], "train/steps_per_second"}
