@@ -46,7 +46,7 @@ def test_both_backward_passes_give_the_gradients_of_the_cpu(
 
 
 def fit(config: Path, root: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """Train on one GPU, in a process of its own: cuBLAS is told at its start to give the same bits each time."""
+    """Train on one GPU, in a process of its own: cuBLAS gets at its start the setting for the same bits each time."""
     words = [sys.executable, str(ROOT / "cli.py"), "fit", f"--config={config}", f"--trainer.default_root_dir={root}"]
     words += ["--trainer.accelerator=gpu", "--trainer.devices=1", "--trainer.deterministic=true"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

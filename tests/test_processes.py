@@ -116,7 +116,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(config: Path, tmp_p
         (
             "fit",
             ("--ckpt_path=last", "--trainer.max_steps=9"),
-            "was made by 1 process, trainer.devices and num_nodes ask for 2; take as many, or start anew",
+            "was made by 1 process, trainer.devices and num_nodes ask for 2; take as many, or start a new run",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """What a finished run of each kind shows in TensorBoard, as a browser shows it.
 
-With SCREENSHOTS=FOLDER the README's picture of it is taken anew and kept there.
+With SCREENSHOTS=FOLDER, the README's picture of it is taken again and kept there.
 """
 
 import contextlib

@@ -117,7 +117,7 @@ def it_gets_the_signal_by_hand(jobs: Jobs) -> None:
 
 
 def it_is_cancelled(jobs: Jobs) -> None:
-    """It stays ended, has lost no step, and can be gone on with by hand."""
+    """It stays ended, has lost no step, and can be resumed by hand."""
     job = jobs.submit("--seed_everything=0")
     jobs.wait_for_training()
     jobs.slurm.run("scancel", job)
