@@ -15,19 +15,19 @@ usage: python cli.py COMMAND [--config FILE] [--key value ...]
 Recurrent networks that remember: train them, test them, and see how they do it.
 
 commands:
-  fit        train a model, keep its checkpoints and curves, and test the best
-  validate   evaluate a checkpoint on the validation split
-  test       evaluate a checkpoint on the test split
-  predict    show what a checkpoint predicts for the first items of the test split
-  generate   write text with a trained model
-  sweep      train once for each combination of a grid's values, with several seeds
-  figure     draw the results of sweeps
-  curves     draw loss and accuracy of runs against optimizer steps
-  gradients  show how far back in time the gradient of the loss reaches
-  attractors show how a checkpoint keeps the first digit: its states as attractors
-  longest    show the longest palindromes that runs with a curriculum have mastered
-  hops       show how many updates a message needs from one node of a graph to another
-  report     rewrite docs/report.md and its figures from the results in docs/results
+  fit         train a model, keep its checkpoints and curves, and test the best
+  validate    evaluate a checkpoint on the validation split
+  test        evaluate a checkpoint on the test split
+  predict     show what a checkpoint predicts for the first items of the test split
+  generate    write text with a trained model
+  sweep       train once for each combination of a grid's values, with several seeds
+  figure      draw the results of sweeps
+  curves      draw loss and accuracy of runs against optimizer steps
+  gradients   show how far back in time the gradient of the loss reaches
+  attractors  show how a checkpoint keeps the first digit: its states as attractors
+  longest     show the longest palindromes that runs with a curriculum have mastered
+  hops        show how many updates a message needs from one node of a graph to another
+  report      rewrite docs/report.md and its figures from the results in docs/results
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train
@@ -125,8 +125,8 @@ def leave_stdout() -> None:
 
 
 if __name__ == "__main__":
-    # A Slurm job gets SIGUSR1 when its time is nearly up. It stays pending until a listener exists. Where none does,
-    # there is nothing to save, or everything is saved.
+    # A Slurm job gets SIGUSR1 when its time is nearly up. It stays pending until a listener exists.
+    # Commands without one have nothing to save.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         status = main(sys.argv[1:])

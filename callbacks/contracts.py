@@ -80,7 +80,7 @@ class HasTrainingMetrics(Protocol):
 
 @runtime_checkable
 class HasHiddenStateGradients(Protocol):
-    """A model that can tell the gradient of its loss with respect to each hidden state."""
+    """A model that computes the gradient of its loss with respect to each hidden state."""
 
     def hidden_state_gradients(self, batch: Any) -> Tensor:
         """``dL/dh_t`` of each item and time step, (B, T, H)."""
@@ -96,7 +96,7 @@ class WritesText(Protocol):
 
 @runtime_checkable
 class HasVocabulary(Protocol):
-    """A datamodule whose ids stand for characters."""
+    """A datamodule that encodes characters as ids."""
 
     @property
     def vocabulary(self) -> Any:
@@ -105,7 +105,7 @@ class HasVocabulary(Protocol):
 
 @runtime_checkable
 class CompletesSequences(Protocol):
-    """A model that tells which sequences of the latest training step it predicted without a mistake."""
+    """A model that reports which sequences of the latest training step it predicted without a mistake."""
 
     def completed(self) -> Tensor:
         """(B,) bool."""

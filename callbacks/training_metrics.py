@@ -1,5 +1,6 @@
 """Metrics of training, logged while it runs."""
 
+import inspect
 import time
 from typing import Any
 
@@ -38,7 +39,7 @@ class TrainingMetrics(RunCallback):
             return
         metrics: dict[str, Tensor] = {}
         for source in (pl_module, *trainer.callbacks):
-            if isinstance(source, HasTrainingMetrics):
+            if isinstance(source, HasTrainingMetrics) and inspect.ismethod(source.training_metrics):
                 metrics |= source.training_metrics()
         now = time.perf_counter()
         rate = (step - self.step_before) / (now - self.time_before)

@@ -22,7 +22,7 @@ class ReportingModel:
     """Arguments of ``__init__``, sorted, that may change when a run is resumed, nested keys included."""
 
     next_command: ClassVar[str] = "predict"
-    """The command that shows best what was learned; suggested after ``fit``."""
+    """The command that best shows what the model has learned; suggested after ``fit``."""
 
     def training_metrics(self) -> "dict[str, Tensor]":
         """Metrics of the training steps since the last call, by the names under which they are logged."""

@@ -25,7 +25,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy(args: list[str]) -> 
     assert "python cli.py fit --config configs/lstm_T20.yaml" in result.stdout
 
 
-@pytest.mark.parametrize("command", [command for command in cli.COMMANDS if command not in cli.STUDIES])
+@pytest.mark.parametrize("command", [command for command in cli.COMMANDS if command not in cli.EXPERIMENTS])
 def test_the_help_of_a_command_begins_with_what_to_type(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])
@@ -38,7 +38,7 @@ def test_the_help_of_a_command_begins_with_what_to_type(command: str, capsys: py
     assert "--trainer.max_steps" in rest and "--ckpt_path" in rest and "weights_only" not in rest
 
 
-@pytest.mark.parametrize("study", cli.STUDIES)
+@pytest.mark.parametrize("study", cli.EXPERIMENTS)
 def test_the_help_of_a_study_begins_with_what_to_type(study: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         cli.main([study, "--help"])

@@ -138,12 +138,12 @@ def test_seconds_count_that_a_run_had_before_it_had_a_limit(
     write_checkpoint(before, last)
     limit = ("--ckpt_path=last", "--trainer.max_steps=-1", "--trainer.max_time=00:00:01:40")
     assert command("fit", *limit) == 0
-    assert "No step was taken: this run has had its 100 seconds; for more, set --trainer.max_time" in caplog.text
+    assert "No step was taken: trainer.max_time (100 seconds) is used up" in caplog.text
     assert read_checkpoint(last)["global_step"] == before["global_step"]
     capsys.readouterr()
     assert command("fit", *limit[:2], "--trainer.max_time=00:00:01:41") == 0
     step = read_checkpoint(last)["global_step"]
-    assert f"Training ended after step {step}: it has had its 101 seconds." in capsys.readouterr().out
+    assert f"Training ended after step {step}: trainer.max_time (101 seconds) is used up." in capsys.readouterr().out
     assert step > before["global_step"]
 
 

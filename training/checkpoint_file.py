@@ -34,7 +34,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         write_atomically(path, add_checksum(buffer.getvalue()))
     except OSError as error:
         raise UserError(
-            f"cannot write the checkpoint {path}: {error.strerror}; the previous file is unchanged"
+            f"cannot write the checkpoint {path}: {error.strerror}; what was saved before is intact"
         ) from error
 
 

@@ -4,8 +4,7 @@ import contextlib
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from traceback import walk_tb
-from types import TracebackType
+from traceback import extract_tb, walk_tb
 
 ROOMS = ("benchmarks", "callbacks", "datamodules", "experiments", "models", "training")
 """The packages of this project."""
@@ -28,9 +27,9 @@ LESS_MEMORY = "lower data.batch_size, the length (data.length, of a text data.se
 def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Turn errors that a configuration causes into a ``UserError``.
 
-    Misconfigurations that Lightning reports, and a lack of memory, always are. While ``is_setup`` holds, so are a
-    ``ValueError`` and whatever else a library raises when it cannot work with a value. An error that comes from a
-    user's own class is a bug, unless it is a ``ValueError``, with which a class refuses an argument.
+    A misconfiguration that Lightning reports, or a lack of memory, is always turned into one. While ``is_setup`` holds,
+    so is a ``ValueError``, and any error of a library that cannot work with a value. A bug in a user's own code is
+    raised as it is; see ``bug_behind``.
     """
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
     from torch import OutOfMemoryError
@@ -40,6 +39,8 @@ def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]
     try:
         yield
     except MisconfigurationException as error:
+        if comes_from_user_code(error):
+            raise
         raise UserError(one_line(str(error))) from error
     except (MemoryError, OutOfMemoryError) as error:
         raise UserError(f"{one_line(str(error))}; {LESS_MEMORY}") from error
@@ -58,28 +59,33 @@ def config_errors(is_setup: Callable[[], bool] = lambda: True) -> Iterator[None]
 def bug_behind(error: BaseException) -> BaseException | None:
     """The error in code, not in a value, that made the setup fail; ``None`` if there is none.
 
-    A library may have turned it into another error. A ``ValueError`` is never a bug.
+    A library may have turned it into another error. With ``raise ValueError`` a class refuses a value, so that is no
+    bug; any other ``ValueError`` in a user's own code is one.
     """
     cause: BaseException | None = error
     while cause is not None:
-        *_, innermost = files_of(cause.__traceback__) or [Path()]
-        # In __init__.py, a name that a person typed is looked up.
-        is_own_code = is_ours(innermost) and innermost.name != "__init__.py"
-        is_own_bug = is_own_code and isinstance(cause, AttributeError | LookupError | NameError)
-        if not isinstance(cause, ValueError) and (is_own_bug or comes_from_user_code(cause)):
+        if (frames := extract_tb(cause.__traceback__)) and is_bug(
+            cause, Path(frames[-1].filename), frames[-1].line or ""
+        ):
             return cause
         cause = cause.__cause__ or cause.__context__
     return None
 
 
+def is_bug(error: BaseException, innermost: Path, line: str) -> bool:
+    """Whether an error that was raised in the file ``innermost``, by this line, is a bug in code."""
+    if isinstance(error, ValueError):
+        return not is_ours(innermost) and not is_library(innermost) and not line.startswith("raise")
+    # In __init__.py, a name that a person typed is looked up.
+    is_own_code = is_ours(innermost) and innermost.name != "__init__.py"
+    is_own_bug = is_own_code and isinstance(error, AttributeError | LookupError | NameError)
+    return is_own_bug or comes_from_user_code(error)
+
+
 def comes_from_user_code(error: BaseException) -> bool:
     """Whether code that belongs neither to this project nor to a library took part in raising the error."""
-    return any(not is_ours(file) and not is_library(file) for file in files_of(error.__traceback__))
-
-
-def files_of(traceback: TracebackType | None) -> list[Path]:
-    """The source files of a traceback, the outermost first."""
-    return [Path(frame.f_code.co_filename) for frame, _ in walk_tb(traceback)]
+    files = (Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))
+    return any(not is_ours(file) and not is_library(file) for file in files)
 
 
 ROOT = Path(__file__).resolve().parent.parent

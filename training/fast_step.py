@@ -25,6 +25,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.memory import recursive_detach
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 
@@ -90,6 +91,7 @@ class FastStepLoop(StepLoop):
             and trainer.accumulate_grad_batches == 1
             and all(steps_with_the_optimizer(config) for config in trainer.lr_scheduler_configs)
             and trainer.lightning_module.automatic_optimization
+            and is_param_in_hook_signature(trainer.lightning_module.training_step, "batch_idx", min_args=2)
             and type(trainer.optimizers[0]).zero_grad is torch.optim.Optimizer.zero_grad
             and not isinstance(data_fetcher, _DataLoaderIterDataFetcher)
             and not any(is_overridden(name, trainer.lightning_module) for name in STEP_METHODS)
@@ -216,7 +218,7 @@ def steps_with_the_optimizer(config: LRSchedulerConfig) -> bool:
 
 
 def overrides(callback: Callback, name: str) -> bool:
-    return getattr(type(callback), name) is not getattr(Callback, name)
+    return getattr(getattr(callback, name), "__func__", None) is not getattr(Callback, name)
 
 
 def loop_class() -> type[StepLoop]:

@@ -33,7 +33,7 @@ class Hints:
     def what_next(self, folder: RunFolder, next_command: str) -> str:
         """Commands that show the curves of a finished run and what its model has learned."""
         curves = shlex.join([as_typed("tensorboard"), "--logdir", str(folder.path.parent.parent)])
-        if not self.words:
+        if not self.words or not next_command:
             return curves
         if next_command == "generate":
             look = shlex.join([as_typed("python"), "cli.py", "generate", "--ckpt_path", str(folder.path)])

@@ -98,7 +98,7 @@ class AppendingWriter(ExperimentWriter):
             self._replace(list(csv.DictReader(file)))
 
     def _replace(self, rows: list[dict[str, str]]) -> None:
-        """Replace the file by these rows under the header ``metrics_keys``, so that a kill costs no curve."""
+        """Replace the file by these rows under the header ``metrics_keys``, so that a killed process loses no rows."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.metrics_keys, extrasaction="ignore")
         writer.writeheader()

@@ -174,7 +174,7 @@ def check_trainer(config: Any) -> None:
     """Reject values that Lightning accepts but fails on.
 
     Raises:
-        UserError: a value is out of range, or asks for what this command line does itself.
+        UserError: a value is out of range, or repeats what this command line already does.
     """
     limits = {
         "log_every_n_steps": 1,
@@ -191,8 +191,8 @@ def check_trainer(config: Any) -> None:
         raise UserError(f"trainer.val_check_interval is {interval}; it must be above 0")
     if config.overfit_batches:
         raise UserError(
-            f"trainer.overfit_batches is {config.overfit_batches}; leave it out: batches are generated without end, so "
-            "none would be repeated"
+            f"trainer.overfit_batches is {config.overfit_batches}; leave it out: it is not "
+            "supported, because training batches of this project never repeat"
         )
     if config.barebones:
         raise UserError("trainer.barebones is true; leave it out: a run always measures and saves")

@@ -9,7 +9,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Where torchrun, Lightning and Slurm write the rank, in the order in which Lightning reads them."""
 
 
-class LostProcess(Exception):  # noqa: N818 - it is no error of this one
+class LostProcess(Exception):  # noqa: N818 - the error is in another process
     """Another process of this run has died, and training cannot continue without it."""
 
 

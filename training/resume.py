@@ -1,4 +1,4 @@
-"""The way of a checkpoint: it is found, read once, and compared with the configuration that is to use it.
+"""Find a checkpoint, read it once, and compare its configuration with the current one.
 
 Lightning then takes the loaded checkpoint from memory. A wrong path is reported before torch is imported.
 """
@@ -29,12 +29,12 @@ Config = Mapping[str, Any]
 
 @dataclass
 class OpenCheckpoint:
-    """A loaded checkpoint, and the locked folder of the run that it continues.
+    """A loaded checkpoint, and the locked folder of the run to resume.
 
     Args:
         path: the file; ``None`` for a requeued run that was stopped before its first checkpoint.
         checkpoint: its content; empty without a file.
-        folder: of the run that is to be continued; ``None`` in an evaluation, or for a file from elsewhere.
+        folder: of the run to resume; ``None`` in an evaluation, or for a file from elsewhere.
     """
 
     path: Path | None
@@ -45,9 +45,9 @@ class OpenCheckpoint:
 def open_to_resume(
     wanted: str | None, experiment_dir: Path, config: Config, computed: Sequence[str] = (), command: Sequence[str] = ()
 ) -> OpenCheckpoint | None:
-    """The checkpoint from which a run continues; ``None`` for a new run.
+    """The checkpoint from which a run resumes; ``None`` for a new run.
 
-    Under Slurm, a requeued job continues its own run, whatever is wanted. The folder of the run is locked before the
+    Under Slurm, a requeued job resumes its own run, whatever is wanted. The folder of the run is locked before the
     checkpoint is read, so that nobody replaces it afterwards.
 
     Args:
@@ -87,7 +87,7 @@ def open_to_evaluate(
     wanted: str, experiment_dir: Path, config: Config, computed: Sequence[str] = ()
 ) -> OpenCheckpoint | None:
     """The checkpoint to validate, to test or to predict with. Arguments and errors as for ``open_to_resume``."""
-    opened = find_checkpoint(wanted, experiment_dir, "best")
+    opened = find_checkpoint("best" if wanted == "auto" else wanted, experiment_dir, "best")
     if opened is not None:
         compare(opened, config, ("model",), "MAY_DIFFER_IN_TEST", computed)
     return opened
@@ -107,7 +107,7 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
         wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, the folder of
             a run, or the folder of an experiment (its newest run).
         experiment_dir: the folder of the experiment's runs.
-        default: the checkpoint that is taken of a folder, and for ``auto``.
+        default: which checkpoint to use if ``wanted`` is a folder or ``auto``.
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
     """
@@ -230,7 +230,7 @@ def compare(
     """
     path, recorded = opened.path, opened.checkpoint.get("config")
     if not (isinstance(recorded, dict) and all(isinstance(recorded.get(group), dict) for group in groups)):
-        raise UserError(f"{path} does not say which model it is of; it was not made by this project")
+        raise UserError(f"{path} has no configuration of a model; give a checkpoint of this project")
     current = config_to_record(config)
     for group in groups:
         theirs, ours = recorded[group], current[group]
@@ -263,8 +263,13 @@ def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, A
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in sorted(theirs.keys() & ours.keys()):
             yield from differences(theirs[key], ours[key], f"{name}.{key}")
-    elif theirs != ours:
+    elif theirs != ours and not (name.endswith(".class_path") and is_same_class(theirs, ours)):
         yield name, theirs, ours
+
+
+def is_same_class(theirs: str, ours: str) -> bool:
+    """Whether two paths, such as ``models.TextModel`` and ``models.text.TextModel``, lead to the same class."""
+    return import_class(theirs) is import_class(ours) is not object
 
 
 def import_class(class_path: str) -> type:

@@ -1,7 +1,7 @@
 """Runs of a model on data: fit, validate, test, predict. No command line is needed.
 
     from training.run import Run
-    from training.trainer import Trainer
+    from training.trainer import Trainer, plain_values
 
     run = Run(PalindromeClassifier(), PalindromeDataModule(length=20), Trainer(max_steps=500), "runs/notebook")
     run.fit()
@@ -10,13 +10,15 @@ and later ``Run(model, data, trainer, "runs/notebook", ckpt_path="last").fit()``
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 
+from callbacks.contracts import RunCallback
 from models.contracts import ReportingModel
 from training.errors import config_errors
 from training.hints import Hints
@@ -34,7 +36,7 @@ from training.run_phases import (
     train,
 )
 from training.signals import InterruptedRun, SignalListener
-from training.trainer import Trainer
+from training.trainer import Trainer, plain_values
 
 NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
 NOTHING_PREDICTED = "Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0."
@@ -70,19 +72,23 @@ class Run:
         data: LightningDataModule,
         trainer: Trainer,
         experiment_dir: str | Path = "runs/unnamed",
-        ckpt_path: str | OpenCheckpoint | None = None,
+        ckpt_path: str | Path | OpenCheckpoint | None = None,
         config: dict[str, Any] | None = None,
         save_config: Callable[[Path], None] | None = None,
         hints: Hints | None = None,
         listener: SignalListener | None = None,
     ) -> None:
+        if not isinstance(trainer, Trainer):
+            raise ValueError(f"trainer is a {type(trainer).__module__}.Trainer; Run needs training.trainer.Trainer")
+        if trainer.run_config is not None:
+            raise ValueError("this trainer belongs to another run; make a new Trainer for each run")
         self.model = model
         self.data = data
         self.trainer = trainer
         self.experiment_dir = Path(experiment_dir)
         self.ckpt_path = ckpt_path
         self.config = config_of(model, data, trainer) if config is None else config
-        self.save_config = save_config or (lambda path: path.write_text(yaml.safe_dump(self.config)) and None)
+        self.save_config = save_config or self._save_config
         self.hints = hints or Hints()
         self.listener = listener or SignalListener()
         self.folder: RunFolder | None = None
@@ -121,7 +127,7 @@ class Run:
             print_rank_zero(
                 f"The run is in {self.folder.path}: checkpoints, metrics.csv, and config.yaml, which repeats it."
             )
-            next_command = self.model.next_command if isinstance(self.model, ReportingModel) else "test"
+            next_command = self.model.next_command if isinstance(self.model, ReportingModel) else ""
             print_rank_zero(f"Next: {self.hints.what_next(self.folder, next_command)}")
 
     def validate(self) -> None:
@@ -150,6 +156,9 @@ class Run:
             for line in lines:
                 print_rank_zero(line)
 
+    def _save_config(self, path: Path) -> None:
+        path.write_text(yaml.safe_dump(self.config))
+
     def unlock(self) -> None:
         """Let other processes write to the folder."""
         if self.folder is not None:
@@ -158,8 +167,8 @@ class Run:
     def _open(self, open_checkpoint: Callable[..., OpenCheckpoint | None]) -> OpenCheckpoint | None:
         """The checkpoint to start from. The run itself does not keep it in memory."""
         opened, self.ckpt_path = self.ckpt_path, None
-        if isinstance(opened, str):
-            opened = open_checkpoint(opened, self.experiment_dir, self.config)
+        if isinstance(opened, str | Path):
+            opened = open_checkpoint(str(opened), self.experiment_dir, self.config)
         self.folder = None if opened is None else opened.folder
         if opened is not None and opened.path is not None:
             state = opened.checkpoint.get(type(self.data).__qualname__)
@@ -194,12 +203,25 @@ class Run:
 
 
 def config_of(model: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, Any]:
-    """What a run without a command line records: the classes, their plain ``hparams``, and how gradients are used."""
+    """What a run without a command line records: classes, their plain arguments, and how gradients are used."""
+    algorithm = trainer.gradient_clip_algorithm
+    options = {
+        "precision": None if trainer.precision == "32-true" else trainer.precision,  # None is the default
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "gradient_clip_algorithm": None if algorithm is None else str(algorithm.value),
+        "callbacks": [
+            described(
+                callback, {name: getattr(callback, name) for name in inspect.signature(type(callback)).parameters}
+            )
+            for callback in trainer.callbacks
+            if isinstance(callback, RunCallback) and callback.MUST_MATCH_ON_RESUME
+        ],
+    }
+    return {"model": described(model, model.hparams), "data": described(data, data.hparams), "trainer": options}
 
-    def described(obj: LightningModule | LightningDataModule) -> dict[str, Any]:
-        plain = (bool, int, float, str, list, type(None))
-        arguments = {name: value for name, value in dict(obj.hparams).items() if isinstance(value, plain)}
-        return {"class_path": f"{type(obj).__module__}.{type(obj).__qualname__}", "init_args": arguments}
 
-    gradients = {key: getattr(trainer, key) for key in ("accumulate_grad_batches", "gradient_clip_val")}
-    return {"model": described(model), "data": described(data), "trainer": gradients}
+def described(obj: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as in a configuration: the path of its class and its plain arguments."""
+    path = f"{type(obj).__module__}.{type(obj).__qualname__}"
+    return {"class_path": path, "init_args": plain_values(arguments)}

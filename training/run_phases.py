@@ -102,10 +102,10 @@ def explain_end(trainer: Trainer, step_before: int) -> None:
     over = [timer for timer in timers(trainer) if (left := timer.time_remaining()) is not None and left <= 0]
     seconds = f"{over[0].time_elapsed() + over[0].time_remaining():.0f} seconds" if over else ""
     if step == step_before and step != trainer.max_steps:
-        used_up = f"this run has had its {seconds}; for more, set --trainer.max_time"
+        used_up = f"trainer.max_time ({seconds}) is used up; increase it to train longer"
         log.warning("No step was taken: %s.", used_up if over else "the limits of the trainer allow none")
     elif over:
-        print_rank_zero(f"Training ended after step {step}: it has had its {seconds}.")
+        print_rank_zero(f"Training ended after step {step}: trainer.max_time ({seconds}) is used up.")
 
 
 def check_num_processes(trainer: Trainer, path: Path | None, checkpoint: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ def check_num_processes(trainer: Trainer, path: Path | None, checkpoint: dict[st
 def train(run: "Run", path: Path | None) -> None:
     """Train the model, from the checkpoint ``path`` on. Errors as for ``Run.fit``."""
     trainer, max_steps = run.trainer, run.trainer.max_steps
-    if path is not None and 0 <= max_steps <= run.step_before:
+    if path is not None and 0 <= max_steps <= run.step_before and not trainer.fast_dev_run:
         log.info("This run has done %d of %d steps; for more, set --trainer.max_steps.", run.step_before, max_steps)
     if not trainer.fast_dev_run:
         trainer.open_run = lambda: open_folder(run, path)
@@ -137,7 +137,7 @@ def train(run: "Run", path: Path | None) -> None:
             raise
         raise LostProcess(f"another process of this run has ended; {run.hints.how_to_resume(run.folder)}") from error
     except OSError as error:
-        if run.folder is None or comes_from_user_code(error):
+        if run.folder is None or error.errno is None or comes_from_user_code(error):
             raise
         raise UserError(cannot_write(error, run.folder.path, "what was saved before is intact")) from error
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -67,6 +68,9 @@ class SignalListener:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Receive signals, pending ones included; restore the previous handlers on exit."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python delivers signals to the main thread only
+            return
         before = {signum: signal.getsignal(signum) for signum in SIGNALS}
         self.listen()
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -79,8 +83,9 @@ class SignalListener:
 
     def listen(self) -> None:
         """Install the handlers, also after a library has replaced them."""
-        for signum in SIGNALS:
-            signal.signal(signum, self._receive)
+        if threading.current_thread() is threading.main_thread():
+            for signum in SIGNALS:
+                signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.raises:

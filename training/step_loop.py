@@ -4,10 +4,15 @@ It overrides names that Lightning calls private. ``tests/training/test_step_loop
 the same hooks in the same order, the same weights bit for bit.
 """
 
+import logging
+
+from lightning_fabric.utilities.types import _Stateful
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 from callbacks.contracts import RunCallback
+
+log = logging.getLogger(__name__)
 
 
 class StepLoop(_TrainingEpochLoop):
@@ -21,9 +26,19 @@ class StepLoop(_TrainingEpochLoop):
 
     def reset(self) -> None:
         if self.restarting:
+            self._warn_of_repeated_data()
             self.restarting = False  # also of val_loop: a validation that was due had ended before the checkpoint
         else:
             super().reset()
+
+    def _warn_of_repeated_data(self) -> None:
+        is_within_epoch = self.batch_progress.current.ready > 0 and not self.batch_progress.is_last_batch
+        combined = self.trainer.fit_loop._combined_loader
+        loaders = [] if combined is None else combined.flattened
+        if is_within_epoch and not all(isinstance(loader, _Stateful) for loader in loaders):
+            log.warning(
+                "The resumed run is not exact: its training loader has no state_dict, so the epoch's data repeat."
+            )
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
@@ -46,4 +61,4 @@ class StepLoop(_TrainingEpochLoop):
     def _is_last_step_of_run(self) -> bool:
         fit_loop = self.trainer.fit_loop
         is_last_epoch = fit_loop.epoch_progress.current.processed + 1 == fit_loop.max_epochs
-        return self.global_step == self.max_steps or (is_last_epoch and self._num_ready_batches_reached())
+        return 0 <= self.max_steps <= self.global_step or (is_last_epoch and self._num_ready_batches_reached())

@@ -57,7 +57,7 @@ class Trainer(RunTrainer):
             precision = precision_for(kwargs.get("accelerator", "auto"))
             log.info("Precision: %s", precision)
         self.folder: RunFolder | None = None
-        self.recorded_config: dict[str, Any] | None = None  # what every checkpoint says of its run
+        self.recorded_config: dict[str, Any] | None = None  # saved in every checkpoint
         self.open_run: Callable[[], None] | None = None  # opens the run's folder once every process is ready
         self.has_begun = False  # whether training, validation, test or prediction has started
         self.stop_on_signal = StopOnSignal()
@@ -104,7 +104,7 @@ class Trainer(RunTrainer):
             gc.unfreeze()
 
     def _fit_impl(self, *args: Any, **kwargs: Any) -> None:
-        self.strategy.setup_environment()  # connects the processes; Lightning does nothing when it comes to it again
+        self.strategy.setup_environment()  # connects the processes; Lightning's second call has no effect
         if self.open_run is not None:
             self.open_run()
         super()._fit_impl(*args, **kwargs)
@@ -125,6 +125,9 @@ class Trainer(RunTrainer):
     ) -> None:
         """As in Lightning, with the run's configuration and the state of each process."""
         checkpoint = self._checkpoint_connector.dump_checkpoint(weights_only)
+        for name in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if name in checkpoint:  # a checkpoint with other objects in it could not be loaded again
+                checkpoint[name] = plain_values(checkpoint[name])
         if self.recorded_config is not None:
             checkpoint["config"] = self.recorded_config
         if self.world_size > 1:
@@ -134,6 +137,20 @@ class Trainer(RunTrainer):
             checkpoint[OF_EACH_PROCESS] = of_each
         self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")
+
+
+def plain_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the arguments that a configuration and a checkpoint can hold: numbers, text, and collections of them."""
+
+    def is_plain(value: Any) -> bool:
+        if type(value) is dict:
+            return all(map(is_plain, value.values()))
+        return all(map(is_plain, value)) if type(value) in (list, tuple) else type(value) in PLAIN_TYPES
+
+    return {name: list(v) if type(v) is tuple else v for name, v in arguments.items() if is_plain(v)}
+
+
+PLAIN_TYPES = (bool, int, float, str, type(None))
 
 
 class NoteBeginning(Callback):
@@ -149,7 +166,7 @@ class NoteBeginning(Callback):
 def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:
     """The fastest precision of the device. Without instructions for it, bfloat16 is slower than float32."""
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
-        return "32-true"  # the capabilities of the CPU beside it do not count
+        return "32-true"  # the CPU's capabilities do not matter
     if accelerator != "cpu" and torch.cuda.is_available():
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -179,6 +196,7 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
     def __init__(self) -> None:
         super().__init__()
         self._loaded: dict[Path, dict[str, Any]] = {}
+        self._can_be_read = False
 
     def provide(self, path: Path, checkpoint: dict[str, Any]) -> None:
         """The next load of ``path`` returns this checkpoint, so that a file is read only once."""
@@ -186,6 +204,9 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         write_checkpoint(checkpoint, Path(path))
+        if not self._can_be_read:
+            read_checkpoint(Path(path))  # once, so that a state that cannot be read is refused at the first checkpoint
+            self._can_be_read = True
 
     def load_checkpoint(
         self, path: _PATH, map_location: Any = None, weights_only: bool | None = True

@@ -103,7 +103,7 @@ def test_a_failed_write_leaves_what_was_there(path: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(UserError, match="No space left on device; the previous file is unchanged"):
+    with pytest.raises(UserError, match="No space left on device; what was saved before is intact"):
         write_checkpoint({"state_dict": {}}, path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]

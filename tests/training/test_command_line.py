@@ -434,3 +434,10 @@ def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pyt
     assert cli.main(["hops", f"--config={bomb}", f"--output_dir={tmp_path}"]) == 0
     bomb.write_text("graph: &a [*a]\n")
     assert_refused(cli.main(["hops", f"--config={bomb}"]), capsys, "graph")
+
+
+@pytest.mark.parametrize("name", ["test", "validate"])
+def test_auto_needs_a_run_where_nothing_is_trained(
+    name: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(command(name, "--ckpt_path=auto"), capsys, "there is no run in")

@@ -1,16 +1,21 @@
 """Runs of plain objects, without a command line: they train, resume and test like those of the command line."""
 
 import json
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from callbacks import LengthCurriculum
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.conftest import Command
@@ -161,3 +166,101 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(lacking: str, t
     with pytest.raises(UserError, match=lacking):
         run_of(model_class(), PlainData(), tmp_path).fit()
     assert list(tmp_path.iterdir()) == []
+
+
+class WithObjects(Plain):
+    """A module with arguments that no checkpoint can hold."""
+
+    def __init__(self, folder: Path, activation: type[nn.Module], size: Any = 4) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+
+def test_a_checkpoint_can_be_read_whatever_the_arguments_are(tmp_path: Path) -> None:
+    run = run_of(WithObjects(tmp_path, nn.ReLU, np.float64(4)), PlainData(), tmp_path)
+    run.fit()
+    assert run.folder is not None
+    assert read_checkpoint(run.folder.checkpoint("last"))["global_step"] == 10
+
+
+def test_a_state_that_cannot_be_read_is_refused_at_the_first_checkpoint(tmp_path: Path) -> None:
+    class Stateful(Plain):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["place"] = tmp_path
+
+    run = run_of(Stateful(), PlainData(), tmp_path)
+    with pytest.raises(UserError, match="more than tensors and plain values"):
+        run.fit()
+    assert run.trainer.global_step == 4
+
+
+def test_the_command_line_and_objects_test_each_others_checkpoints(run_dir: Path, command: Command) -> None:
+    data = PalindromeDataModule(6, batch_size=16)
+    run = Run(PalindromeClassifier(hidden_size=8), data, Trainer(), ckpt_path=run_dir)
+    run.test()
+    accuracy = json.loads((run_dir / "summary.json").read_text())["metrics"]["test/accuracy"]
+    assert run.trainer.callback_metrics["test/accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_curriculum_of_objects_must_match_on_resume(tmp_path: Path) -> None:
+    def run_with(*callbacks: Any, **kwargs: Any) -> Run:
+        trainer = Trainer(max_steps=4, enable_progress_bar=False, callbacks=list(callbacks))
+        data = PalindromeDataModule(8, batch_size=8, num_val=20, num_test=20)
+        return Run(PalindromeClassifier(hidden_size=8), data, trainer, tmp_path / "grown", **kwargs)
+
+    run_with(LengthCurriculum(start=5)).fit()
+    for callbacks in ([LengthCurriculum(start=6)], []):
+        with pytest.raises(UserError, match="LengthCurriculum"):
+            run_with(*callbacks, ckpt_path="last").fit()
+    run_with(LengthCurriculum(start=5), ckpt_path="last").fit()
+
+
+def test_a_run_needs_a_trainer_of_its_own(tmp_path: Path) -> None:
+    run = run_of(Plain(), PlainData(), tmp_path)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        Run(Plain(), PlainData(), run.trainer, tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"Run needs training\.trainer\.Trainer"):
+        Run(Plain(), PlainData(), pl.Trainer(logger=False), tmp_path / "plain")  # type: ignore[arg-type]
+
+
+def test_a_run_in_a_thread(tmp_path: Path) -> None:
+    run = run_of(Plain(), PlainData(), tmp_path)
+    thread = threading.Thread(target=run.fit)
+    thread.start()
+    thread.join()
+    assert run.trainer.global_step == 10
+
+
+def test_an_epoch_whose_data_repeat_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run_of(Plain(), PlainData(), tmp_path).fit()  # ten batches, of eight in an epoch
+    assert "no state_dict" not in caplog.text
+    trainer = Trainer(max_steps=12, val_check_interval=4, log_every_n_steps=2, enable_progress_bar=False)
+    Run(Plain(), PlainData(), trainer, tmp_path / "plain", "last").fit()
+    assert "no state_dict" in caplog.text
+
+
+def test_the_fast_step_calls_hooks_of_instances_and_steps_without_an_index(tmp_path: Path) -> None:
+    class NoIndex(Plain):
+        def training_step(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
+            return self.step(batch, "train")
+
+    calls: list[int] = []
+    callback = LambdaCallback(on_train_batch_end=lambda *_: calls.append(1))
+    trainer = Trainer(max_steps=4, log_every_n_steps=2, enable_progress_bar=False, callbacks=[callback])
+    Run(NoIndex(), PlainData(), trainer, tmp_path / "plain").fit()
+    assert len(calls) == 4
+
+
+def test_a_value_error_is_a_refusal_only_if_it_is_raised_on_purpose(tmp_path: Path) -> None:
+    class Refusing(PlainData):
+        def setup(self, stage: str) -> None:
+            raise ValueError("size is 0; it must be at least 1")
+
+    class Buggy(PlainData):
+        def train_dataloader(self) -> Any:
+            return int("x")
+
+    with pytest.raises(UserError, match="size is 0"):
+        run_of(Plain(), Refusing(), tmp_path).fit()
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_of(Plain(), Buggy(), tmp_path).fit()
