@@ -7,7 +7,8 @@ gradient scaler, a profiler, accumulated gradients, manual optimization, an over
 over epochs.
 
 The step depends on names that Lightning calls private. With a version of Lightning that it was not tested with, it
-switches itself off, and says so; runs then take longer and end with the same bits.
+switches itself off, and says so; runs then take longer and end with the same bits. (Lightning skips a step whose
+``training_step`` returns ``None``; the fast step refuses it.)
 """
 
 import contextlib
