@@ -36,8 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores, because some tests wait for Slurm, a browser or a signal."""
-    return num_cores() + 1
+    """One worker for each core: with more, Slurm's jobs and the processes that tests kill become too slow."""
+    return num_cores()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -129,9 +129,11 @@ class Cluster:
         self.kill_slurmd(node)
         tasks = [process for process in Path("/proc").glob("[0-9]*") if self._is_task(process, node)]
         steps = {parent for task in tasks if (parent := parent_of(task)) is not None and parent not in tasks}
-        for process in [*steps, *tasks]:  # a step that outlived its tasks would tell of their end
-            with contextlib.suppress(OSError):
-                os.kill(int(process.name), signal.SIGKILL)
+        # All are stopped before any is killed: a step that outlived its tasks would report their end.
+        for signum in (signal.SIGSTOP, signal.SIGKILL):
+            for process in [*steps, *tasks]:
+                with contextlib.suppress(OSError):
+                    os.kill(int(process.name), signum)
 
     def _is_task(self, process: Path, node: str) -> bool:
         try:

@@ -155,7 +155,7 @@ def another_is_of_the_same_experiment(jobs: Jobs) -> None:
 
 def it_is_an_array(jobs: Jobs) -> None:
     """Each task is a run with a seed of its own."""
-    array = jobs.submit(pace(0.3), options=("--array=0-1",))
+    array = jobs.submit(pace(0.8), options=("--array=0-1",))
     jobs.wait_for_training(1)
     jobs.signal(f"{array}_1")
     assert [jobs.wait_for_end(f"{array}_{task}")["Restarts"] for task in (0, 1)] == ["0", "1"]
