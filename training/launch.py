@@ -1,4 +1,4 @@
-"""From the words of a command to a run: parse them, open the checkpoint, make the objects."""
+"""From the words of a command to a run: parse them, and make the objects."""
 
 from typing import Any
 
@@ -7,10 +7,9 @@ from pytorch_lightning import LightningDataModule
 from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
-from training.hints import Hints
-from training.parser import LINKS_TO_OBJECTS, CommandParser
+from training.parser import Command
 from training.processes import launched_world_size
-from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
+from training.resume import config_to_record
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
@@ -24,44 +23,30 @@ def resolved_config(words: list[str]) -> dict[str, Any]:
     Raises:
         UserError: a key is unknown, or a value of the wrong type.
     """
-    return CommandParser(words).config_dump
+    return Command(words).config_dump
 
 
 def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
-    """The run that a command describes. Everything that can be wrong before anything is written has been checked.
+    """The run that a command describes.
 
     Args:
         words: the words after ``python cli.py``; ``words[0]`` is the method of the run to call.
         listener: receives signals; by default a new one.
     Raises:
-        UserError: the command, its config or its checkpoint is wrong.
+        UserError: the command or its config is wrong.
     """
-    parser = CommandParser(words)
-    config_to_record(parser.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
-    opened = open_checkpoint(parser, words)
-    try:
-        model, data, trainer = parser.instantiate()
-        check_processes(data, trainer, parser.subcommand)
+    command = Command(words)
+    config_to_record(command.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
+    model, data, trainer = command.instantiate()
+    check_processes(data, trainer, command.name)
+    ckpt_path = command.config.ckpt_path
+    if command.name != "fit":
+        ckpt_path = ckpt_path or "best"
+    elif isinstance(model, Classifier):
         with config_errors():
-            if parser.subcommand == "fit" and isinstance(model, Classifier):
-                # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
-                Classifier.configure_optimizers(model)
-    except BaseException:
-        if opened is not None and opened.folder is not None:
-            opened.folder.unlock()
-        raise
-    config, hints = parser.config_dump, Hints(words)
-    run = Run(model, data, trainer, parser.experiment_dir, opened, config, parser.save_config, hints, listener)
-    del opened  # an exception that a library keeps may keep this frame
-    return run
-
-
-def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint | None:
-    """The checkpoint that the command starts from, if there is one."""
-    wanted, computed = parser.own_config.ckpt_path, tuple(LINKS_TO_OBJECTS)
-    if parser.subcommand == "fit":
-        return open_to_resume(wanted, parser.experiment_dir, parser.config_dump, computed, words)
-    return open_to_evaluate(wanted or "best", parser.experiment_dir, parser.config_dump, computed)
+            # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
+            Classifier.configure_optimizers(model)
+    return Run(model, data, trainer, command.experiment_dir, ckpt_path, command, listener)
 
 
 def check_processes(data: LightningDataModule, trainer: Trainer, subcommand: str) -> None:

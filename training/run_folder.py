@@ -167,7 +167,9 @@ def version_number(path: Path) -> int:
 
 def run_folder_of(checkpoint: Path) -> RunFolder | None:
     """The run to which a checkpoint belongs; ``None`` for a file that is not in a run's folder."""
-    folder = checkpoint.resolve().parent
+    folder = checkpoint.parent
+    if folder.name != "checkpoints" or len(folder.parts) < 3 or ".." in folder.parts:
+        folder = checkpoint.resolve().parent  # the path as it was typed does not name the experiment
     return RunFolder(folder.parent) if folder.name == "checkpoints" else None
 
 

@@ -5,12 +5,15 @@ the same hooks in the same order, the same weights bit for bit.
 """
 
 import logging
+from typing import Any
 
 from lightning_fabric.utilities.types import _Stateful
 from pytorch_lightning.loops.fetchers import _DataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
+from callbacks import RunSummary
 from callbacks.contracts import RunCallback
+from training.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ class StepLoop(_TrainingEpochLoop):
         if self.restarting:
             self._warn_of_repeated_data()
             self.restarting = False  # also of val_loop: a validation that was due had ended before the checkpoint
+            self.trainer.fit_loop._restarting = False  # else a ReduceLROnPlateau would not count this epoch
         else:
             super().reset()
 
@@ -39,6 +43,26 @@ class StepLoop(_TrainingEpochLoop):
             log.warning(
                 "The resumed run is not exact: its training loader has no state_dict, so the epoch's data repeat."
             )
+
+    def _get_monitor_value(self, key: str) -> Any:
+        """What a ReduceLROnPlateau follows; in a resumed run it may have been measured before the checkpoint."""
+        earlier = next((c.metrics_before for c in self.trainer.callbacks if isinstance(c, RunSummary)), {})
+        return self.trainer.callback_metrics.get(key, earlier.get(key))
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        """As in Lightning, and the name of a mean over the running epoch if a learning rate will follow it."""
+        metas = [metric.meta for metric in self._results.result_metrics if metric.meta.on_epoch]
+        means = {name for meta in metas for name in (meta.name, meta.forked_name(on_step=False))}
+        followed = [c.monitor for c in self.trainer.lr_scheduler_configs if c.reduce_on_plateau and c.monitor in means]
+        return super().on_save_checkpoint() | ({"followed_mean": followed[0]} if followed else {})
+
+    def on_load_checkpoint(self, state_dict: dict[str, Any]) -> None:
+        if "followed_mean" in state_dict:
+            raise UserError(
+                f"the learning rate follows {state_dict['followed_mean']}, a mean over the epoch in which the run was "
+                "stopped; let it follow a metric of the validation, in a new run"
+            )
+        super().on_load_checkpoint(state_dict)
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)

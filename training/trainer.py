@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from callbacks.contracts import RunTrainer
 from training.checkpoint_file import read_checkpoint, write_checkpoint
+from training.errors import UserError
 from training.fast_step import loop_class
 from training.interruption import StopOnSignal
 from training.resume import as_list
@@ -204,8 +205,11 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         write_checkpoint(checkpoint, Path(path))
-        if not self._can_be_read:
-            read_checkpoint(Path(path))  # once, so that a state that cannot be read is refused at the first checkpoint
+        if not self._can_be_read:  # once, so that a state that cannot be read is refused at the first checkpoint
+            try:
+                read_checkpoint(Path(path))
+            except UserError as error:
+                raise UserError(f"{error}; save nothing else in state_dict and on_save_checkpoint") from error
             self._can_be_read = True
 
     def load_checkpoint(
