@@ -1,9 +1,8 @@
-"""The command line of ``fit``, ``validate``, ``test`` and ``predict``: its keys, and the objects that they describe.
+"""The command line of ``fit``, ``validate``, ``test`` and ``predict``: its keys, and their values.
 
-Parsing reads configs and nothing else; no object is made before ``instantiate``.
+Parsing reads configs and nothing else; no object is made.
 """
 
-import inspect
 import re
 from argparse import ArgumentError
 from importlib import import_module
@@ -14,16 +13,14 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser, _InstantiatorFn
+from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser
 
-from training.errors import UserError, bug_behind, config_errors
+from training.errors import UserError, bug_behind
 from training.messages import one_line
 from training.run_folder import experiment_name
 from training.seeds import check_seed
 from training.trainer import DEFAULTS, Trainer
 from training.yaml_aliases import guard_aliases
-
-SEED = 42
 
 LINKS = {
     "data.init_args.seed": "seed_everything",
@@ -41,25 +38,11 @@ LINKS_TO_OBJECTS = {
 """Linked keys whose source is an attribute of the datamodule."""
 
 COMMANDS = {
-    "fit": (
-        "Train a model, keep its checkpoints and curves in runs/<config's name>/version_<k>/, and test the best.",
-        "python cli.py fit --config configs/lstm_T20.yaml",
-    ),
-    "validate": (
-        "Evaluate a checkpoint on the validation split.",
-        "python cli.py validate --config configs/lstm_T20.yaml --ckpt_path best",
-    ),
-    "test": (
-        "Evaluate a checkpoint on the test split.",
-        "python cli.py test --config configs/lstm_T20.yaml --ckpt_path runs/lstm_T20",
-    ),
-    "predict": (
-        "Show what a checkpoint predicts for the first items of the test split.",
-        "python cli.py predict --config configs/lstm_T20.yaml --ckpt_path best",
-    ),
+    "fit": "Train a model, keep its checkpoints and curves in runs/<config's name>/version_<k>/, and test the best.",
+    "validate": "Evaluate a checkpoint on the validation split.",
+    "test": "Evaluate a checkpoint on the test split.",
+    "predict": "Show what a checkpoint predicts for the first items of the test split.",
 }
-"""What each command does, and an example."""
-
 HELP = (
     "Every key below can be in the config or on the command line. For the keys of a model: --model.help "
     "models.PalindromeClassifier, or models.TextModel; of its data: --data.help datamodules.PalindromeDataModule, or "
@@ -83,23 +66,19 @@ class Command:
     def __init__(self, words: list[str]) -> None:
         guard_aliases()
         self.words, self.name = words, words[0]
-        purpose, example = COMMANDS[self.name]
+        example = f"python cli.py {self.name} --config configs/lstm_T20.yaml"
         self.parser = parser = LightningArgumentParser(
             exit_on_error=False,
-            usage=f"{example} [--key value ...]",
-            description=f"{purpose} {HELP}",
+            usage=f"{example}{'' if self.name == 'fit' else ' --ckpt_path best'} [--key value ...]",
+            description=f"{COMMANDS[self.name]} {HELP}",
             dump_header=[f"pytorch_lightning=={pl.__version__}"],
         )
         parser.add_argument("-c", "--config", action=ConfigFile, help="A file with any of the keys below.")
-        parser.add_argument(
-            "--seed_everything", type=int, default=SEED, help="Seed of the weights and data (default: %(default)s)."
-        )
+        parser.add_argument("--seed_everything", type=int, default=42, help="Seed of the weights and of the data.")
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
-        for key, kind in (("model", LightningModule), ("data", LightningDataModule)):
-            parser.add_lightning_class_args(kind, key, subclass_mode=True)
-            instantiator = DataInstantiator if kind is LightningDataModule else _InstantiatorFn
-            parser.add_instantiator(instantiator(self, key), kind)
+        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
+        parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=CKPT_PATH_HELP)
         for links, moment in ((LINKS, "parse"), (LINKS_TO_OBJECTS, "instantiate")):
             for target, source in links.items():
@@ -117,37 +96,11 @@ class Command:
         check_seed(self.config.seed_everything, "seed_everything")
         check_trainer(self.config.trainer)
 
-    def _dump_config(self) -> None:
-        """Lightning's instantiators call it; ``config_dump`` is there already."""
-
     @property
     def experiment_dir(self) -> Path:
         """The folder of the experiment's runs."""
         name = experiment_name([path.relative for path in self.config.config or []])
         return Path(self.config.trainer.default_root_dir) / name
-
-    def instantiate(self) -> tuple[LightningModule, LightningDataModule, Trainer]:
-        """Set the seed and make the model, the data and the trainer.
-
-        Raises:
-            UserError: a class refuses an argument.
-        """
-        pl.seed_everything(self.config.seed_everything, workers=True)
-        with config_errors():
-            objects = self.parser.instantiate_classes(self.config)
-            return objects.model, objects.data, Trainer(**objects.trainer)
-
-    def record_values_of(self, data: LightningDataModule) -> None:
-        """Replace the defaults of linked keys by the values that the datamodule gives."""
-        arguments = self.config_dump["model"].get("init_args", {})
-        for target, source in LINKS_TO_OBJECTS.items():
-            name, attribute = target.rpartition(".")[2], source.removeprefix("data.")
-            try:
-                if name in arguments:
-                    arguments[name] = getattr(data, attribute)
-            except AttributeError:
-                if inspect.getattr_static(data, attribute, None) is not None:
-                    raise  # a bug in a property, which jsonargparse would take for a datamodule without it
 
     def save_config(self, path: Path) -> None:
         """Write the complete configuration, with which the run can be repeated."""
@@ -164,15 +117,6 @@ class ConfigFile(ActionConfigFile):
             super().__call__(parser, cfg, values, option_string)
         except UnicodeDecodeError as error:
             raise UserError(f"the config {values} is not UTF-8: {error}; save it as UTF-8") from error
-
-
-class DataInstantiator(_InstantiatorFn):
-    """Makes the datamodule, and records its values before the model gets them."""
-
-    def __call__(self, class_type: type, *args: Any, applied_instantiation_links: Any, **kwargs: Any) -> Any:
-        data = super().__call__(class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs)
-        self.cli.record_values_of(data)
-        return data
 
 
 def bug_in_a_module(message: str) -> BaseException | None:
@@ -195,34 +139,33 @@ def check_links(words: list[str]) -> None:
             raise UserError(f"--{short} always follows --{source.replace('init_args.', '')}; {way_out}")
 
 
+LIMITS = {"log_every_n_steps": 1, "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "gradient_clip_val": 0}
+"""The smallest values of arguments of the trainer."""
+
+LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
+    "overfit_batches": ((0,), "it is not supported, because training batches of this project never repeat"),
+    "barebones": ((False,), "if it is true, a run neither measures nor saves"),
+    "logger": ((None, True), "a run always writes TensorBoard's events and metrics.csv"),
+}
+"""Arguments of the trainer that must keep one of these values, and the reason."""
+
+
 def check_trainer(config: Any) -> None:
     """Reject values that Lightning accepts but fails on.
 
     Raises:
         UserError: a value is out of range, or repeats what this command line already does.
     """
-    limits = {
-        "log_every_n_steps": 1,
-        "check_val_every_n_epoch": 1,
-        "accumulate_grad_batches": 1,
-        "gradient_clip_val": 0,
-    }
-    for name, limit in limits.items():
+    for name, limit in LIMITS.items():
         value = config[name]
         if value is not None and not value >= limit:
             raise UserError(f"trainer.{name} is {value}; it must be at least {limit}")
     interval = config.val_check_interval
     if isinstance(interval, int | float) and not interval > 0:
         raise UserError(f"trainer.val_check_interval is {interval}; it must be above 0")
-    if config.overfit_batches:
-        raise UserError(
-            f"trainer.overfit_batches is {config.overfit_batches}; leave it out: it is not "
-            "supported, because training batches of this project never repeat"
-        )
-    if config.barebones:
-        raise UserError("trainer.barebones is true; leave it out: a run always measures and saves")
-    if config.logger not in (None, True):
-        raise UserError("trainer.logger is set; leave it out: a run always writes TensorBoard's events and metrics.csv")
+    for name, (allowed, reason) in LEFT_OUT.items():
+        if config[name] not in allowed:
+            raise UserError(f"trainer.{name} is {config[name]}; leave it out: {reason}")
     if config.default_root_dir is None:
         raise UserError("trainer.default_root_dir is null; it must be a folder, such as runs")
     if config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
