@@ -8,7 +8,7 @@ import pkgutil
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
@@ -62,7 +62,7 @@ def run_to_resume(
     return folder, wanted
 
 
-def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> OpenCheckpoint | None:
+def find_checkpoint(wanted: str, experiment_dir: Path, default: CheckpointName) -> OpenCheckpoint | None:
     """The checkpoint that ``wanted`` names, loaded; ``None`` where ``auto`` finds nothing to resume.
 
     A damaged or missing ``last`` is replaced by ``previous``, with a warning, unless the file itself was named.
@@ -101,8 +101,9 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
         return opened
 
 
-def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> list[Path]:
+def locate(wanted: str, experiment_dir: Path, default: CheckpointName) -> list[Path]:
     """The files that ``wanted`` may mean, the first choice first. Arguments and errors as for ``find_checkpoint``."""
+    path = Path(wanted)
     if wanted in ("best", "last", "auto"):
         runs = run_folders(experiment_dir)
         if wanted == "auto" and not (runs and runs[-1].has_checkpoint()):
@@ -112,37 +113,28 @@ def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) 
                 f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one with fit, without "
                 "--ckpt_path"
             )
-        return candidates_in(runs[-1], wanted if wanted != "auto" else default)  # type: ignore[arg-type]
-    if "://" in wanted:
+    elif "://" in wanted:
         raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
-    path = Path(wanted)
-    try:
-        is_file, is_dir = path.is_file(), path.is_dir()
-    except OSError as error:
-        raise UserError(f"--ckpt_path {wanted[:60]}...: {error.strerror}; give a file or a folder") from error
-    if is_file:
-        return [path]
-    if not is_dir:
-        raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
-    if (path / "checkpoints").is_dir():
-        return candidates_in(RunFolder(path), default)
-    runs = run_folders(path)
-    if not runs:
-        raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
-    return candidates_in(runs[-1], default)
-
-
-def candidates_in(run: RunFolder, name: CheckpointName) -> list[Path]:
-    path = run.checkpoint(name)
-    if name != "last":
-        if not path.is_file():
-            present = " and ".join(name for name in NAMES if run.checkpoint(name).is_file())
-            raise UserError(f"there is no {path}; that run has {present or 'no checkpoint'}")
-        return [path]
-    previous = run.checkpoint("previous")
-    if not path.is_file() and not previous.is_file():
-        raise UserError(f"there is no checkpoint in {run.path} yet; start a new run without --ckpt_path")
-    return [path, previous]
+    else:
+        try:
+            is_file, is_dir = path.is_file(), path.is_dir()
+        except OSError as error:
+            raise UserError(f"--ckpt_path {wanted[:60]}...: {error.strerror}; give a file or a folder") from error
+        if is_file:
+            return [path]
+        if not is_dir:
+            raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
+        runs = [RunFolder(path)] if (path / "checkpoints").is_dir() else run_folders(path)
+        if not runs:
+            raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
+    name = wanted if wanted in ("best", "last") else default
+    candidates = [runs[-1].checkpoint(kind) for kind in (("last", "previous") if name == "last" else (name,))]
+    if not any(candidate.is_file() for candidate in candidates):
+        present = " and ".join(kind for kind in NAMES if runs[-1].checkpoint(kind).is_file())
+        if not present:
+            raise UserError(f"there is no checkpoint in {runs[-1].path} yet; start a new run without --ckpt_path")
+        raise UserError(f"there is no {candidates[0]}; that run has {present}")
+    return candidates
 
 
 def requeued_run(experiment_dir: Path, command: Sequence[str]) -> RunFolder | None:
@@ -195,7 +187,9 @@ def compare(opened: OpenCheckpoint, current: Config, for_training: bool) -> None
     for group in groups:
         theirs, ours = recorded[group], current[group]
         if group == "trainer":
-            theirs, ours = with_all_callbacks(theirs, ours)
+            # The first checkpoints of this project record a curriculum by itself.
+            curriculum = theirs.get("curriculum")
+            theirs = {"callbacks": {"callbacks.LengthCurriculum": curriculum} if curriculum else {}} | theirs
         allowed = getattr(import_class(ours.get("class_path", "")), declaration, ())
         skipped = tuple(f"{group}.init_args.{name}." for name in allowed)
         for name, value, wanted in differences(theirs, ours, group):
@@ -206,30 +200,16 @@ def compare(opened: OpenCheckpoint, current: Config, for_training: bool) -> None
                 )
 
 
-def with_all_callbacks(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both recorded trainers, each with an entry for the callbacks of the other."""
-    of_theirs = theirs.get("callbacks", {})
-    if theirs.get("curriculum") is not None:  # how the first checkpoints of this project record it
-        of_theirs = {"callbacks.LengthCurriculum": theirs["curriculum"]}
-    names = of_theirs.keys() | ours["callbacks"].keys()
-    return (
-        theirs | {"callbacks": {name: of_theirs.get(name) for name in names}},
-        ours | {"callbacks": {name: ours["callbacks"].get(name) for name in names}},
-    )
-
-
 def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """Name and both values of everything that is in both configurations and differs."""
+    """Name and both values of everything that is in both configurations and differs; a callback may be in one only."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in sorted(theirs.keys() & ours.keys()):
-            yield from differences(theirs[key], ours[key], f"{name}.{key}")
-    elif theirs != ours and not (name.endswith(".class_path") and is_same_class(theirs, ours)):
+        for key in sorted(theirs.keys() | ours.keys() if name == "trainer.callbacks" else theirs.keys() & ours.keys()):
+            yield from differences(theirs.get(key), ours.get(key), f"{name}.{key}")
+    # Two paths, such as models.TextModel and models.text.TextModel, may lead to the same class.
+    elif theirs != ours and not (
+        name.endswith(".class_path") and import_class(theirs) is import_class(ours) is not object
+    ):
         yield name, theirs, ours
-
-
-def is_same_class(theirs: str, ours: str) -> bool:
-    """Whether two paths, such as ``models.TextModel`` and ``models.text.TextModel``, lead to the same class."""
-    return import_class(theirs) is import_class(ours) is not object
 
 
 def import_class(class_path: str) -> Any:

@@ -20,21 +20,13 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from callbacks.contracts import RunCallback
 from models.contracts import ReportingModel
+from training import run_phases
 from training.errors import UserError, config_errors
 from training.hints import how_to_resume, what_next
 from training.loggers import silent_writer_thread
 from training.processes import print_rank_zero
 from training.resume import compare, config_to_record, find_checkpoint, run_to_resume
 from training.run_folder import RunFolder
-from training.run_phases import (
-    check_num_processes,
-    count_earlier_seconds,
-    explain_end,
-    remove_new_folder,
-    test_best,
-    test_checkpoint,
-    train,
-)
 from training.signals import InterruptedRun, SignalListener
 from training.trainer import Trainer, plain_values
 
@@ -97,24 +89,23 @@ class Run:
             InterruptedRun: a signal stopped the run, which is saved.
             LostProcess: another process of the run has died.
         """
-        if self.folder is not None:
+        if self.folder is not None and self.trainer.has_begun:
             raise UserError("this Run was trained before; make a new Run and a new Trainer, with ckpt_path='last'")
         with self._running():
-            wanted, self.ckpt_path = self.ckpt_path, None
-            self.folder, wanted = run_to_resume(wanted, self.experiment_dir, self.words)
+            self.folder, wanted = run_to_resume(self.ckpt_path, self.experiment_dir, self.words)
             path, checkpoint = self._open(wanted, "last")
             self.step_before = checkpoint.get("global_step", 0)
-            check_num_processes(self.trainer, path, checkpoint)
-            count_earlier_seconds(self.trainer, checkpoint)
+            run_phases.check_num_processes(self.trainer, path, checkpoint)
+            run_phases.count_earlier_seconds(self.trainer, checkpoint)
             del checkpoint  # training may need the memory
             self.listener.waits_for_step = True
-            train(self, path)
+            run_phases.train(self, path)
             if self.trainer.fast_dev_run:
                 return
             assert self.folder is not None
             self.listener.waits_for_step = False
-            explain_end(self.trainer, self.step_before)
-            test_best(self, self.folder)
+            run_phases.explain_end(self.trainer, self.step_before)
+            run_phases.test_best(self, self.folder)
             if isinstance(self.model, ReportingModel) and (learned := self.model.describe_learning()):
                 print_rank_zero(learned)
             kept = "checkpoints, " if self.folder.has_checkpoint() else ""
@@ -125,21 +116,18 @@ class Run:
     def validate(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the validation split."""
         with self._running():
-            path = self._evaluated()
-            if not any(self.trainer.validate(self.model, self.data, ckpt_path=path)):
+            if not any(self.trainer.validate(self.model, self.data, ckpt_path=self._evaluated())):
                 print_rank_zero(NOTHING_VALIDATED)
 
     def test(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the test split."""
         with self._running():
-            path = self._evaluated()
-            test_checkpoint(self, path)
+            run_phases.test_checkpoint(self, self._evaluated())
 
     def predict(self) -> None:
         """Print what a checkpoint, or the model as it is, predicts for the first items of the test split."""
         with self._running():
-            path = self._evaluated()
-            predictions = self.trainer.predict(self.model, self.data, ckpt_path=path)
+            predictions = self.trainer.predict(self.model, self.data, ckpt_path=self._evaluated())
             if not predictions:
                 print_rank_zero(NOTHING_PREDICTED)
                 return
@@ -158,19 +146,17 @@ class Run:
     def _open(self, wanted: str | None, default: Literal["best", "last"]) -> tuple[Path | None, dict[str, Any]]:
         """The checkpoint to start from, and its content, which the trainer will take from memory once."""
         opened = None if wanted is None else find_checkpoint(wanted, self.experiment_dir, default)
-        if opened is None:
-            return None, {}
-        path, checkpoint = opened
-        state = checkpoint.get(type(self.data).__qualname__)
-        if state is not None and hasattr(self.data, "check_state"):  # before weights whose sizes depend on the data
-            self.data.check_state(state)
-        compare(opened, config_to_record(self.config), for_training=default == "last")
-        self.trainer.checkpoint_io.provide(path, checkpoint)
-        return opened
+        if opened is not None:
+            state = opened.checkpoint.get(type(self.data).__qualname__)
+            if state is not None and hasattr(self.data, "check_state"):  # before weights whose sizes depend on the data
+                self.data.check_state(state)
+            compare(opened, config_to_record(self.config), for_training=default == "last")
+            self.trainer.checkpoint_io.provide(*opened)
+        self.ckpt_path = None
+        return opened or (None, {})
 
     def _evaluated(self) -> Path | None:
-        wanted, self.ckpt_path = self.ckpt_path, None
-        return self._open("best" if wanted == "auto" else wanted, "best")[0]
+        return self._open("best" if self.ckpt_path == "auto" else self.ckpt_path, "best")[0]
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
@@ -187,7 +173,7 @@ class Run:
             raise
         except Exception:
             if not self.trainer.has_begun:
-                remove_new_folder(self)
+                run_phases.remove_new_folder(self)
             raise
         finally:
             if self.folder is not None:

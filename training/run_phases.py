@@ -152,9 +152,6 @@ def test_best(run: "Run", folder: RunFolder) -> None:
         if not is_overridden(name, owner, parent):
             print_rank_zero(f"Nothing was tested: {type(owner).__name__} has no {name}.")
             return
-    if run.trainer.limit_test_batches == 0:
-        print_rank_zero(NOTHING_TESTED)
-        return
     run.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
     # Without validation there is no best, without checkpoints neither best nor last.
     kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]
