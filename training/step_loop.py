@@ -29,20 +29,17 @@ class StepLoop(_TrainingEpochLoop):
 
     def reset(self) -> None:
         if self.restarting:
-            self._warn_of_repeated_data()
+            combined = self.trainer.fit_loop._combined_loader
+            loaders = [] if combined is None else combined.flattened
+            is_within_epoch = self.batch_progress.current.ready > 0 and not self.batch_progress.is_last_batch
+            if is_within_epoch and not all(isinstance(loader, _Stateful) for loader in loaders):
+                log.warning(
+                    "The resumed run is not exact: its training loader has no state_dict, so the epoch's data repeat."
+                )
             self.restarting = False  # also of val_loop: a validation that was due had ended before the checkpoint
             self.trainer.fit_loop._restarting = False  # else a ReduceLROnPlateau would not count this epoch
         else:
             super().reset()
-
-    def _warn_of_repeated_data(self) -> None:
-        is_within_epoch = self.batch_progress.current.ready > 0 and not self.batch_progress.is_last_batch
-        combined = self.trainer.fit_loop._combined_loader
-        loaders = [] if combined is None else combined.flattened
-        if is_within_epoch and not all(isinstance(loader, _Stateful) for loader in loaders):
-            log.warning(
-                "The resumed run is not exact: its training loader has no state_dict, so the epoch's data repeat."
-            )
 
     def _get_monitor_value(self, key: str) -> Any:
         """What a ReduceLROnPlateau follows; in a resumed run it may have been measured before the checkpoint."""
@@ -78,11 +75,7 @@ class StepLoop(_TrainingEpochLoop):
             callback.on_step_complete(self.trainer, is_last)
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
-        return super()._should_check_val_fx(data_fetcher) or (
-            self._is_last_step_of_run() and self._should_check_val_epoch()
-        )
-
-    def _is_last_step_of_run(self) -> bool:
         fit_loop = self.trainer.fit_loop
         is_last_epoch = fit_loop.epoch_progress.current.processed + 1 == fit_loop.max_epochs
-        return 0 <= self.max_steps <= self.global_step or (is_last_epoch and self._num_ready_batches_reached())
+        is_last = 0 <= self.max_steps <= self.global_step or (is_last_epoch and self._num_ready_batches_reached())
+        return super()._should_check_val_fx(data_fetcher) or (is_last and self._should_check_val_epoch())
