@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
@@ -145,11 +144,8 @@ def train(run: "Run", path: Path | None) -> None:
 
 def test_best(run: "Run", folder: RunFolder) -> None:
     """Test the best checkpoint of a finished run, or say why nothing is tested."""
-    for owner, parent, name in (
-        (run.model, LightningModule, "test_step"),
-        (run.data, LightningDataModule, "test_dataloader"),
-    ):
-        if not is_overridden(name, owner, parent):
+    for owner, name in ((run.model, "test_step"), (run.data, "test_dataloader")):
+        if not is_overridden(name, owner):
             print_rank_zero(f"Nothing was tested: {type(owner).__name__} has no {name}.")
             return
     run.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
