@@ -37,18 +37,11 @@ class OpenCheckpoint(NamedTuple):
 def run_to_resume(
     wanted: str | None, experiment_dir: Path, command: Sequence[str]
 ) -> tuple[RunFolder | None, str | None]:
-    """The run to resume, and which of its checkpoints.
+    """The folder of the run to resume, and its checkpoint, as for ``find_checkpoint``; each ``None`` if there is none.
 
-    Under Slurm, a requeued job resumes its own run, whatever is wanted. The folder of the run is locked, so that nobody
-    replaces the checkpoint before it is read.
+    The folder is locked, so that nobody replaces the checkpoint before it is read. Under Slurm, a requeued job resumes
+    the run that the same ``command`` began, whatever is wanted.
 
-    Args:
-        wanted: see ``find_checkpoint``; ``None`` for a new run.
-        experiment_dir: the folder of the experiment's runs.
-        command: the words that started this process.
-    Returns:
-        the folder, ``None`` for a new run or a file from elsewhere; and ``wanted``, or the folder of a requeued job,
-        ``None`` if it was stopped before its first checkpoint.
     Raises:
         UserError: there is no such checkpoint, or another process writes to the folder.
     """
