@@ -19,7 +19,7 @@ from training.trainer import Trainer
 
 
 def resolved_config(words: list[str]) -> dict[str, Any]:
-    """The complete configuration of a command, defaults included. No object is made. Arguments and errors as below."""
+    """The complete configuration of a command, defaults included. No object is made. Errors as for ``prepare``."""
     return Command(words).config_dump
 
 
