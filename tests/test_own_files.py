@@ -131,6 +131,17 @@ class BuggyForward(LinearModel):
         return self.layer.wieght.sum()  # bug
 
 
+class Vocabulary(LinearModel):
+    def __init__(self, vocab_size: int = 3):
+        super().__init__(vocab_size)
+
+
+class BuggyProperty(Points):
+    @property
+    def vocab_size(self):
+        return self.vocabulary  # bug
+
+
 class BuggyInit(LinearModel):
     def __init__(self, num_features: int = 3):
         super().__init__(num_features)
@@ -156,6 +167,7 @@ class BuggyStep(Callback):
     def on_train_batch_end(self, trainer, *args):
         sum(trainer.global_step)  # bug
 """,
+    "my_broken_import.py": "import nothing_of_that_name  # bug\n",
     "my_run.yaml": """\
 model: {class_path: my_model.ScaledClassifier, init_args: {logit_scale: 2.0, hidden_size: 8}}
 data: {class_path: my_data.ShiftedPalindromes, init_args: {length: 6, shift: 3}}
@@ -278,6 +290,39 @@ def test_a_bug_keeps_its_traceback(argument: str, exception: str, folder: Path) 
     assert f'File "{folder}/my_bugs.py", line {bug + 1}, in ' in ended.stderr
     assert lines[bug].strip() in ended.stderr
     assert any(line.startswith(f"{exception}: ") for line in ended.stderr.splitlines())
+
+
+def test_a_bug_in_a_linked_property_keeps_its_traceback(folder: Path) -> None:
+    """jsonargparse alone would give the model its default."""
+    ended = run(folder, "fit", "--config=plain.yaml", "--data=my_bugs.BuggyProperty", "--model=my_bugs.Vocabulary")
+    assert ended.returncode == 1 and "return self.vocabulary  # bug" in ended.stderr, ended.stderr
+    assert "AttributeError: 'BuggyProperty' object has no attribute 'vocabulary'" in ended.stderr
+
+
+@pytest.mark.parametrize("key", ["trainer.callbacks", "trainer.callbacks+", "model", "data"])
+def test_an_import_that_fails_in_an_own_file_keeps_its_traceback(key: str, folder: Path) -> None:
+    ended = run(folder, "fit", "--config=plain.yaml", f"--{key}", "my_broken_import.Thing")
+    assert ended.returncode == 1 and f'File "{folder}/my_broken_import.py", line 1' in ended.stderr, ended.stderr
+
+
+def test_a_class_of_the_project_is_named_with_its_module(folder: Path) -> None:
+    refused = run(folder, "fit", "--config=plain.yaml", "--trainer.callbacks", "LengthCurriculum")
+    assert refused.returncode == 2
+    assert "LengthCurriculum is no known class; give its module, too: callbacks.LengthCurriculum" in refused.stderr
+
+
+def test_what_is_said_is_true_in_a_folder_without_the_project(folder: Path) -> None:
+    """A resumed run names its folder as the first start did, and commands can be typed as they are."""
+    fit = ("fit", "--config=plain.yaml")
+    first = output_of(folder, *fit, "--trainer.max_steps=30").splitlines()[-2:]
+    again = output_of(folder, *fit, "--ckpt_path=last").splitlines()[-2:]
+    assert again[0] == first[0] and "The run is in runs/plain/version_0: checkpoints, metrics.csv" in again[0]
+    assert again[1] == first[1] and again[1].endswith("tensorboard --logdir runs")
+    palindromes = ("fit", "--config=my_run.yaml")
+    look = output_of(folder, *palindromes).splitlines()[-1].partition(", or ")[2]
+    assert f"{ROOT / 'cli.py'} predict --config=my_run.yaml --ckpt_path runs/my_run/version_0" in look
+    *_, place, following = output_of(folder, *palindromes, "--trainer.enable_checkpointing=false").splitlines()
+    assert "checkpoints" not in place and ", or " not in following
 
 
 def start_of(name: str, lines: list[str]) -> str:

@@ -71,7 +71,7 @@ def verified_content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}; make it readable") from error
     body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
     if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
         raise UserError(

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning import LightningModule
 from pytorch_lightning.loops.fetchers import _DataFetcher, _DataLoaderIterDataFetcher
 from pytorch_lightning.plugins import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -27,7 +27,6 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.memory import recursive_detach
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
-from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 
 from training.errors import UserError
@@ -48,13 +47,7 @@ HOOKS = (
 )
 """Hooks of a step that callbacks and the model may override, in the order of the calls."""
 
-STEP_METHODS = (
-    "optimizer_step",
-    "optimizer_zero_grad",
-    "backward",
-    "on_train_batch_start",
-    "lr_scheduler_step",
-)
+STEP_METHODS = ("optimizer_step", "optimizer_zero_grad", "backward", "on_train_batch_start", "lr_scheduler_step")
 """Methods of a model. If it overrides one of them, Lightning's own code runs the step."""
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -66,17 +59,16 @@ class FastStepLoop(StepLoop):
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         super().on_run_start(data_fetcher)
         self.is_fast = self._can_use_fast_step(data_fetcher)
+        trainer, model = self.trainer, self.trainer.lightning_module
         # LightningModule.log reads the current hook's name there. Setting an attribute would go through
         # torch.nn.Module.__setattr__, which takes microseconds.
-        self._model_state = vars(self.trainer.lightning_module)
+        self._model_state = vars(model)
         self._hooks = {name: self._overriding(name) for name in HOOKS}
-        self._transfers_batches = self._batches_need_transfer()
-
-    def advance(self, data_fetcher: _DataFetcher) -> None:
-        if self.is_fast:
-            self._advance_fast(data_fetcher)
-        else:
-            super().advance(data_fetcher)
+        self._transfers_batches = trainer.strategy.root_device.type != "cpu" or any(
+            is_overridden(name, owner) for name in TRANSFER_HOOKS for owner in (model, trainer.datamodule)
+        )
+        precision = trainer.precision_plugin
+        self._forward_context = contextlib.nullcontext if type(precision) is Precision else precision.train_step_context
 
     def update_lr_schedulers(self, interval: str, update_plateau_schedulers: bool) -> None:
         if not self.is_fast:  # the fast step has stepped them already
@@ -90,7 +82,10 @@ class FastStepLoop(StepLoop):
             and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
             and type(trainer.profiler) is PassThroughProfiler
             and trainer.accumulate_grad_batches == 1
-            and all(steps_with_the_optimizer(config) for config in trainer.lr_scheduler_configs)
+            and all(
+                config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
+                for config in trainer.lr_scheduler_configs
+            )
             and trainer.lightning_module.automatic_optimization
             and is_param_in_hook_signature(trainer.lightning_module.training_step, "batch_idx", min_args=2)
             and type(trainer.optimizers[0]).zero_grad is torch.optim.Optimizer.zero_grad
@@ -100,33 +95,19 @@ class FastStepLoop(StepLoop):
 
     def _overriding(self, name: str) -> list[Callable[..., Any]]:
         """The callbacks' hooks of that name, then the model's, as far as they override Lightning's empty ones."""
-        trainer = self.trainer
-        hooks: list[Callable[..., Any]] = [
-            partial(getattr(c, name), trainer, trainer.lightning_module)
-            for c in trainer.callbacks
-            if overrides(c, name)
-        ]
-        if is_overridden(name, trainer.lightning_module):
-            hooks.append(getattr(trainer.lightning_module, name))
-        return hooks
-
-    def _batches_need_transfer(self) -> bool:
-        trainer = self.trainer
-        if trainer.strategy.root_device.type != "cpu":
-            return True
-        owners = ((trainer.lightning_module, LightningModule), (trainer.datamodule, LightningDataModule))
-        return any(
-            owner is not None and is_overridden(name, owner, parent=parent)
-            for name in TRANSFER_HOOKS
-            for owner, parent in owners
-        )
+        trainer, model = self.trainer, self.trainer.lightning_module
+        owners = [owner for owner in (*trainer.callbacks, model) if is_overridden(name, owner)]
+        return [getattr(o, name) if o is model else partial(getattr(o, name), trainer, model) for o in owners]
 
     def _call(self, name: str, *args: Any) -> None:
         for hook in self._hooks[name]:
             self._model_state["_current_fx_name"] = name
             hook(*args)
 
-    def _advance_fast(self, data_fetcher: _DataFetcher) -> None:
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        if not self.is_fast:
+            super().advance(data_fetcher)
+            return
         trainer = self.trainer
         progress = self.batch_progress
         batch, _, _ = next(data_fetcher)
@@ -168,7 +149,7 @@ class FastStepLoop(StepLoop):
                 self._model_state["_current_fx_name"] = "training_step"
                 with self._forward_context():
                     output = model.training_step(batch, batch_idx)
-                loss, others = (output, NO_OTHERS) if isinstance(output, Tensor) else split_step_output(output, model)
+                loss, others = (output, {}) if isinstance(output, Tensor) else split_step_output(output, model)
                 optimizer_progress.zero_grad.increment_ready()
                 self._call("on_before_zero_grad", optimizer)
                 optimizer_progress.zero_grad.increment_started()
@@ -190,14 +171,6 @@ class FastStepLoop(StepLoop):
         optimizer_progress.step.increment_completed()
         return outputs
 
-    def _forward_context(self) -> contextlib.AbstractContextManager[None]:
-        precision = self.trainer.precision_plugin
-        return NO_CONTEXT if type(precision) is Precision else precision.train_step_context()
-
-
-NO_CONTEXT = contextlib.nullcontext()
-NO_OTHERS: dict[str, Any] = {}
-
 
 def split_step_output(output: Any, model: LightningModule) -> tuple[Tensor, dict[str, Any]]:
     """The loss in the output of a training step, and the other outputs, detached.
@@ -211,15 +184,6 @@ def split_step_output(output: Any, model: LightningModule) -> tuple[Tensor, dict
             "tensor, or a dictionary with the loss under 'loss'"
         )
     return output["loss"], recursive_detach({name: value for name, value in output.items() if name != "loss"})
-
-
-def steps_with_the_optimizer(config: LRSchedulerConfig) -> bool:
-    """Whether a learning rate schedule advances at every optimizer step and needs no metric."""
-    return config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
-
-
-def overrides(callback: Callback, name: str) -> bool:
-    return getattr(getattr(callback, name), "__func__", None) is not getattr(Callback, name)
 
 
 def loop_class() -> type[StepLoop]:

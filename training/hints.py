@@ -1,5 +1,9 @@
-"""What to type next: how to resume a run, and how to look at it."""
+"""What to type next: how to resume a run, and how to look at it.
 
+``words`` are those after ``python cli.py``; there are none for a run that no command line started.
+"""
+
+import argparse
 import os
 import shlex
 import shutil
@@ -9,47 +13,33 @@ from pathlib import Path
 
 from training.run_folder import RunFolder
 
+CLI = Path(__file__).resolve().parent.parent / "cli.py"
 
-class Hints:
-    """Suggests commands that can be typed as they are.
 
-    Args:
-        words: the words after ``python cli.py``; empty for a run that no command line started.
-    """
+def how_to_resume(words: Sequence[str], folder: RunFolder | None) -> str:
+    """A way to continue a run that was stopped."""
+    if folder is None or not folder.has_checkpoint():
+        return f"nothing was saved; start with: {command('fit', words)}" if words else "nothing was saved"
+    if not words:
+        return f"resume with ckpt_path={shlex.quote(str(folder.path))}"
+    return f"resume with: {command('fit', words, folder)}"
 
-    def __init__(self, words: Sequence[str] = ()) -> None:
-        self.words = list(words)
 
-    def how_to_resume(self, folder: RunFolder | None) -> str:
-        """A way to continue a run that was stopped."""
-        if folder is None or not folder.has_checkpoint():
-            start = f"; start with: {self.command('fit')}" if self.words else ""
-            return f"nothing was saved{start}"
-        path = shlex.quote(str(folder.path))
-        return (
-            f"resume with: {self.command('fit')} --ckpt_path {path}" if self.words else f"resume with ckpt_path={path}"
-        )
+def what_next(words: Sequence[str], folder: RunFolder, next_command: str) -> str:
+    """Commands that show the curves of a finished run and what its model has learned."""
+    curves = shlex.join([as_typed("tensorboard"), "--logdir", str(folder.path.parent.parent)])
+    can_look = words and next_command and folder.has_checkpoint()
+    return f"{curves}, or {command(next_command, words, folder)}" if can_look else curves
 
-    def what_next(self, folder: RunFolder, next_command: str) -> str:
-        """Commands that show the curves of a finished run and what its model has learned."""
-        curves = shlex.join([as_typed("tensorboard"), "--logdir", str(folder.path.parent.parent)])
-        if not self.words or not next_command:
-            return curves
-        if next_command == "generate":
-            look = shlex.join([as_typed("python"), "cli.py", "generate", "--ckpt_path", str(folder.path)])
-        else:
-            look = f"{self.command(next_command)} --ckpt_path {shlex.quote(str(folder.path))}"
-        return f"{curves}, or {look}"
 
-    def command(self, name: str) -> str:
-        """A command with the words of this one, without its ``--ckpt_path``."""
-        words = [name]
-        skip_next = False
-        for word in self.words[1:]:
-            if not skip_next and not word.startswith("--ckpt_path"):
-                words.append(word)
-            skip_next = word == "--ckpt_path"
-        return shlex.join([as_typed("python"), "cli.py", *words])
+def command(name: str, words: Sequence[str], folder: RunFolder | None = None) -> str:
+    """A command with the words of this one, but with the folder as its ``--ckpt_path``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--ckpt_path")
+    kept = [] if name == "generate" else parser.parse_known_args(words[1:])[1]  # it takes no keys of a config
+    cli = "cli.py" if Path("cli.py").resolve() == CLI else str(CLI)
+    ckpt_path = [] if folder is None else ["--ckpt_path", str(folder.path)]
+    return shlex.join([as_typed("python"), cli, name, *kept, *ckpt_path])
 
 
 def as_typed(program: str) -> str:

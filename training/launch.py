@@ -1,67 +1,75 @@
-"""From the words of a command to a run: parse them, open the checkpoint, make the objects."""
+"""From the words of a command to a run: parse them, and make the objects."""
 
+import inspect
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
+import pytorch_lightning as pl
+from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning.cli import _InstantiatorFn
 
 from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
-from training.hints import Hints
-from training.parser import LINKS_TO_OBJECTS, CommandParser
+from training.parser import LINKS_TO_OBJECTS, Command
 from training.processes import launched_world_size
-from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
+from training.resume import config_to_record
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
 
 
 def resolved_config(words: list[str]) -> dict[str, Any]:
-    """The complete configuration of a command, defaults included, as nested dictionaries. No object is made.
-
-    Args:
-        words: the words after ``python cli.py``.
-    Raises:
-        UserError: a key is unknown, or a value of the wrong type.
-    """
-    return CommandParser(words).config_dump
+    """The complete configuration of a command, defaults included. No object is made. Errors as for ``prepare``."""
+    return Command(words).config_dump
 
 
 def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
-    """The run that a command describes. Everything that can be wrong before anything is written has been checked.
+    """The run that a command describes.
 
     Args:
         words: the words after ``python cli.py``; ``words[0]`` is the method of the run to call.
         listener: receives signals; by default a new one.
     Raises:
-        UserError: the command, its config or its checkpoint is wrong.
+        UserError: a key is unknown, a value is of the wrong type, or a class refuses it.
     """
-    parser = CommandParser(words)
-    config_to_record(parser.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
-    opened = open_checkpoint(parser, words)
-    try:
-        model, data, trainer = parser.instantiate()
-        check_processes(data, trainer, parser.subcommand)
-        with config_errors():
-            if parser.subcommand == "fit" and isinstance(model, Classifier):
-                # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
-                Classifier.configure_optimizers(model)
-    except BaseException:
-        if opened is not None and opened.folder is not None:
-            opened.folder.unlock()
-        raise
-    config, hints = parser.config_dump, Hints(words)
-    run = Run(model, data, trainer, parser.experiment_dir, opened, config, parser.save_config, hints, listener)
-    del opened  # an exception that a library keeps may keep this frame
-    return run
+    command = Command(words)
+    config_to_record(command.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
+    pl.seed_everything(command.config.seed_everything, workers=True)
+    command.parser.add_instantiator(Instantiator(command, "model"), LightningModule)
+    command.parser.add_instantiator(Instantiator(command, "data"), LightningDataModule)
+    with config_errors():
+        objects = command.parser.instantiate_classes(command.config)
+        trainer = Trainer(**objects.trainer)
+        check_processes(objects.data, trainer, command.name)
+        if command.name == "fit" and isinstance(objects.model, Classifier):
+            # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
+            Classifier.configure_optimizers(objects.model)
+    ckpt_path = command.config.ckpt_path or (None if command.name == "fit" else "best")
+    return Run(objects.model, objects.data, trainer, command.experiment_dir, ckpt_path, command, listener)
 
 
-def open_checkpoint(parser: CommandParser, words: list[str]) -> OpenCheckpoint | None:
-    """The checkpoint that the command starts from, if there is one."""
-    wanted, computed = parser.own_config.ckpt_path, tuple(LINKS_TO_OBJECTS)
-    if parser.subcommand == "fit":
-        return open_to_resume(wanted, parser.experiment_dir, parser.config_dump, computed, words)
-    return open_to_evaluate(wanted or "best", parser.experiment_dir, parser.config_dump, computed)
+class Instantiator(_InstantiatorFn):
+    """Lightning's, which lets ``load_from_checkpoint`` work; it also records what the datamodule gives linked keys."""
+
+    def __init__(self, command: Command, key: str) -> None:
+        super().__init__(self, key)
+        self.config_dump = command.config_dump
+
+    def _dump_config(self) -> None:
+        """Lightning calls it; ``config_dump`` is there already."""
+
+    def __call__(self, class_type: type, *args: Any, applied_instantiation_links: Any, **kwargs: Any) -> Any:
+        made = super().__call__(class_type, *args, applied_instantiation_links=applied_instantiation_links, **kwargs)
+        arguments = self.config_dump["model"].get("init_args", {}) if self.key == "data" else {}
+        for target, source in LINKS_TO_OBJECTS.items():
+            name, attribute = target.rpartition(".")[2], source.removeprefix("data.")
+            try:
+                if name in arguments:
+                    arguments[name] = getattr(made, attribute)
+            except AttributeError:
+                if inspect.getattr_static(made, attribute, None) is not None:
+                    raise  # a bug in a property, which jsonargparse would take for a datamodule without it
+        return made
 
 
 def check_processes(data: LightningDataModule, trainer: Trainer, subcommand: str) -> None:

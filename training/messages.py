@@ -3,6 +3,7 @@
 import logging
 import re
 import warnings
+from importlib import import_module
 from typing import IO
 
 from training.processes import is_rank_zero
@@ -56,6 +57,8 @@ def one_line(message: str) -> str:
                 causes[-1] = f"{OPTIONAL_TYPES[causes[-1]]}, got {given}"
         if text and not NOISE.match(text):
             causes.append(readable(text))
+    if not all(cause.startswith("Expected") for cause in causes):
+        causes = [cause for cause in causes if cause != "Expected a list"]
     line = " ".join(dict.fromkeys(causes)) if causes else "not a value that fits"
     if len(causes) > 1 and all(cause.startswith("Expected") for cause in causes):
         line = "expected one of: " + ", ".join(c.removeprefix("Expected a ").removeprefix("one of ") for c in causes)
@@ -68,6 +71,15 @@ def readable(text: str) -> str:
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
     text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
     text = CLASS.sub(r"\1", text)
+    text = re.sub(r"(No module named '.+?')", r"\1; put its folder into PYTHONPATH, or install it", text)
+    text = re.sub(
+        r"\('cannot represent an object', (.*)\)",
+        r"an argument is \1, which no config can hold; give it as text or a number",
+        text,
+    )
+    if match := re.match(r"Expected a dot import path string: (\w+)", text):
+        rooms = [room for room in ("callbacks", "datamodules", "models") if match[1] in import_module(room).__all__]
+        return f"{match[1]} is no known class; give its module, too: {(*rooms, 'my_module')[0]}.{match[1]}"
     return EXPECTED.sub(r"expected \1, got \2", text)
 
 

@@ -4,11 +4,11 @@ Lightning then takes the loaded checkpoint from memory. A wrong path is reported
 """
 
 import logging
+import pkgutil
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
@@ -27,78 +27,35 @@ Config = Mapping[str, Any]
 """A configuration, nested dictionaries of plain values."""
 
 
-@dataclass
-class OpenCheckpoint:
-    """A loaded checkpoint, and the locked folder of the run to resume.
+class OpenCheckpoint(NamedTuple):
+    """A checkpoint file and its content."""
 
-    Args:
-        path: the file; ``None`` for a requeued run that was stopped before its first checkpoint.
-        checkpoint: its content; empty without a file.
-        folder: of the run to resume; ``None`` in an evaluation, or for a file from elsewhere.
-    """
-
-    path: Path | None
+    path: Path
     checkpoint: dict[str, Any]
-    folder: RunFolder | None = None
 
 
-def open_to_resume(
-    wanted: str | None, experiment_dir: Path, config: Config, computed: Sequence[str] = (), command: Sequence[str] = ()
-) -> OpenCheckpoint | None:
-    """The checkpoint from which a run resumes; ``None`` for a new run.
+def run_to_resume(
+    wanted: str | None, experiment_dir: Path, command: Sequence[str]
+) -> tuple[RunFolder | None, str | None]:
+    """The folder of the run to resume, and its checkpoint, as for ``find_checkpoint``; each ``None`` if there is none.
 
-    Under Slurm, a requeued job resumes its own run, whatever is wanted. The folder of the run is locked before the
-    checkpoint is read, so that nobody replaces it afterwards.
+    The folder is locked, so that nobody replaces the checkpoint before it is read. Under Slurm, a requeued job resumes
+    the run that the same ``command`` began, whatever is wanted.
 
-    Args:
-        wanted: see ``find_checkpoint``; ``None`` for a new run.
-        experiment_dir: the folder of the experiment's runs.
-        config: the configuration of the run.
-        computed: keys of values that are only known when the data is there; they are not compared.
-        command: the words that started this process.
     Raises:
-        UserError: there is no such checkpoint, it is damaged, in use, or was made with another configuration.
+        UserError: there is no such checkpoint, or another process writes to the folder.
     """
-    folder = requeued_run(experiment_dir, command)
-    if folder is not None:
-        lock(folder, REQUEUED_WAIT_SECONDS)
-        if not folder.has_checkpoint():
-            return OpenCheckpoint(None, {}, folder)
-        wanted = str(folder.path)
+    wait_seconds = 0
+    if (folder := requeued_run(experiment_dir, command)) is not None:
+        wait_seconds, wanted = REQUEUED_WAIT_SECONDS, str(folder.path) if folder.has_checkpoint() else None
     elif wanted is not None and (candidates := locate(wanted, experiment_dir, "last")):
         folder = run_folder_of(candidates[0])
-        if folder is not None:
-            lock(folder)
-    if wanted is None:
-        return None
-    try:
-        opened = find_checkpoint(wanted, experiment_dir, "last")
-        if opened is not None:
-            compare(opened, config, ("data", "model", "trainer"), "MAY_DIFFER_ON_RESUME", computed)
-            opened.folder = folder
-    except UserError:
-        if folder is not None:
-            folder.unlock()
-        raise
-    return opened
-
-
-def open_to_evaluate(
-    wanted: str, experiment_dir: Path, config: Config, computed: Sequence[str] = ()
-) -> OpenCheckpoint | None:
-    """The checkpoint to validate, to test or to predict with. Arguments and errors as for ``open_to_resume``."""
-    opened = find_checkpoint("best" if wanted == "auto" else wanted, experiment_dir, "best")
-    if opened is not None:
-        compare(opened, config, ("model",), "MAY_DIFFER_IN_TEST", computed)
-    return opened
-
-
-def lock(folder: RunFolder, wait_seconds: float = 0) -> None:
-    if is_rank_zero():
+    if folder is not None and is_rank_zero():
         folder.lock(wait_seconds)
+    return folder, wanted
 
 
-def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> OpenCheckpoint | None:
+def find_checkpoint(wanted: str, experiment_dir: Path, default: CheckpointName) -> OpenCheckpoint | None:
     """The checkpoint that ``wanted`` names, loaded; ``None`` where ``auto`` finds nothing to resume.
 
     A damaged or missing ``last`` is replaced by ``previous``, with a warning, unless the file itself was named.
@@ -125,18 +82,21 @@ def find_checkpoint(wanted: str, experiment_dir: Path, default: Literal["best", 
             raise
         try:
             opened = OpenCheckpoint(previous, read_checkpoint(previous))
-        except UserError:
+        except UserError as other:
+            cause = other.__cause__
+            reason = f"cannot be read ({cause.strerror})" if isinstance(cause, OSError) else "is damaged"
             best = path.with_name("best.ckpt")
             way_out = f"resume with --ckpt_path {shlex.quote(str(best))}, or " if best.is_file() else ""
             raise UserError(
-                f"{error}, and {previous.name} is damaged; {way_out}start a new run without --ckpt_path"
+                f"{error}, and {previous.name} {reason}; {way_out}start a new run without --ckpt_path"
             ) from error
         log.warning("%s; resuming from %s", error, previous)
         return opened
 
 
-def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) -> list[Path]:
+def locate(wanted: str, experiment_dir: Path, default: CheckpointName) -> list[Path]:
     """The files that ``wanted`` may mean, the first choice first. Arguments and errors as for ``find_checkpoint``."""
+    path = Path(wanted)
     if wanted in ("best", "last", "auto"):
         runs = run_folders(experiment_dir)
         if wanted == "auto" and not (runs and runs[-1].has_checkpoint()):
@@ -146,43 +106,34 @@ def locate(wanted: str, experiment_dir: Path, default: Literal["best", "last"]) 
                 f"--ckpt_path {wanted}: there is no run in {experiment_dir} yet; start one with fit, without "
                 "--ckpt_path"
             )
-        return candidates_in(runs[-1], wanted if wanted != "auto" else default)  # type: ignore[arg-type]
-    if "://" in wanted:
+    elif "://" in wanted:
         raise UserError(f"--ckpt_path {wanted}: a checkpoint is a file on this machine; download it first")
-    path = Path(wanted)
-    try:
-        is_file, is_dir = path.is_file(), path.is_dir()
-    except OSError as error:
-        raise UserError(f"--ckpt_path {wanted[:60]}...: {error.strerror}; give a file or a folder") from error
-    if is_file:
-        return [path]
-    if not is_dir:
-        raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
-    if (path / "checkpoints").is_dir():
-        return candidates_in(RunFolder(path), default)
-    runs = run_folders(path)
-    if not runs:
-        raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
-    return candidates_in(runs[-1], default)
-
-
-def candidates_in(run: RunFolder, name: CheckpointName) -> list[Path]:
-    path = run.checkpoint(name)
-    if name != "last":
-        if not path.is_file():
-            present = " and ".join(name for name in NAMES if run.checkpoint(name).is_file())
-            raise UserError(f"there is no {path}; that run has {present or 'no checkpoint'}")
-        return [path]
-    previous = run.checkpoint("previous")
-    if not path.is_file() and not previous.is_file():
-        raise UserError(f"there is no checkpoint in {run.path} yet; start a new run without --ckpt_path")
-    return [path, previous]
+    else:
+        try:
+            is_file, is_dir = path.is_file(), path.is_dir()
+        except OSError as error:
+            raise UserError(f"--ckpt_path {wanted[:60]}...: {error.strerror}; give a file or a folder") from error
+        if is_file:
+            return [path]
+        if not is_dir:
+            raise UserError(f"--ckpt_path {wanted}: no such file or folder; it may also be best, last or auto")
+        runs = [RunFolder(path)] if (path / "checkpoints").is_dir() else run_folders(path)
+        if not runs:
+            raise UserError(f"--ckpt_path {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
+    name = wanted if wanted in ("best", "last") else default
+    candidates = [runs[-1].checkpoint(kind) for kind in (("last", "previous") if name == "last" else (name,))]
+    if not any(candidate.is_file() for candidate in candidates):
+        present = " and ".join(kind for kind in NAMES if runs[-1].checkpoint(kind).is_file())
+        if not present:
+            raise UserError(f"there is no checkpoint in {runs[-1].path} yet; start a new run without --ckpt_path")
+        raise UserError(f"there is no {candidates[0]}; that run has {present}")
+    return candidates
 
 
 def requeued_run(experiment_dir: Path, command: Sequence[str]) -> RunFolder | None:
     """Under Slurm, the run that this command began in an earlier start of the same job; otherwise ``None``."""
     job = this_job()
-    if job["slurm_job"] is None:
+    if job["slurm_job"] is None or not command:
         return None
     for run in reversed(run_folders(experiment_dir)):
         earlier = run.job()
@@ -209,79 +160,57 @@ def config_to_record(config: Config) -> dict[str, Any]:
     return {"model": config["model"], "data": config["data"], "trainer": trainer}
 
 
-def compare(
-    opened: OpenCheckpoint,
-    config: Config,
-    groups: Sequence[str],
-    declaration: Literal["MAY_DIFFER_ON_RESUME", "MAY_DIFFER_IN_TEST"],
-    computed: Sequence[str] = (),
-) -> None:
+def compare(opened: OpenCheckpoint, current: Config, for_training: bool) -> None:
     """Compare a checkpoint's configuration with the one that is to use it.
 
     Args:
         opened: the checkpoint.
-        config: the configuration.
-        groups: which of ``model``, ``data`` and ``trainer`` must match.
-        declaration: the class attribute with the names of the arguments that may differ. The class of the model or of
-            the data declares it; without the attribute, every argument must match.
-        computed: keys that are not compared.
+        current: what ``config_to_record`` made of the configuration.
+        for_training: whether model, data and trainer must match, except for the arguments that the model's and the
+            data's classes declare as ``MAY_DIFFER_ON_RESUME``; or the model only, except for its
+            ``MAY_DIFFER_IN_TEST``.
     Raises:
         UserError: the checkpoint has no configuration, or a value differs.
     """
     path, recorded = opened.path, opened.checkpoint.get("config")
+    groups = ("data", "model", "trainer") if for_training else ("model",)
     if not (isinstance(recorded, dict) and all(isinstance(recorded.get(group), dict) for group in groups)):
         raise UserError(f"{path} has no configuration of a model; give a checkpoint of this project")
-    current = config_to_record(config)
+    declaration = "MAY_DIFFER_ON_RESUME" if for_training else "MAY_DIFFER_IN_TEST"
     for group in groups:
         theirs, ours = recorded[group], current[group]
         if group == "trainer":
-            theirs, ours = with_all_callbacks(theirs, ours)
-        allowed = getattr(import_class(ours["class_path"]), declaration, ()) if "class_path" in ours else ()
-        skipped = (*computed, *(f"{group}.init_args.{name}" for name in allowed))
+            # The first checkpoints of this project record a curriculum by itself.
+            curriculum = theirs.get("curriculum")
+            theirs = {"callbacks": {"callbacks.LengthCurriculum": curriculum} if curriculum else {}} | theirs
+        allowed = getattr(import_class(ours.get("class_path", "")), declaration, ())
+        skipped = tuple(f"{group}.init_args.{name}." for name in allowed)
         for name, value, wanted in differences(theirs, ours, group):
-            if not any(name == key or name.startswith(f"{key}.") for key in skipped):
+            if not f"{name}.".startswith(skipped):
                 raise UserError(
                     f"the checkpoint {path} was made with {name} = {value}, the config says {wanted}; "
                     "use the config it was made with, or start a new run"
                 )
 
 
-def with_all_callbacks(theirs: dict[str, Any], ours: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both recorded trainers, each with an entry for the callbacks of the other."""
-    of_theirs = theirs.get("callbacks", {})
-    if theirs.get("curriculum") is not None:  # how the first checkpoints of this project record it
-        of_theirs = {"callbacks.LengthCurriculum": theirs["curriculum"]}
-    names = of_theirs.keys() | ours["callbacks"].keys()
-    return (
-        theirs | {"callbacks": {name: of_theirs.get(name) for name in names}},
-        ours | {"callbacks": {name: ours["callbacks"].get(name) for name in names}},
-    )
-
-
 def differences(theirs: Any, ours: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """Name and both values of everything that is in both configurations and differs."""
+    """Name and both values of everything that is in both configurations and differs; a callback may be in one only."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        for key in sorted(theirs.keys() & ours.keys()):
-            yield from differences(theirs[key], ours[key], f"{name}.{key}")
-    elif theirs != ours and not (name.endswith(".class_path") and is_same_class(theirs, ours)):
+        for key in sorted(theirs.keys() | ours.keys() if name == "trainer.callbacks" else theirs.keys() & ours.keys()):
+            yield from differences(theirs.get(key), ours.get(key), f"{name}.{key}")
+    # Two paths, such as models.TextModel and models.text.TextModel, may lead to the same class.
+    elif theirs != ours and not (
+        name.endswith(".class_path") and import_class(theirs) is import_class(ours) is not object
+    ):
         yield name, theirs, ours
 
 
-def is_same_class(theirs: str, ours: str) -> bool:
-    """Whether two paths, such as ``models.TextModel`` and ``models.text.TextModel``, lead to the same class."""
-    return import_class(theirs) is import_class(ours) is not object
-
-
-def import_class(class_path: str) -> type:
+def import_class(class_path: str) -> Any:
     """The class of a configuration; one that cannot be imported, such as a local class, declares nothing."""
-    from importlib import import_module
-
-    module, _, name = class_path.rpartition(".")
     try:
-        cls: type = getattr(import_module(module), name)
-    except (ImportError, AttributeError):
+        return pkgutil.resolve_name(class_path)
+    except (ImportError, AttributeError, ValueError):
         return object
-    return cls
 
 
 def as_list(value: Any) -> list[Any]:

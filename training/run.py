@@ -11,43 +11,30 @@ and later ``Run(model, data, trainer, "runs/notebook", ckpt_path="last").fit()``
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from callbacks.contracts import RunCallback
 from models.contracts import ReportingModel
-from training.errors import config_errors
-from training.hints import Hints
+from training import run_phases
+from training.errors import UserError, config_errors
+from training.hints import how_to_resume, what_next
 from training.loggers import silent_writer_thread
 from training.processes import print_rank_zero
-from training.resume import OpenCheckpoint, config_to_record, open_to_evaluate, open_to_resume
+from training.resume import compare, config_to_record, find_checkpoint, run_to_resume
 from training.run_folder import RunFolder
-from training.run_phases import (
-    check_num_processes,
-    count_earlier_seconds,
-    explain_end,
-    remove_new_folder,
-    test_best,
-    test_checkpoint,
-    train,
-)
 from training.signals import InterruptedRun, SignalListener
 from training.trainer import Trainer, plain_values
 
+if TYPE_CHECKING:
+    from training.parser import Command
+
 NOTHING_VALIDATED = "Nothing was validated: the split is empty, or trainer.limit_val_batches is 0."
 NOTHING_PREDICTED = "Nothing was predicted: the test split is empty, or trainer.limit_predict_batches is 0."
-
-
-@runtime_checkable
-class ChecksState(Protocol):
-    """A datamodule that compares itself with a checkpoint before weights are loaded, whose sizes depend on the data."""
-
-    def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise a ValueError if the checkpoint with this state was trained on other data."""
 
 
 class Run:
@@ -58,11 +45,8 @@ class Run:
         data: any LightningDataModule.
         trainer: of this project, and of this run alone.
         experiment_dir: the folder in which ``fit`` opens ``version_<k>``.
-        ckpt_path: what to resume, or to evaluate: ``best``, ``last``, ``auto``, a file or a folder; or a checkpoint
-            that is open already.
-        config: the configuration, nested dictionaries of plain values; by default made from the objects' ``hparams``.
-        save_config: writes the configuration to a path; by default ``config`` as YAML.
-        hints: suggests what to type next.
+        ckpt_path: what to resume, or to evaluate: ``best``, ``last``, ``auto``, a file or a folder.
+        command: the command line that describes the run; by default the configuration is that of the objects.
         listener: receives signals; by default a new one, while the run lasts.
     """
 
@@ -72,10 +56,8 @@ class Run:
         data: LightningDataModule,
         trainer: Trainer,
         experiment_dir: str | Path = "runs/unnamed",
-        ckpt_path: str | Path | OpenCheckpoint | None = None,
-        config: dict[str, Any] | None = None,
-        save_config: Callable[[Path], None] | None = None,
-        hints: Hints | None = None,
+        ckpt_path: str | Path | None = None,
+        command: "Command | None" = None,
         listener: SignalListener | None = None,
     ) -> None:
         if not isinstance(trainer, Trainer):
@@ -86,10 +68,10 @@ class Run:
         self.data = data
         self.trainer = trainer
         self.experiment_dir = Path(experiment_dir)
-        self.ckpt_path = ckpt_path
-        self.config = config_of(model, data, trainer) if config is None else config
-        self.save_config = save_config or self._save_config
-        self.hints = hints or Hints()
+        self.ckpt_path = None if ckpt_path is None else str(ckpt_path)
+        self.command = command
+        self.words = [] if command is None else command.words
+        self.config = config_of(model, data, trainer) if command is None else command.config_dump
         self.listener = listener or SignalListener()
         self.folder: RunFolder | None = None
         self.new_folders: list[Path] = []  # made by this run, the innermost first
@@ -107,47 +89,45 @@ class Run:
             InterruptedRun: a signal stopped the run, which is saved.
             LostProcess: another process of the run has died.
         """
+        if self.folder is not None and self.trainer.has_begun:
+            raise UserError("this Run was trained before; make a new Run and a new Trainer, with ckpt_path='last'")
         with self._running():
-            opened = self._open(open_to_resume)
-            path, checkpoint = (None, {}) if opened is None else (opened.path, opened.checkpoint)
+            self.folder, wanted = run_to_resume(self.ckpt_path, self.experiment_dir, self.words)
+            path, checkpoint = self._open(wanted, "last")
             self.step_before = checkpoint.get("global_step", 0)
-            check_num_processes(self.trainer, path, checkpoint)
-            count_earlier_seconds(self.trainer, checkpoint)
-            del opened, checkpoint  # training may need the memory
+            run_phases.check_num_processes(self.trainer, path, checkpoint)
+            run_phases.count_earlier_seconds(self.trainer, checkpoint)
+            del checkpoint  # training may need the memory
             self.listener.waits_for_step = True
-            train(self, path)
+            run_phases.train(self, path)
             if self.trainer.fast_dev_run:
                 return
             assert self.folder is not None
             self.listener.waits_for_step = False
-            explain_end(self.trainer, self.step_before)
-            test_best(self, self.folder)
+            run_phases.explain_end(self.trainer, self.step_before)
+            run_phases.test_best(self, self.folder)
             if isinstance(self.model, ReportingModel) and (learned := self.model.describe_learning()):
                 print_rank_zero(learned)
-            print_rank_zero(
-                f"The run is in {self.folder.path}: checkpoints, metrics.csv, and config.yaml, which repeats it."
-            )
+            kept = "checkpoints, " if self.folder.has_checkpoint() else ""
+            print_rank_zero(f"The run is in {self.folder.path}: {kept}metrics.csv, and config.yaml, which repeats it.")
             next_command = self.model.next_command if isinstance(self.model, ReportingModel) else ""
-            print_rank_zero(f"Next: {self.hints.what_next(self.folder, next_command)}")
+            print_rank_zero(f"Next: {what_next(self.words, self.folder, next_command)}")
 
     def validate(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the validation split."""
         with self._running():
-            path = self._evaluated()
-            if not any(self.trainer.validate(self.model, self.data, ckpt_path=path)):
+            if not any(self.trainer.validate(self.model, self.data, ckpt_path=self._evaluated())):
                 print_rank_zero(NOTHING_VALIDATED)
 
     def test(self) -> None:
         """Evaluate a checkpoint, or the model as it is, on the test split."""
         with self._running():
-            path = self._evaluated()
-            test_checkpoint(self, path)
+            run_phases.test_checkpoint(self, self._evaluated())
 
     def predict(self) -> None:
         """Print what a checkpoint, or the model as it is, predicts for the first items of the test split."""
         with self._running():
-            path = self._evaluated()
-            predictions = self.trainer.predict(self.model, self.data, ckpt_path=path)
+            predictions = self.trainer.predict(self.model, self.data, ckpt_path=self._evaluated())
             if not predictions:
                 print_rank_zero(NOTHING_PREDICTED)
                 return
@@ -156,30 +136,27 @@ class Run:
             for line in lines:
                 print_rank_zero(line)
 
-    def _save_config(self, path: Path) -> None:
-        path.write_text(yaml.safe_dump(self.config))
+    def save_config(self, path: Path) -> None:
+        """Write the complete configuration to a file."""
+        if self.command is None:
+            path.write_text(yaml.safe_dump(self.config))
+        else:
+            self.command.save_config(path)
 
-    def unlock(self) -> None:
-        """Let other processes write to the folder."""
-        if self.folder is not None:
-            self.folder.unlock()
-
-    def _open(self, open_checkpoint: Callable[..., OpenCheckpoint | None]) -> OpenCheckpoint | None:
-        """The checkpoint to start from. The run itself does not keep it in memory."""
-        opened, self.ckpt_path = self.ckpt_path, None
-        if isinstance(opened, str | Path):
-            opened = open_checkpoint(str(opened), self.experiment_dir, self.config)
-        self.folder = None if opened is None else opened.folder
-        if opened is not None and opened.path is not None:
+    def _open(self, wanted: str | None, default: Literal["best", "last"]) -> tuple[Path | None, dict[str, Any]]:
+        """The checkpoint to start from, and its content, which the trainer will take from memory once."""
+        opened = None if wanted is None else find_checkpoint(wanted, self.experiment_dir, default)
+        if opened is not None:
             state = opened.checkpoint.get(type(self.data).__qualname__)
-            if state is not None and isinstance(self.data, ChecksState):
+            if state is not None and hasattr(self.data, "check_state"):  # before weights whose sizes depend on the data
                 self.data.check_state(state)
-            self.trainer.checkpoint_io.provide(opened.path, opened.checkpoint)
-        return opened
+            compare(opened, config_to_record(self.config), for_training=default == "last")
+            self.trainer.checkpoint_io.provide(*opened)
+        self.ckpt_path = None
+        return opened or (None, {})
 
     def _evaluated(self) -> Path | None:
-        opened = self._open(open_to_evaluate)
-        return None if opened is None else opened.path
+        return self._open("best" if self.ckpt_path == "auto" else self.ckpt_path, "best")[0]
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
@@ -192,14 +169,15 @@ class Run:
             with self.listener.listening(), silent_writer_thread(), is_setup:
                 yield
         except InterruptedRun as interrupted:
-            interrupted.hint = self.hints.how_to_resume(self.folder)
+            interrupted.hint = how_to_resume(self.words, self.folder)
             raise
         except Exception:
             if not self.trainer.has_begun:
-                remove_new_folder(self)
+                run_phases.remove_new_folder(self)
             raise
         finally:
-            self.unlock()
+            if self.folder is not None:
+                self.folder.unlock()
 
 
 def config_of(model: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, Any]:

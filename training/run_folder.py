@@ -66,12 +66,13 @@ class RunFolder:
                     path = experiment_dir / f"version_{version_number(versions[-1].path) + 1}"
                 parents = [parent for parent in (path.parent, path.parent.parent) if not parent.exists()]
                 path.mkdir(parents=True)
-            except FileExistsError:
-                if path.is_dir():
-                    continue  # another process was faster; take the next number
-                raise cannot_make(path, "a file of that name exists") from None
             except OSError as error:
-                raise cannot_make(path, error.strerror or str(error)) from error
+                if isinstance(error, FileExistsError) and path.is_dir():
+                    continue  # another process was faster; take the next number
+                raise UserError(
+                    f"cannot make the run folder {path}: {error.strerror}; choose another place with "
+                    "--trainer.default_root_dir"
+                ) from error
             folder = cls(path)
             folder.lock()
             return folder, [path, *parents]
@@ -137,20 +138,11 @@ class RunFolder:
         copy_atomically(source or self.checkpoint("last"), self.checkpoint("best"))
 
 
-WRITABLE = "make it writable, or copy the run"
-
-
-def cannot_write(error: OSError, folder: Path, way_out: str = WRITABLE) -> str:
+def cannot_write(error: OSError, folder: Path, way_out: str = "make it writable, or copy the run") -> str:
     """The message for a run's folder, or a file in it, that cannot be written."""
     place = folder if error.filename is None else Path(str(error.filename))
     is_wrong_kind = isinstance(error, IsADirectoryError | NotADirectoryError)
     return f"cannot write to {place}: {error.strerror}; {'move it away' if is_wrong_kind else way_out}"
-
-
-def cannot_make(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"cannot make the run folder {path}: {reason}; choose another place with --trainer.default_root_dir"
-    )
 
 
 def run_folders(experiment_dir: Path) -> list[RunFolder]:
@@ -167,7 +159,9 @@ def version_number(path: Path) -> int:
 
 def run_folder_of(checkpoint: Path) -> RunFolder | None:
     """The run to which a checkpoint belongs; ``None`` for a file that is not in a run's folder."""
-    folder = checkpoint.resolve().parent
+    folder = checkpoint.parent
+    if folder.name != "checkpoints" or len(folder.parts) < 3 or ".." in folder.parts:
+        folder = checkpoint.resolve().parent  # the path as it was typed does not name the experiment
     return RunFolder(folder.parent) if folder.name == "checkpoints" else None
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from callbacks import RunCheckpoints, RunSummary
 from models.contracts import ReportingModel
 from training.errors import UserError, comes_from_user_code
+from training.hints import how_to_resume
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.processes import LostProcess, is_rank_zero, print_rank_zero
 from training.run_folder import RunFolder, cannot_write
@@ -33,18 +33,18 @@ def open_folder(run: "Run", resumed_path: Path | None) -> None:
     Raises:
         UserError: it cannot be made or written, or the processes resume different checkpoints.
     """
-    message: list[Any] = [None]
+    opened: Path | UserError | None = None
     if is_rank_zero():
         try:
-            message = [(prepare_folder(run).path, resumed_path, None)]
+            opened = prepare_folder(run).path
         except UserError as error:
-            message = [(None, None, str(error))]
-    path, resumed_by_first, refused = run.trainer.strategy.broadcast(message)[0]
-    if refused is None and resumed_by_first != resumed_path:
-        refused = f"the processes would resume from {resumed_by_first} and {resumed_path}; give --ckpt_path"
-    if refused is not None:
-        raise UserError(refused)
-    run.folder = run.trainer.folder = run.folder or RunFolder(path)
+            opened = error
+    opened, resumed_by_first = run.trainer.strategy.broadcast((opened, resumed_path))
+    if isinstance(opened, UserError):
+        raise opened
+    if resumed_by_first != resumed_path:
+        raise UserError(f"the processes would resume from {resumed_by_first} and {resumed_path}; give --ckpt_path")
+    run.folder = run.trainer.folder = run.folder or RunFolder(opened)
 
 
 def prepare_folder(run: "Run") -> RunFolder:
@@ -55,7 +55,7 @@ def prepare_folder(run: "Run") -> RunFolder:
         run.folder, run.new_folders = RunFolder.create(run.experiment_dir)
     folder = run.folder
     try:
-        folder.write_job_file(run.hints.words)
+        folder.write_job_file(run.words)
         run.save_config(folder.path / ("config.yaml" if is_start else f"config.resume_{step}.yaml"))
         if any(isinstance(callback, RunCheckpoints) for callback in trainer.callbacks):
             folder.make_checkpoint_folder()
@@ -135,7 +135,7 @@ def train(run: "Run", path: Path | None) -> None:
         is_of_another = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
         if trainer.world_size == 1 or not is_of_another:
             raise
-        raise LostProcess(f"another process of this run has ended; {run.hints.how_to_resume(run.folder)}") from error
+        raise LostProcess(f"another process of this run has ended; {how_to_resume(run.words, run.folder)}") from error
     except OSError as error:
         if run.folder is None or error.errno is None or comes_from_user_code(error):
             raise
@@ -144,16 +144,10 @@ def train(run: "Run", path: Path | None) -> None:
 
 def test_best(run: "Run", folder: RunFolder) -> None:
     """Test the best checkpoint of a finished run, or say why nothing is tested."""
-    for owner, parent, name in (
-        (run.model, LightningModule, "test_step"),
-        (run.data, LightningDataModule, "test_dataloader"),
-    ):
-        if not is_overridden(name, owner, parent):
+    for owner, name in ((run.model, "test_step"), (run.data, "test_dataloader")):
+        if not is_overridden(name, owner):
             print_rank_zero(f"Nothing was tested: {type(owner).__name__} has no {name}.")
             return
-    if run.trainer.limit_test_batches == 0:
-        print_rank_zero(NOTHING_TESTED)
-        return
     run.trainer.strategy.barrier("checkpoints are kept")  # the first of several processes keeps them
     # Without validation there is no best, without checkpoints neither best nor last.
     kept = [path for path in (folder.checkpoint("best"), folder.checkpoint("last")) if path.is_file()]

@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from callbacks.contracts import RunTrainer
 from training.checkpoint_file import read_checkpoint, write_checkpoint
+from training.errors import UserError
 from training.fast_step import loop_class
 from training.interruption import StopOnSignal
 from training.resume import as_list
@@ -62,29 +63,28 @@ class Trainer(RunTrainer):
         self.has_begun = False  # whether training, validation, test or prediction has started
         self.stop_on_signal = StopOnSignal()
         self.checkpoint_io = VerifiedCheckpointIO()
-        kwargs.update(self._own_options(kwargs))
+        options = DEFAULTS | kwargs
+        callbacks = as_list(options.get("callbacks"))
+        is_kept = not options.get("fast_dev_run")
+        has_progress = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        wanted: dict[type[Callback], bool] = {
+            TrainingMetrics: is_kept,
+            RunSummary: is_kept,
+            RunCheckpoints: is_kept and options.get("enable_checkpointing") is not False,
+            StepProgress: options.get("enable_progress_bar") is not False and not has_progress,
+        }
+        missing = [
+            kind for kind, needed in wanted.items() if needed and not any(isinstance(c, kind) for c in callbacks)
+        ]
+        options["callbacks"] = [*callbacks, NoteBeginning(), self.stop_on_signal, *(kind() for kind in missing)]
+        options["plugins"] = [*as_list(options.get("plugins")), self.checkpoint_io]
+        if SLURMEnvironment.detect():
+            options["plugins"].append(SLURMEnvironment(auto_requeue=False))
+        options["logger"] = options.get("logger") or False  # the run's folder brings its own
+        kwargs.update(options)  # jsonargparse follows this name to the arguments of Lightning's Trainer
         super().__init__(precision=precision, **kwargs)
         theirs = self.fit_loop.epoch_loop
         self.fit_loop.epoch_loop = loop_class()(self, min_steps=theirs.min_steps, max_steps=theirs.max_steps)
-
-    def _own_options(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The arguments for Lightning's Trainer: those given, and the callbacks and plugins of every run."""
-        options = DEFAULTS | given
-        callbacks = as_list(options.get("callbacks"))
-        wanted: list[type[Callback]] = []
-        if not options.get("fast_dev_run"):
-            wanted += [TrainingMetrics, RunSummary]
-            if options.get("enable_checkpointing") is not False:
-                wanted.append(RunCheckpoints)
-        if options.get("enable_progress_bar") is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            wanted.append(StepProgress)
-        missing = [kind() for kind in wanted if not any(isinstance(callback, kind) for callback in callbacks)]
-        own = [NoteBeginning(), self.stop_on_signal, *missing]
-        plugins = [*as_list(options.get("plugins")), self.checkpoint_io]
-        if SLURMEnvironment.detect():
-            plugins.append(SLURMEnvironment(auto_requeue=False))
-        logger = options.get("logger") or False  # the run's folder brings its own
-        return options | {"callbacks": [*callbacks, *own], "plugins": plugins, "logger": logger}
 
     @property
     def run_dir(self) -> Path | None:
@@ -171,12 +171,8 @@ def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:
         has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
-        has_bfloat16 = any(capabilities.get(name) for name in CPU_BFLOAT16)
+        has_bfloat16 = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # x86's and ARM's
     return "bf16-mixed" if has_bfloat16 else "32-true"
-
-
-CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-"""torch's names of the instructions, of x86 and of ARM."""
 
 
 STATE_OF_A_PROCESS = ("random_state", "steps_to_log", "carried_state")
@@ -204,8 +200,11 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
         write_checkpoint(checkpoint, Path(path))
-        if not self._can_be_read:
-            read_checkpoint(Path(path))  # once, so that a state that cannot be read is refused at the first checkpoint
+        if not self._can_be_read:  # once, so that a state that cannot be read is refused at the first checkpoint
+            try:
+                read_checkpoint(Path(path))
+            except UserError as error:
+                raise UserError(f"{error}; save nothing else in state_dict and on_save_checkpoint") from error
             self._can_be_read = True
 
     def load_checkpoint(

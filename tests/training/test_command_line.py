@@ -37,7 +37,10 @@ def assert_refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str)
         (["--model.hidden_size=0"], ["hidden_size", " 0", " 1"]),
         (["--model.network=gru"], ["model.network", "'rnn'", "'lstm'", "gru"]),
         (["--model=models.Nothing"], ["models.Nothing"]),
-        (["--model=nothing.Nothing"], ["nothing.Nothing"]),
+        (["--model=nothing.Nothing"], ["nothing.Nothing", "No module named 'nothing'; put its folder into PYTHONPATH"]),
+        (["--trainer.callbacks+", "Mine"], ["Mine is no known class; give its module, too: my_module.Mine"]),
+        (["--trainer.callbacks+", "Timer"], ["Interval.step", "give it as text or a number"]),
+        (["--trainer.callbacks", "Timer"], ["error: an argument is <Interval.step", "give it as text or a number"]),
         (["--trainer.max_steps=abc"], ["trainer.max_steps", "int", "abc"]),
         (["--trainer.max_steps=-5"], ["max_steps", "-5"]),
         (["--trainer.accelerator=tpu"], ["ModuleNotFoundError"]),
@@ -109,6 +112,14 @@ def test_wrong_configs(
     (tmp_path / "wrong.yaml").write_text(text)
     assert_refused(command("fit", "--config=wrong.yaml"), capsys, *parts)
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "wrong.yaml"}
+
+
+def test_a_config_in_another_encoding_is_named(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latin.yaml").write_bytes("# café\n".encode("latin-1"))
+    status = command("fit", f"--config={tmp_path / 'latin.yaml'}")
+    assert_refused(status, capsys, f"the config {tmp_path / 'latin.yaml'} is not UTF-8", "save it as UTF-8")
 
 
 @pytest.mark.parametrize("args", [["fit"], ["frobnicate"], ["fit", "--config"]])

@@ -19,9 +19,11 @@ from callbacks import LengthCurriculum
 from datamodules import PalindromeDataModule
 from models import PalindromeClassifier
 from tests.conftest import Command
+from tests.training.helpers import SignalAt
 from training.checkpoint_file import read_checkpoint
 from training.errors import UserError
 from training.run import Run
+from training.signals import InterruptedRun
 from training.trainer import NoteBeginning, Trainer, VerifiedCheckpointIO
 
 
@@ -189,7 +191,7 @@ def test_a_state_that_cannot_be_read_is_refused_at_the_first_checkpoint(tmp_path
             checkpoint["place"] = tmp_path
 
     run = run_of(Stateful(), PlainData(), tmp_path)
-    with pytest.raises(UserError, match="more than tensors and plain values"):
+    with pytest.raises(UserError, match=r"more than tensors and plain values.*; save nothing else in state_dict"):
         run.fit()
     assert run.trainer.global_step == 4
 
@@ -221,6 +223,69 @@ def test_a_run_needs_a_trainer_of_its_own(tmp_path: Path) -> None:
         Run(Plain(), PlainData(), run.trainer, tmp_path / "plain")
     with pytest.raises(ValueError, match=r"Run needs training\.trainer\.Trainer"):
         Run(Plain(), PlainData(), pl.Trainer(logger=False), tmp_path / "plain")  # type: ignore[arg-type]
+
+
+def test_a_run_is_trained_once(tmp_path: Path) -> None:
+    run = run_of(Plain(), PlainData(), tmp_path)
+    run.fit()
+    with pytest.raises(UserError, match="make a new Run and a new Trainer, with ckpt_path='last'"):
+        run.fit()
+    run.test()
+
+
+class OnPlateau(Plain):
+    """Its learning rate falls after each epoch."""
+
+    def __init__(self, monitor: str, lr_interval: str = "epoch") -> None:
+        super().__init__()
+        self.save_hyperparameters()
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss: torch.Tensor = self.layer(batch[0]).square().mean()
+        self.log("train/mean", loss, on_epoch=True, on_step=False)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, threshold=0.9)
+        config = {"scheduler": scheduler, "monitor": self.hparams.monitor, "interval": self.hparams.lr_interval}
+        config["frequency"] = 1 if self.hparams.lr_interval == "epoch" else 3
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+
+def run_on_plateau(root: Path, *callbacks: Any, ckpt_path: str | None = None, **kwargs: Any) -> Run:
+    torch.manual_seed(1)
+    options: dict[str, Any] = {"val_check_interval": 3, "enable_progress_bar": False, "log_every_n_steps": 2}
+    trainer = Trainer(max_steps=20, callbacks=list(callbacks), **options)
+    return Run(OnPlateau(**kwargs), PlainData(), trainer, root / "plateau", ckpt_path)
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_a_schedule_that_follows_a_metric_resumes_exactly(interval: str, tmp_path: Path) -> None:
+    """An epoch has eight steps; what was measured after six decides after eight, whenever the run was stopped."""
+    model = {"monitor": "val/loss", "lr_interval": interval}
+    whole = run_on_plateau(tmp_path / "whole", **model)
+    whole.fit()
+    last = None
+    for stop in (2 if interval == "epoch" else 4, 7, 8, 14, 16, 17):
+        with pytest.raises(InterruptedRun):
+            run_on_plateau(tmp_path / "parts", SignalAt(stop), ckpt_path=last, **model).fit()
+        last = "last"
+    parts = run_on_plateau(tmp_path / "parts", ckpt_path="last", **model)
+    parts.fit()
+    (ours,), (theirs,) = parts.trainer.optimizers, whole.trainer.optimizers
+    assert ours.param_groups[0]["lr"] == theirs.param_groups[0]["lr"] < 0.1
+    assert torch.equal(parts.model.layer.weight, whole.model.layer.weight)
+    schedulers = [run.trainer.lr_scheduler_configs[0].scheduler.state_dict() for run in (parts, whole)]
+    assert schedulers[0] == schedulers[1]
+
+
+def test_a_schedule_that_follows_half_an_epoch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRun):
+        run_on_plateau(tmp_path, SignalAt(7), monitor="train/mean").fit()
+    with pytest.raises(UserError, match="the learning rate follows train/mean, a mean over the epoch"):
+        run_on_plateau(tmp_path, ckpt_path="last", monitor="train/mean").fit()
+    run_on_plateau(tmp_path, ckpt_path="last", monitor="train/mean").test()
 
 
 def test_a_run_in_a_thread(tmp_path: Path) -> None:

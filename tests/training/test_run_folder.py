@@ -90,6 +90,17 @@ def test_last_where_there_is_none_is_an_error(experiment: Path) -> None:
         find_checkpoint("last", experiment, "last")
 
 
+def test_what_cannot_be_read_is_not_called_damaged(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_bytes(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(
+        UserError, match=r"last.ckpt: Permission denied.*previous.ckpt cannot be read \(Permission denied\)"
+    ):
+        find_checkpoint("last", experiment, "last")
+
+
 def test_what_a_killed_process_left_half_done_is_no_checkpoint(experiment: Path) -> None:
     folder = experiment / "version_11" / "checkpoints"
     folder.mkdir(parents=True)
@@ -175,8 +186,12 @@ def test_a_second_process_is_kept_out_while_the_first_lives(experiment: Path) ->
 
 
 def test_the_run_of_a_checkpoint() -> None:
+    """Its path is the one that was typed, so that a resumed run says the same as its first start."""
     folder = run_folder_of(Path("runs/exp/version_3/checkpoints/last.ckpt"))
-    assert folder is not None and folder.path == Path.cwd() / "runs/exp/version_3"
+    assert folder is not None and folder.path == Path("runs/exp/version_3")
+    for typed in ("checkpoints/last.ckpt", "../wt/checkpoints/last.ckpt"):
+        folder = run_folder_of(Path(typed))
+        assert folder is not None and folder.path == Path(typed).resolve().parent.parent
     assert run_folder_of(Path("elsewhere/last.ckpt")) is None
 
 
