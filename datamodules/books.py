@@ -157,10 +157,6 @@ class BookDataModule(ShardedDataModule):
 
     load_state_dict = check_state
 
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return f"{type(self).__name__}(book={self.book}, seq_len={self.seq_len}, batch_size={self.batch_size})"
-
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:
     """Reject fractions that leave no text for validation or training."""

@@ -166,12 +166,6 @@ class PalindromeDataModule(ShardedDataModule):
             )
         return HeldOutLoader(halves, self.eval_batch_size, self.task, self.shard)
 
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return (
-            f"{type(self).__name__}(length={self.length}, num_classes={self.num_classes}, batch_size={self.batch_size})"
-        )
-
 
 def check_test_lengths(lengths: Sequence[int]) -> list[int]:
     """Reject an empty list, lengths that no palindrome can have, and repeated ones."""

@@ -1,4 +1,4 @@
-"""How several processes share batches."""
+"""What datamodules share, and how several processes share batches."""
 
 from typing import NamedTuple
 
@@ -28,7 +28,15 @@ class Shard(NamedTuple):
 WHOLE = Shard()
 
 
-class ShardedDataModule(LightningDataModule):
+class DataModule(LightningDataModule):
+    """A datamodule that prints as its hyper-parameters."""
+
+    def __str__(self) -> str:
+        # Lightning's own iterates over the loaders.
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.hparams.items())})"
+
+
+class ShardedDataModule(DataModule):
     """A datamodule that can serve several processes; ``fit`` and ``test`` refuse them with any other.
 
     The loaders of a subclass serve its ``shard``: the rows ``shard.rows(batch_size)`` of each training batch, and
