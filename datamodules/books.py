@@ -56,8 +56,7 @@ class BookDataModule(ShardedDataModule):
             than T + 1.
     """
 
-    MAY_DIFFER_ON_RESUME = ("book", "encoding", "eval_batch_size")
-    """Arguments that may differ from the checkpoint's; the text itself must match, by its checksum."""
+    MAY_DIFFER_ON_RESUME = ("book", "encoding", "eval_batch_size")  # check_state compares the texts
 
     def __init__(
         self,

@@ -47,8 +47,7 @@ class GraphDataModule(DataModule):
         ValueError: the graph does not exist, has no classes, or has too few nodes for such a split.
     """
 
-    MAY_DIFFER_ON_RESUME = ("graph",)
-    """Arguments that may differ from the checkpoint's; the graph itself must match, by its checksum."""
+    MAY_DIFFER_ON_RESUME = ("graph",)  # check_state compares the graphs
 
     def __init__(
         self,

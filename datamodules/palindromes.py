@@ -89,7 +89,6 @@ class PalindromeDataModule(ShardedDataModule):
     """
 
     MAY_DIFFER_ON_RESUME = ("eval_batch_size", "num_test", "test_lengths")
-    """Arguments that may differ from the checkpoint's, because training does not depend on them."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """What datamodules share, and how several processes share batches."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pytorch_lightning import LightningDataModule
 
@@ -30,6 +30,10 @@ WHOLE = Shard()
 
 class DataModule(LightningDataModule):
     """A datamodule that prints as its hyper-parameters."""
+
+    MAY_DIFFER_ON_RESUME: ClassVar[tuple[str, ...]] = ()
+    """Arguments of ``__init__``, sorted, that may change when a run is resumed: training does not depend on them, or
+    ``check_state`` checks what they stand for."""
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.

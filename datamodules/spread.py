@@ -59,7 +59,6 @@ class SpreadDataModule(DataModule):
     """
 
     MAY_DIFFER_ON_RESUME = ("num_test",)
-    """Arguments that may differ from the checkpoint's, because training does not depend on them."""
 
     def __init__(
         self,

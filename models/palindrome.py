@@ -221,8 +221,6 @@ class PathGraphClassifier(PalindromeModel):
         ValueError: an argument is out of its range.
     """
 
-    MAY_DIFFER_IN_TEST = ("lr_scheduler", "optimizer")
-
     def __init__(
         self,
         hidden_size: int = 128,
