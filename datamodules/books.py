@@ -56,8 +56,7 @@ class BookDataModule(ShardedDataModule):
             than T + 1.
     """
 
-    MAY_DIFFER_ON_RESUME = ("book", "encoding", "eval_batch_size")
-    """Arguments that may differ from the checkpoint's; the text itself must match, by its checksum."""
+    MAY_DIFFER_ON_RESUME = ("book", "encoding", "eval_batch_size")  # check_state compares the texts
 
     def __init__(
         self,
@@ -156,10 +155,6 @@ class BookDataModule(ShardedDataModule):
         self.trained_on = state_dict["sha256"]
 
     load_state_dict = check_state
-
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return f"{type(self).__name__}(book={self.book}, seq_len={self.seq_len}, batch_size={self.batch_size})"
 
 
 def check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -4,17 +4,16 @@ Legend: N nodes, M edges, F features of a node, C classes, n nodes of a split.
 """
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from datamodules.arguments import check_at_least
 from datamodules.labelled_graph import LabelledGraph, Split, read_labelled_graph
-from datamodules.resumable_loader import ResumableLoader
+from datamodules.resumable_loader import FunctionLoader, HeldOutLoader
 from datamodules.seeding import make_generator
+from datamodules.sharding import DataModule
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -24,7 +23,7 @@ TRAIN_PER_CLASS = 20
 """Labelled nodes of each class without a published split: as many as in that of Cora and Citeseer."""
 
 
-class GraphDataModule(LightningDataModule):
+class GraphDataModule(DataModule):
     """A graph with a few labelled nodes; the classes of the others are predicted.
 
     Every batch is the whole graph, and the nodes of a split with their classes. The features of a node are divided by
@@ -48,8 +47,7 @@ class GraphDataModule(LightningDataModule):
         ValueError: the graph does not exist, has no classes, or has too few nodes for such a split.
     """
 
-    MAY_DIFFER_ON_RESUME = ("graph",)
-    """Arguments that may differ from the checkpoint's; the graph itself must match, by its checksum."""
+    MAY_DIFFER_ON_RESUME = ("graph",)  # check_state compares the graphs
 
     def __init__(
         self,
@@ -95,17 +93,21 @@ class GraphDataModule(LightningDataModule):
                 self.num_classes,
             )
 
-    def train_dataloader(self) -> "GraphLoader":
-        return GraphLoader(self.batch("train"))
+    def train_dataloader(self) -> FunctionLoader[Batch]:
+        batch = self.batch("train")
+        return FunctionLoader(lambda k: batch)
 
-    def val_dataloader(self) -> "HeldOutLoader":
-        return HeldOutLoader(self.batch("val"))
+    def val_dataloader(self) -> HeldOutLoader[Batch]:
+        return self._held_out_loader("val")
 
-    def test_dataloader(self) -> "HeldOutLoader":
-        return HeldOutLoader(self.batch("test"))
+    def test_dataloader(self) -> HeldOutLoader[Batch]:
+        return self._held_out_loader("test")
 
-    def predict_dataloader(self) -> "HeldOutLoader":
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader
+
+    def _held_out_loader(self, split: Split) -> HeldOutLoader[Batch]:
+        """One batch; none if the split has no nodes."""
+        return HeldOutLoader(min(1, len(self.nodes[split])), lambda k: self.batch(split))
 
     def batch(self, split: Split) -> Batch:
         """The whole graph, and the nodes of that split."""
@@ -141,35 +143,6 @@ class GraphDataModule(LightningDataModule):
             )
 
     load_state_dict = check_state
-
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return f"{type(self).__name__}(graph={self.name}, num_nodes={len(self.graph.names)})"
-
-
-class GraphLoader(ResumableLoader[Batch]):
-    """Endless repetitions of one batch."""
-
-    def __init__(self, whole: Batch) -> None:
-        super().__init__()
-        self.whole = whole
-
-    def batch(self, k: int) -> Batch:
-        return self.whole
-
-
-class HeldOutLoader:
-    """The single batch of a held-out split; no batch if the split has no nodes."""
-
-    def __init__(self, whole: Batch) -> None:
-        self.whole = whole
-
-    def __len__(self) -> int:
-        return int(len(self.whole[2]) > 0)
-
-    def __iter__(self) -> Iterator[Batch]:
-        if len(self) > 0:
-            yield self.whole
 
 
 def row_normalized(features: Tensor) -> Tensor:

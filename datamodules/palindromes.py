@@ -89,7 +89,6 @@ class PalindromeDataModule(ShardedDataModule):
     """
 
     MAY_DIFFER_ON_RESUME = ("eval_batch_size", "num_test", "test_lengths")
-    """Arguments that may differ from the checkpoint's, because training does not depend on them."""
 
     def __init__(
         self,
@@ -165,12 +164,6 @@ class PalindromeDataModule(ShardedDataModule):
                 "processes it must have at least as many, so use fewer processes or a greater length"
             )
         return HeldOutLoader(halves, self.eval_batch_size, self.task, self.shard)
-
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return (
-            f"{type(self).__name__}(length={self.length}, num_classes={self.num_classes}, batch_size={self.batch_size})"
-        )
 
 
 def check_test_lengths(lengths: Sequence[int]) -> list[int]:

@@ -1,7 +1,7 @@
-"""Endless training batches that resume at any batch."""
+"""Endless training batches that resume at any batch, and the batches of held-out splits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 Batch = TypeVar("Batch")
@@ -53,3 +53,28 @@ class ResumableLoader(ABC, Generic[Batch]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.num_served = state_dict["num_served"]
         self.num_served_in_epoch = self._first_in_epoch = state_dict["num_served_in_epoch"]
+
+
+class FunctionLoader(ResumableLoader[Batch]):
+    """Training batches that a function makes from k."""
+
+    def __init__(self, function: Callable[[int], Batch]) -> None:
+        super().__init__()
+        self.function = function
+
+    def batch(self, k: int) -> Batch:
+        return self.function(k)
+
+
+class HeldOutLoader(Generic[Batch]):
+    """Batches 0 ... ``num`` - 1, which a function makes from their number."""
+
+    def __init__(self, num: int, function: Callable[[int], Batch]) -> None:
+        self.num = num
+        self.function = function
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.function, range(self.num))

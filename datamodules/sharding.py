@@ -1,6 +1,6 @@
-"""How several processes share batches."""
+"""What datamodules share, and how several processes share batches."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pytorch_lightning import LightningDataModule
 
@@ -28,7 +28,19 @@ class Shard(NamedTuple):
 WHOLE = Shard()
 
 
-class ShardedDataModule(LightningDataModule):
+class DataModule(LightningDataModule):
+    """A datamodule that prints as its hyper-parameters."""
+
+    MAY_DIFFER_ON_RESUME: ClassVar[tuple[str, ...]] = ()
+    """Arguments of ``__init__``, sorted, that may change when a run is resumed: training does not depend on them, or
+    ``check_state`` checks what they stand for."""
+
+    def __str__(self) -> str:
+        # Lightning's own iterates over the loaders.
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.hparams.items())})"
+
+
+class ShardedDataModule(DataModule):
     """A datamodule that can serve several processes; ``fit`` and ``test`` refuse them with any other.
 
     The loaders of a subclass serve its ``shard``: the rows ``shard.rows(batch_size)`` of each training batch, and

@@ -7,16 +7,15 @@ a model has to remember which nodes are refractory, and to read the neighbours o
 Legend: B batch, N nodes of a graph, M edges, T time steps observed.
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from datamodules.arguments import check_at_least
-from datamodules.resumable_loader import ResumableLoader
+from datamodules.resumable_loader import FunctionLoader, HeldOutLoader
 from datamodules.seeding import make_generator
+from datamodules.sharding import DataModule
 
 Split = Literal["train", "val", "test"]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -28,7 +27,7 @@ ENTRIES_MAX = 1 << 27
 """Largest number of entries in a tensor of a batch: 512 MiB of float32."""
 
 
-class SpreadDataModule(LightningDataModule):
+class SpreadDataModule(DataModule):
     """Sequences of excitations on graphs; at each step, predict for each node whether it is excited at the next.
 
     Each sequence has a connected graph of its own. It is a random tree, each node attached to an earlier one, and more
@@ -60,7 +59,6 @@ class SpreadDataModule(LightningDataModule):
     """
 
     MAY_DIFFER_ON_RESUME = ("num_test",)
-    """Arguments that may differ from the checkpoint's, because training does not depend on them."""
 
     def __init__(
         self,
@@ -104,16 +102,27 @@ class SpreadDataModule(LightningDataModule):
         self.num_held_out = {"val": num_val, "test": num_test}
         self.seed = seed
 
-    def train_dataloader(self) -> "SpreadLoader":
-        return SpreadLoader(self)
+    def train_dataloader(self) -> FunctionLoader[Batch]:
+        return FunctionLoader(lambda k: self.draw(self.batch_size, "train", k))
 
-    def val_dataloader(self) -> "HeldOutLoader":
-        return HeldOutLoader(self, "val")
+    def val_dataloader(self) -> HeldOutLoader[Batch]:
+        return self._held_out_loader("val")
 
-    def test_dataloader(self) -> "HeldOutLoader":
-        return HeldOutLoader(self, "test")
+    def test_dataloader(self) -> HeldOutLoader[Batch]:
+        return self._held_out_loader("test")
 
     predict_dataloader = test_dataloader
+
+    def _held_out_loader(self, split: Split) -> HeldOutLoader[Batch]:
+        """Blocks of which only the last is cut, so with another number of sequences the first are the same."""
+        num = self.num_held_out[split]
+
+        def batch(k: int) -> Batch:
+            adj, signals, target, probability = self.draw(BLOCK, split, k)
+            rest = num - k * BLOCK
+            return adj[:rest], signals[:rest], target[:rest], probability[:rest]
+
+        return HeldOutLoader(-(-num // BLOCK), batch)
 
     def draw(self, num: int, split: Split, k: int) -> Batch:
         """``num`` sequences of a split, always the same for the same arguments."""
@@ -122,43 +131,6 @@ class SpreadDataModule(LightningDataModule):
         noise = torch.rand(num, self.num_steps + 1, self.num_nodes, generator=generator)
         excited, probability = spread(adj, noise < self.spontaneous, self.refractory, self.spontaneous)
         return adj, excited[:, :-1].float(), excited[:, 1:].long(), probability[:, 1:]
-
-    def __str__(self) -> str:
-        # Lightning's own iterates over the loaders.
-        return (
-            f"{type(self).__name__}(num_nodes={self.num_nodes}, num_edges={self.num_edges}, "
-            f"num_steps={self.num_steps}, refractory={self.refractory}, spontaneous={self.spontaneous}, "
-            f"batch_size={self.batch_size})"
-        )
-
-
-class SpreadLoader(ResumableLoader[Batch]):
-    """Endless training batches; batch k depends on the arguments of the data and k alone."""
-
-    def __init__(self, data: SpreadDataModule) -> None:
-        super().__init__()
-        self.data = data
-
-    def batch(self, k: int) -> Batch:
-        return self.data.draw(self.data.batch_size, "train", k)
-
-
-class HeldOutLoader:
-    """The sequences of a held-out split; with another number of them, the first are the same."""
-
-    def __init__(self, data: SpreadDataModule, split: Split) -> None:
-        self.data = data
-        self.split: Split = split
-        self.num = data.num_held_out[split]
-
-    def __len__(self) -> int:
-        return -(-self.num // BLOCK)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for k in range(len(self)):
-            adj, signals, target, probability = self.data.draw(BLOCK, self.split, k)
-            rest = self.num - k * BLOCK
-            yield adj[:rest], signals[:rest], target[:rest], probability[:rest]
 
 
 def random_graphs(num: int, num_nodes: int, num_edges: int, generator: torch.Generator) -> Tensor:

@@ -1,32 +1,5 @@
-"""The models and their metrics. Each name is imported at its first use (PEP 562)."""
+"""The models. Each name is imported at its first use (PEP 562); ``__init__.pyi`` lists them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from models.graph import NodeClassifier as NodeClassifier
-    from models.graph import NodeSequenceClassifier as NodeSequenceClassifier
-    from models.palindrome import (
-        PalindromeClassifier as PalindromeClassifier,
-    )
-    from models.palindrome import (
-        PathGraphClassifier as PathGraphClassifier,
-    )
-    from models.spread import SpreadClassifier as SpreadClassifier
-    from models.text import TextModel as TextModel
-
-MODULES = {
-    "NodeClassifier": "models.graph",
-    "NodeSequenceClassifier": "models.graph",
-    "PalindromeClassifier": "models.palindrome",
-    "PathGraphClassifier": "models.palindrome",
-    "SpreadClassifier": "models.spread",
-    "TextModel": "models.text",
-}
-__all__ = list(MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in MODULES:
-        return getattr(import_module(MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

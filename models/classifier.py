@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from models.contracts import ReportingModel
 from models.metrics import EvalMetrics, StepMetrics
 from models.schedules import WarmupCosine
+from models.tables import format_table
 
 CLIPPING_EPSILON = 1e-6
 """``torch.nn.utils.clip_grads_with_norm_`` adds this to the norm before it divides by it."""
@@ -157,6 +158,14 @@ class Classifier(ReportingModel, LightningModule):
         if means := {name: mean.item() for name, mean in self.compute_eval_metrics().items()}:
             counts = {f"num_{name}": metric.counts for name, metric in self.eval_metrics.accuracies.items()}
             self.test_results.append(others | means | {key: n for key, n in counts.items() if key[4:] in means})
+
+    def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
+        """The cells of a line of ``describe_test``, by their headings, from one of the ``test_results``."""
+        return {f"test/{name}": f"{value:.4g}" for name, value in result.items() if isinstance(value, float)}
+
+    def describe_test(self) -> list[str]:
+        rows = [self.test_cells(result) for result in self.test_results]
+        return format_table([rows[0], *(row.values() for row in rows)]) if rows else []
 
     def log_test_result(self, result: dict[str, Any], suffix: str = "") -> None:
         """Log the means of a test result, each under ``test/<name><suffix>``."""

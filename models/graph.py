@@ -16,7 +16,7 @@ from models.metrics import wilson_interval
 from models.networks import GCN, LSTM
 from models.networks.checks import check_dropout
 from models.networks.gcn import Connection, adjacency_matrix, normalize_adjacency
-from models.tables import format_table, percent
+from models.tables import percent
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 Order = Literal["bfs", "dfs", "random"]
@@ -72,21 +72,15 @@ class NodeModel(Classifier):
         loss = super().training_step(batch, batch_idx)
         return loss + self.weight_decay / 2 * self.decayed_weights().square().sum() if self.weight_decay else loss
 
-    def describe_test(self) -> list[str]:
-        """A heading, and a line: how many nodes were predicted correctly, with a 95 % interval."""
-        if not self.test_results:
-            return []
-        (result,) = self.test_results
+    def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
         num_correct, num = result["num_accuracy"]
-        low, high = wilson_interval(num_correct, num)
-        cells = {
+        return {
             "nodes": f"{num:,}",
             "correct": f"{num_correct:,}",
             "test/accuracy": percent(num_correct / num),
-            "95 % interval": f"{percent(low)} to {percent(high)}",
+            "95 % interval": " to ".join(map(percent, wilson_interval(num_correct, num))),
             "test/loss": f"{result['loss']:.2g}",
         }
-        return format_table([list(cells), list(cells.values())])
 
     def describe_learning(self) -> str:
         """A sentence: for how many nodes of the test split the class is predicted correctly."""

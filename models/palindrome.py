@@ -3,6 +3,7 @@
 Legend: B batch, T length of the palindrome, n digits to predict (1 or floor(T/2)), K different digits.
 """
 
+from operator import truediv
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
 from models.networks.path_gcn import PathGCN
 from models.networks.recurrent import Backward
-from models.tables import format_table, percent
+from models.tables import percent
 
 Batch = tuple[Tensor, Tensor]
 
@@ -76,19 +77,17 @@ class PalindromeModel(Classifier):
         for result in self.test_results:
             self.log_test_result(result, f"_T{result['length']}" if len(self.test_results) > 1 else "")
 
-    def describe_test(self) -> list[str]:
-        """A heading, and a line for each length, with a 95 % interval of the fraction of completed palindromes."""
-        if not self.test_results:
-            return []
-        accuracies = [name for name in ("accuracy", "exact_match") if name in self.test_results[0]]
-        rows = [["T", "palindromes", *(f"test/{name}" for name in accuracies), "95 % interval", "test/loss"]]
-        for result in self.test_results:
-            num_correct, num_palindromes = result[f"num_{accuracies[-1]}"]
-            low, high = wilson_interval(num_correct, num_palindromes)
-            shown = [percent(correct / num) for correct, num in (result[f"num_{name}"] for name in accuracies)]
-            sizes = [f"{result['length']:,}", f"{num_palindromes:,}"]
-            rows.append([*sizes, *shown, f"{percent(low)} to {percent(high)}", f"{result['loss']:.2g}"])
-        return format_table(rows)
+    def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
+        """With a 95 % interval of the fraction of completed palindromes."""
+        accuracies = [name for name in ("accuracy", "exact_match") if name in result]
+        num_correct, num = result[f"num_{accuracies[-1]}"]
+        return {
+            "T": f"{result['length']:,}",
+            "palindromes": f"{num:,}",
+            **{f"test/{name}": percent(truediv(*result[f"num_{name}"])) for name in accuracies},
+            "95 % interval": " to ".join(map(percent, wilson_interval(num_correct, num))),
+            "test/loss": f"{result['loss']:.2g}",
+        }
 
     def describe_learning(self) -> str:
         """A sentence: how many palindromes of the test split the model completes."""
@@ -221,8 +220,6 @@ class PathGraphClassifier(PalindromeModel):
     Raises:
         ValueError: an argument is out of its range.
     """
-
-    MAY_DIFFER_IN_TEST = ("lr_scheduler", "optimizer")
 
     def __init__(
         self,

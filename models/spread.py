@@ -15,7 +15,7 @@ from models.metrics import EvalMetrics
 from models.networks.gcn import normalize_adjacency
 from models.networks.gcn_lstm import GCNLSTM
 from models.networks.recurrent import Backward
-from models.tables import format_table, percent
+from models.tables import percent
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -99,12 +99,8 @@ class SpreadClassifier(Classifier):
         best = {f"best_possible_{name}": mean for name, mean in self.best_possible.compute().items()}
         return super().compute_eval_metrics() | best
 
-    def describe_test(self) -> list[str]:
-        """A heading, and a line with the results of the test next to the best possible."""
-        if not self.test_results:
-            return []
-        (result,) = self.test_results
-        cells = {
+    def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
+        return {
             "sequences": f"{self.num_sequences:,}",
             "test/loss": f"{result['loss']:.4f}",
             "best possible": f"{result['best_possible_loss']:.4f}",
@@ -112,7 +108,6 @@ class SpreadClassifier(Classifier):
             "best possible accuracy": percent(result["best_possible_accuracy"]),
             "excitations predicted": percent(result["recall"]),
         }
-        return format_table([list(cells), list(cells.values())])
 
     def describe_learning(self) -> str:
         """A sentence: how many excitations of the test split the model predicts."""

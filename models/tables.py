@@ -1,15 +1,15 @@
 """Tables and percentages as text. No torch and no Lightning, so that every command can import it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
-def format_table(rows: Iterable[Sequence[str]]) -> list[str]:
+def format_table(rows: Iterable[Iterable[str]]) -> list[str]:
     """Lines of a table: each column is as wide as its widest cell, and aligned to the right.
 
     Args:
         rows: the cells of each line, the same number in every line; the first line has the headings.
     """
-    rows = list(rows)
+    rows = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
 

@@ -16,7 +16,7 @@ from models.contracts import TextData
 from models.decoding import read, sampling, write
 from models.networks.build import build_text_network
 from models.networks.stacked_lstm import CharacterSteps, Initialization, State
-from models.tables import format_table, percent
+from models.tables import percent
 
 Batch = tuple[Tensor, Tensor]
 
@@ -54,19 +54,14 @@ class CharacterModel(Classifier):
             means |= {"bits_per_character": means["loss"] / math.log(2), "perplexity": means["loss"].exp()}
         return means
 
-    def describe_test(self) -> list[str]:
-        """A heading, and a line with the results of the test."""
-        if not self.test_results:
-            return []
-        (result,) = self.test_results
-        cells = {
+    def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
+        return {
             "characters": f"{result['num_accuracy'][1]:,}",
             "test/loss": f"{result['loss']:.4f}",
             "test/accuracy": percent(result["accuracy"]),
             "bits per character": f"{result['bits_per_character']:.3f}",
             "perplexity": f"{result['perplexity']:.3f}",
         }
-        return format_table([list(cells), list(cells.values())])
 
     def describe_learning(self) -> str:
         """A sentence: how well the model predicts the characters of the test split."""
