@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
-from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser
+from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser, LightningCLI
 
 from training.errors import UserError, bug_behind
 from training.messages import one_line
@@ -51,7 +51,7 @@ HELP = (
 CKPT_PATH_HELP = "best, last or auto (the newest run's), a checkpoint file, or the folder of a run or an experiment."
 
 
-class Command:
+class Command(LightningCLI):
     """A parsed command.
 
     Args:
@@ -67,26 +67,28 @@ class Command:
         guard_aliases()
         self.words, self.name = words, words[0]
         example = f"python cli.py {self.name} --config configs/lstm_T20.yaml"
-        self.parser = parser = LightningArgumentParser(
-            exit_on_error=False,
-            usage=f"{example}{'' if self.name == 'fit' else ' --ckpt_path best'} [--key value ...]",
-            description=f"{COMMANDS[self.name]} {HELP}",
-            dump_header=[f"pytorch_lightning=={pl.__version__}"],
-        )
-        parser.add_argument("-c", "--config", action=ConfigFile, help="A file with any of the keys below.")
-        parser.add_argument("--seed_everything", type=int, default=42, help="Seed of the weights and of the data.")
-        parser.add_lightning_class_args(Trainer, "trainer")
-        parser.set_defaults({f"trainer.{name}": value for name, value in DEFAULTS.items()})
-        parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True)
-        parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True)
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help=CKPT_PATH_HELP)
-        for links, moment in ((LINKS, "parse"), (LINKS_TO_OBJECTS, "instantiate")):
-            for target, source in links.items():
-                parser.link_arguments(source, target, apply_on=moment)
+        usage = f"{example}{'' if self.name == 'fit' else ' --ckpt_path best'} [--key value ...]"
         check_links(words)
         try:
-            self.config = parser.parse_args(words[1:])
-            self.config_dump = yaml.safe_load(parser.dump(self.config, skip_link_targets=False, skip_unset=False))
+            # Subcommands of LightningCLI are methods of the trainer. Here they are methods of a run.
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                trainer_class=Trainer,
+                trainer_defaults=DEFAULTS,
+                parser_kwargs={
+                    "exit_on_error": False,
+                    "usage": usage,
+                    "description": f"{COMMANDS[self.name]} {HELP}",
+                },
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                args=words[1:],
+                run=False,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+            )
+            self.config_dump = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_unset=False))
         except (ArgumentError, ValueError, RecursionError, OSError) as error:
             if (bug := bug_behind(error) or bug_in_a_module(str(error))) is not None:
                 raise bug from None
@@ -95,6 +97,29 @@ class Command:
             ) from error
         check_seed(self.config.seed_everything, "seed_everything")
         check_trainer(self.config.trainer)
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = LightningArgumentParser(dump_header=[f"pytorch_lightning=={pl.__version__}"], **kwargs)
+        parser.add_argument("-c", "--config", action=ConfigFile, help="A file with any of the keys below.")
+        return parser
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--seed_everything", type=int, default=42, help="Seed of the weights and of the data.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=CKPT_PATH_HELP)
+        for links, moment in ((LINKS, "parse"), (LINKS_TO_OBJECTS, "instantiate")):
+            for target, source in links.items():
+                parser.link_arguments(source, target, apply_on=moment)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _set_seed(self) -> None:
+        """Left to ``training.launch``."""
+
+    def instantiate_classes(self) -> None:
+        """Left to ``training.launch``."""
 
     @property
     def experiment_dir(self) -> Path:
