@@ -93,7 +93,7 @@ def run_on_slurm(
         parameters = DEFAULTS | parameters
         executor.update_parameters(name="palimpsest", **parameters)
         jobs_runs = [JobRuns(runs[k::num_workers], parameters["cpus_per_task"]) for k in range(num_workers)]
-        jobs = executor.map_array(JobRuns.__call__, jobs_runs)
+        jobs = executor.submit_array(jobs_runs)
     except (NameError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
     (folder / JOBS).write_text(" ".join(str(job.job_id) for job in jobs))

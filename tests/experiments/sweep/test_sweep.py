@@ -446,6 +446,15 @@ def test_a_job_that_dies_leaves_its_runs_failed(
     assert re.match(r"Slurm job \d+ ended as OUT_OF_MEMORY; see slurm/\d+", rows[0]["error"])
 
 
+def test_a_job_whose_time_is_up_is_queued_again(pretended_cluster: Path, tmp_path: Path) -> None:
+    """Shortly before the end of its time it gets SIGUSR2; with a limit of ten minutes or less, at any time."""
+    callback = {"class_path": "tests.training.helpers.SignalUnlessResumed", "init_args": {"step": 6, "name": "SIGUSR2"}}
+    grid = {"trainer.callbacks": [[callback]]}
+    assert cli.main(write_sweep(tmp_path, grid, executor="slurm", slurm={"timeout_min": 10})) == 0
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["status"], row["steps"]) == ("finished", "7")
+
+
 def test_parameters_that_submitit_does_not_know(
     pretended_cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
