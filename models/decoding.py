@@ -57,14 +57,15 @@ def write(
     Yields:
         the next id of each text, (B,) int64, ``ENDED`` for texts that have ended; until all texts have ended.
     """
-    B = len(logits)
-    matcher = StopMatcher(stop, (B,))
-    ended = torch.zeros(B, dtype=torch.bool)
+    stop_ids = torch.tensor(stop)
+    last = torch.full((len(logits), len(stop)), ENDED)  # the last characters of each text
+    ended = torch.zeros(len(logits), dtype=torch.bool)
     for t in range(length):
         ids = choose(logits, t).cpu()
         yield torch.where(ended, ENDED, ids) if stop else ids
         if stop:
-            ended = ended | matcher.append(ids)
+            last = append(last, ids)
+            ended = ended | (last == stop_ids).all(dim=-1)
             if ended.all():
                 return
         if t + 1 < length:
@@ -202,11 +203,11 @@ def beam_search(
     """
     B, V = logits.shape
     penalty = length_penalty if stop else 0.0
-    finished: list[list[tuple[float, float, int, int]]] = [
-        [] for _ in range(B)
-    ]  # score, log_prob, last step, place in the beam
+    # Of each complete text: score, log_prob, last step, place in the beam.
+    finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(B)]
     backpointers: list[tuple[Tensor, Tensor]] = []  # of each step: the extended hypothesis, and the new id, (B, K)
-    matcher = StopMatcher(stop, (B, 1))
+    stop_ids = torch.tensor(stop)
+    last = torch.full((B, 1, len(stop)), ENDED)  # the last characters of each hypothesis
     log_probs = torch.zeros(B, 1, dtype=torch.float64)
     for t in range(length):
         # In float64: sums in float32 of close hypotheses could be equal, and a beam of 1 would not be greedy.
@@ -218,7 +219,8 @@ def beam_search(
         backpointers.append((origins, ids))
         complete = torch.full(ids.shape, t + 1 == length)
         if stop:
-            complete |= matcher.reorder(origins).append(ids)
+            last = append(last.take_along_dim(origins[:, :, None], dim=1), ids)
+            complete |= (last == stop_ids).all(dim=-1)
         if complete.any():
             for b, k in complete.nonzero().tolist():
                 log_prob = log_probs[b, k].item()
@@ -257,24 +259,6 @@ def backtrack(backpointers: list[tuple[Tensor, Tensor]], b: int, t: int, k: int)
     return ids[::-1]
 
 
-class StopMatcher:
-    """Finds out which of many texts end with ``stop``; it keeps their last characters.
-
-    Args:
-        stop: ids of the characters that end a text.
-        shape: of the texts, (B,) or (B, K).
-    """
-
-    def __init__(self, stop: Sequence[int], shape: tuple[int, ...]) -> None:
-        self.stop = torch.tensor(stop, dtype=torch.int64)
-        self.last = torch.full((*shape, len(stop)), ENDED)
-
-    def append(self, ids: Tensor) -> Tensor:
-        """Add a character to each text -> which texts now end with ``stop``, bool."""
-        self.last = torch.cat([self.last[..., 1:], ids.cpu()[..., None]], dim=-1)
-        return (self.last == self.stop).all(dim=-1)
-
-    def reorder(self, origins: Tensor) -> "StopMatcher":
-        """Replace the texts of each row by its texts ``origins`` (B, K)."""
-        self.last = self.last.gather(1, origins[..., None].expand(-1, -1, len(self.stop)))
-        return self
+def append(last: Tensor, ids: Tensor) -> Tensor:
+    """Add a character to the last characters of each text, and drop the first of them."""
+    return torch.cat([last[..., 1:], ids[..., None]], dim=-1)
