@@ -91,8 +91,7 @@ def run(args: list[str]) -> int:
 
             listener.raises = True
             set_up_messages()
-            run_method = getattr(prepare(args, listener), args[0])
-            run_method()
+            getattr(prepare(args, listener), args[0])()
     except (InterruptedRun, AbortedRun) as stopped:
         report_stop(stopped)
         return 128 + stopped.signum

@@ -17,7 +17,7 @@ import torch
 from datamodules.text_file import read_string
 from experiments.text_generator import DecodingOptions, OnUnknown, TextGenerator
 from training.errors import UserError
-from training.seeds import SEED_MAX, check_seed
+from training.seeds import SEED_MAX
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ RANGES = {
     "tau": (0, math.inf),
     "temperature": (0, math.inf),
     "length_penalty": (0, 10),
+    "seed": (0, SEED_MAX),
 }
 """The lowest and the highest value of the options."""
 
@@ -178,8 +179,6 @@ def check_numbers(given: dict[str, Any]) -> None:
             raise UserError(f"{name} is {given[name]}; it must be {limits}")
     if given["top_p"] is not None and not 0 < given["top_p"] <= 1:
         raise UserError(f"top_p is {given['top_p']}; it must be above 0 and at most 1")
-    if given["seed"] is not None:
-        check_seed(given["seed"])
     name = "num_samples" if given["beam"] is None else "beam"
     num_characters = given[name] * given["length"]
     if num_characters > CHARACTERS_MAX:

@@ -121,9 +121,8 @@ class TextGenerator:
             choose: Choice = greedy
             if options.seed is not None:
                 choose = sampling(together, options.length, options.tau, options.top_k, options.top_p)
-            repeated = tuple(tensor.expand(-1, len(together), -1).contiguous() for tensor in state)
-            start = logits.expand(len(together), -1), repeated
-            written = write(self.network, *start, choose, options.length, self.stop)
+            start = tuple(tensor.expand(-1, len(together), -1).contiguous() for tensor in state)
+            written = write(self.network, logits.expand(len(together), -1), start, choose, options.length, self.stop)
             if streams:
                 yield Completion(decode(ids.tolist()) for ids in written)
             else:

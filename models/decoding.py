@@ -144,8 +144,6 @@ def probabilities(
     factor = as_column(tau)
     scaled = torch.where(differences == 0, 0.0, differences * factor)
     probs = torch.where(factor == 0, torch.zeros_like(scaled), scaled).softmax(dim=1)
-    if top_k is None and top_p is None:
-        return probs
     ordered, order = probs.sort(dim=1, descending=True, stable=True)
     kept = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:

@@ -44,10 +44,6 @@ class Run:
     seed: int
     name: str
 
-    def words(self) -> list[str]:
-        """The values as arguments of a command line."""
-        return [*overrides(self.values), f"--seed_everything={self.seed}"]
-
     def key(self) -> dict[str, Any]:
         """The columns that identify the run in results.csv."""
         return {**{key: format_value(value) for key, value in self.values.items()}, "seed_everything": self.seed}
@@ -143,7 +139,8 @@ def overrides(values: dict[str, Any]) -> list[str]:
 
 def fit_words(base: Path, run: Run, folder: Path) -> list[str]:
     """The command that starts or resumes a run."""
-    return ["fit", f"--config={base}", *run.words(), f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
+    place = [f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
+    return ["fit", f"--config={base}", *overrides(run.values), f"--seed_everything={run.seed}", *place]
 
 
 def label(value: Any) -> str:

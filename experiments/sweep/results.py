@@ -43,10 +43,8 @@ class ResultsFolder:
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
         """Refuse a folder with results of another sweep; more seeds than before are accepted.
 
-        Args:
-            grid: of this sweep.
-            seeds: of this sweep.
-            config: the complete configuration for the first values of the grid.
+        ``config`` is the complete configuration for the first values of the grid.
+
         Raises:
             UserError: the folder has another grid, other seeds, another base, or other files.
         """
@@ -162,13 +160,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def write_result(folder: Path, error: str = "", finished: dict[str, Any] | None = None) -> None:
-    """Record the result of a run: it has failed with this error, or it has finished.
-
-    Args:
-        folder: of the run.
-        error: why it has failed.
-        finished: the content of ``summary.json``, and the complete configuration as ``config``.
-    """
+    """Record that a run has failed with an error, or finished with a summary that includes its ``config``."""
     run_dir = newest_run(folder)
     result = {
         "status": "failed" if finished is None else "finished",

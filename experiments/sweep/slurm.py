@@ -67,13 +67,8 @@ def check_cluster() -> None:
 def run_on_slurm(
     base: Path, results: ResultsFolder, num_workers: int | None, parameters: dict[str, Any]
 ) -> Generator[Collection[Run], None, None]:
-    """Submit the unfinished runs as one job array, and wait for them.
+    """Submit the unfinished runs as an array of ``num_workers`` jobs, by default one for each run, and wait for them.
 
-    Args:
-        base: the config of fit that all runs share.
-        results: of the sweep.
-        num_workers: number of jobs; by default one for each run.
-        parameters: of the jobs, as submitit names them, such as ``slurm_partition``.
     Yields:
         now and then the runs that have not ended.
     Raises:
@@ -103,8 +98,11 @@ def run_on_slurm(
             time.sleep(REFRESH_SECONDS)
             ended = all(job.done() for job in jobs)  # before the results are read: runs without one then are unfinished
             for job, job_runs in zip(jobs, jobs_runs, strict=True):
-                if job.done() and job.state.startswith(FATAL_STATES):
-                    record_failures(results, [run for _, run, _ in job_runs.runs], job)
+                left = [run for _, run, _ in job_runs.runs if results.result(run) is None]
+                if left and job.done() and job.state.startswith(FATAL_STATES) and not was_stopped(job):
+                    log = job.paths.stderr.relative_to(results.path.resolve())
+                    for run in left:
+                        results.fail(run, f"Slurm job {job.job_id} ended as {job.state}; see {log}")
             yield results.unfinished()
     finally:
         cancel(folder)
@@ -118,10 +116,6 @@ def cancel(folder: Path) -> None:
         path.unlink()
 
 
-def record_failures(results: ResultsFolder, runs: list[Run], job: Any) -> None:
-    """Record the unfinished runs of a job as failed, unless a signal stopped it."""
-    left = [run for run in runs if results.result(run) is None]
-    if left and Stopped.__name__ not in str(job.exception()):  # submitit passes the exception as text
-        for run in left:
-            log = job.paths.stderr.relative_to(results.path.resolve())
-            results.fail(run, f"Slurm job {job.job_id} ended as {job.state}; see {log}")
+def was_stopped(job: Any) -> bool:
+    """Whether a signal stopped a run of a job. submitit passes the exception as text."""
+    return Stopped.__name__ in str(job.exception())

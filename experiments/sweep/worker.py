@@ -45,14 +45,10 @@ def exit_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def do_run(base: Path, run: Run, folder: Path) -> None:
-    """Train and test a run, write its output to ``log.txt``, and record its result.
+    """Train and test a run, write its output to ``log.txt`` in its folder, and record its result.
 
     A run with a checkpoint is resumed. A run with a result is left unchanged.
 
-    Args:
-        base: the config of fit that all runs share.
-        run: the run.
-        folder: of the run.
     Raises:
         Stopped: a signal stopped the run; it has no result.
     """
