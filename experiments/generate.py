@@ -93,10 +93,8 @@ def generate(
         interactive: read prompts from the standard input, one in each line.
     """
     given = dict(locals())
-    check_numbers(given)
-    check_together(given)
+    check(given)
     samples = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
-    prints_seed = samples and seed is None and not json
     if samples and seed is None:
         seed = secrets.randbelow(SEED_MAX + 1)
     if temperature is not None:
@@ -108,7 +106,7 @@ def generate(
     num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
     torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
     text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
-    if prints_seed:
+    if samples and given["seed"] is None and not json:
         log.info("--seed %d generates the same text again.", seed)
     streams = stream or (interactive and beam is None)
     show: Show = show_json if json else partial(show_text, streams=streams)
@@ -171,8 +169,8 @@ def answer_prompts(generator: TextGenerator, show: Show) -> None:
             print(f"error: {error}", file=sys.stderr)
 
 
-def check_numbers(given: dict[str, Any]) -> None:
-    """Refuse numbers, among the arguments of ``generate``, that are out of range."""
+def check(given: dict[str, Any]) -> None:
+    """Refuse arguments of ``generate`` that are out of range or contradict each other."""
     for name, (low, high) in RANGES.items():
         if given[name] is not None and not low <= given[name] <= high:
             limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
@@ -186,10 +184,6 @@ def check_numbers(given: dict[str, Any]) -> None:
             f"{name} is {given[name]} and length is {given['length']}: {num_characters} characters; the limit is "
             f"{CHARACTERS_MAX}, so lower one of them"
         )
-
-
-def check_together(given: dict[str, Any]) -> None:
-    """Refuse arguments of ``generate`` that contradict each other."""
     for first, second, reason in (
         ("tau", "temperature", "tau is 1 / temperature"),
         ("prompt", "prompt_file", "both give the prompt"),

@@ -62,13 +62,7 @@ def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
 
 
 class TextGenerator:
-    """A trained model with decoding options.
-
-    Args:
-        ckpt_path: as for ``load_network``.
-        options: how characters are chosen.
-        on_unknown: what to do with characters of a prompt that are not in the vocabulary.
-    """
+    """A trained model with decoding options; ``on_unknown`` is for characters of a prompt that it does not know."""
 
     def __init__(self, ckpt_path: str, options: DecodingOptions, on_unknown: OnUnknown) -> None:
         self.path, network, self.vocabulary = load_network(ckpt_path)
@@ -101,11 +95,8 @@ class TextGenerator:
     def complete(self, prompt: str, streams: bool = False) -> Iterator[Completion]:
         """``num_samples`` completions of the prompt; those of a beam search are its best, the best one first.
 
-        Each call samples others; the first ones do not depend on their number.
-
-        Args:
-            prompt: the text to complete.
-            streams: make the completions one after the other, each one character at a time.
+        Each call samples others; the first ones do not depend on their number. If it streams, the completions are made
+        one after the other, each one character at a time.
         """
         options, decode = self.options, self.vocabulary.decode
         first = "\n" if "\n" in self.vocabulary.char_to_id else self.vocabulary.characters[0]

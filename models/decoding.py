@@ -89,12 +89,8 @@ def sampling(
     Independent Gumbel noise is added to the logits, and the largest is taken. This draws from their softmax without
     computing it (Maddison, Tarlow and Minka 2014).
 
-    Args:
-        seeds: one for each of the B texts.
-        length: largest number of characters that will be chosen, one after the other.
-        tau: factor of the logits, one number or (B,); see ``probabilities``.
-        top_k: keep only the k most probable characters; see ``probabilities``.
-        top_p: keep only the fewest characters with this total probability; see ``probabilities``.
+    There is a seed for each of the B texts, and ``length`` is the largest number of characters that will be chosen, one
+    after the other. The other arguments are those of ``probabilities``.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     filters = top_k is not None or top_p is not None
@@ -158,13 +154,7 @@ def probabilities(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text found by a beam search.
-
-    Args:
-        ids: its characters.
-        log_prob: logarithm of its probability, given the prompt.
-        score: hypotheses are ordered by it.
-    """
+    """A text found by a beam search, the log of its probability given the prompt, and the score that orders texts."""
 
     ids: list[int]
     log_prob: float
@@ -185,19 +175,12 @@ def beam_search(
 
     A text is complete when it has ``length`` characters, or earlier, when its last characters are ``stop``. Without
     ``stop`` all texts have the same length, and the score is ``log_prob``. With ``stop`` lengths differ, and longer
-    texts are less probable; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified).
+    texts are less probable; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified), with a
+    penalty of 1 the mean over the characters. ``beam_size`` is K, and 1 is greedy. ``network``, ``logits``, ``state``,
+    ``length`` and ``stop`` are those of ``write``.
 
-    Args:
-        network: reads the hypotheses.
-        logits: of the first character, (B, V), from ``read``.
-        state: of the network, from ``read``.
-        length: largest number of characters of a text, n.
-        beam_size: hypotheses kept at each step, K; 1 is greedy.
-        stop: a text ends as soon as its last characters are these.
-        length_penalty: with 0 the score is the log probability, with 1 its mean over the characters.
-        num_best: hypotheses to return for each text.
     Returns:
-        for each of the B texts its best hypotheses, the best first.
+        for each of the B texts its ``num_best`` best hypotheses, the best first.
     """
     B, V = logits.shape
     penalty = length_penalty if stop else 0.0

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -70,12 +71,10 @@ def sweep(
         for run in results.failed() if retry_failed else ():
             results.forget(run)
         if results.unfinished():
-            if executor == "slurm":
-                progress = run_on_slurm(Path(base), results, workers, slurm or {})
-            else:
-                progress = run_locally(Path(base), results, workers)
-            with Display(results, config["trainer.max_steps"]) as display, contextlib.closing(progress):
-                for running in progress:
+            do_runs = partial(run_on_slurm, parameters=slurm or {}) if executor == "slurm" else run_locally
+            progress = contextlib.closing(do_runs(Path(base), results, workers))
+            with Display(results, config["trainer.max_steps"]) as display, progress as steps:
+                for running in steps:
                     if display.show(running):
                         results.write_csv()
     except (KeyboardInterrupt, SystemExit):

@@ -13,12 +13,7 @@ METRICS_SHOWN = ("test/accuracy", "val/accuracy")
 
 
 class Display(Progress):
-    """The bars, and what has been printed.
-
-    Args:
-        results: of the sweep.
-        max_steps: the most optimizer steps of a run without ``trainer.max_steps``; -1 for no limit.
-    """
+    """The bars; ``max_steps`` is that of a run whose grid has no ``trainer.max_steps``, -1 for no limit."""
 
     def __init__(self, results: ResultsFolder, max_steps: int) -> None:
         console = Console(soft_wrap=True)

@@ -32,13 +32,7 @@ LOCATION_KEYS = ("config", "ckpt_path", "trainer.default_root_dir")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run of a sweep.
-
-    Args:
-        values: of the grid's keys, in the order of the grid.
-        seed: ``seed_everything``.
-        name: of its folder, different for each run.
-    """
+    """One training run: values of the grid's keys in their order, ``seed_everything``, and the name of its folder."""
 
     values: dict[str, Any]
     seed: int

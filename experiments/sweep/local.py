@@ -53,24 +53,23 @@ def run_in_a_pool(base: Path, results: ResultsFolder, num_workers: int) -> Gener
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([IMPORTED])
     running: dict[Future[None], Run] = {}
-    with ProcessPool(min(num_workers, len(pending)), context=context, initializer=start_worker) as pool:
-        try:
-            while True:
-                for run in islice(waiting, num_workers - len(running)):
-                    running[pool.schedule(do_run, args=[base, run, results.folder(run)])] = run
-                if not running:
-                    return
-                for future in wait(running, timeout=REFRESH_SECONDS, return_when=FIRST_COMPLETED).done:
-                    run, error = running.pop(future), future.exception()
-                    if isinstance(error, BrokenProcessPool):
-                        raise error
-                    if error is not None and not isinstance(error, Stopped):
-                        results.fail(run, cause_of(error))
-                yield running.values()
-        except BaseException:
-            pool.stop()  # SIGTERM: each worker saves its run after the current step
-            pool.join()
-            raise
+    pool = ProcessPool(min(num_workers, len(pending)), context=context, initializer=start_worker)
+    try:
+        while True:
+            for run in islice(waiting, num_workers - len(running)):
+                running[pool.schedule(do_run, args=[base, run, results.folder(run)])] = run
+            if not running:
+                return
+            for future in wait(running, timeout=REFRESH_SECONDS, return_when=FIRST_COMPLETED).done:
+                run, error = running.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise error
+                if error is not None and not isinstance(error, Stopped):
+                    results.fail(run, cause_of(error))
+            yield running.values()
+    finally:
+        pool.stop()  # SIGTERM: a worker whose run is under way saves it after the current step
+        pool.join()
 
 
 def cause_of(error: BaseException) -> str:

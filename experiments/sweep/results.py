@@ -24,14 +24,10 @@ NOT_SET = "not set"
 
 
 class ResultsFolder:
-    """``sweep.json``, ``runs/<name>/``, ``results.csv``.
+    """``sweep.json``, ``runs/<name>/`` for each of ``runs``, ``results.csv``. The folder need not exist.
 
     The process that does a run writes the ``result.json`` in its folder. ``results.csv`` is made from these files, so
     it can be written again at any time.
-
-    Args:
-        path: the folder; it need not exist.
-        runs: all runs of the sweep.
     """
 
     def __init__(self, path: Path, runs: list[Run]) -> None:

@@ -34,13 +34,9 @@ class JobRuns:
 
     submitit calls it in the job. Shortly before the job's time limit, submitit calls ``checkpoint`` and queues the same
     runs again; they resume from their checkpoints.
-
-    Args:
-        runs: arguments of ``do_run``.
-        num_threads: of torch.
     """
 
-    runs: list[tuple[Path, Run, Path]]
+    runs: list[tuple[Path, Run, Path]]  # arguments of do_run
     num_threads: int
 
     def __call__(self) -> None:
