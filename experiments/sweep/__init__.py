@@ -75,8 +75,8 @@ def sweep(
             progress = contextlib.closing(do_runs(Path(base), results, workers))
             with Display(results, config["trainer.max_steps"]) as display, progress as steps:
                 for running in steps:
-                    if display.show(running):
-                        results.write_csv()
+                    results.write_csv()
+                    display.show(running)
     except (KeyboardInterrupt, SystemExit):
         print(f"{len(results.unfinished())} runs are not finished; the same command resumes them", file=sys.stderr)
         raise

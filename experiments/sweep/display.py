@@ -24,13 +24,8 @@ class Display(Progress):
         self.ended = {run for run in results.runs if results.result(run) is not None}
         self.bars: dict[Run, TaskID] = {}
 
-    def show(self, running: Collection[Run]) -> bool:
-        """Print the runs that have ended since the last call, and update the bars of ``running``.
-
-        Returns:
-            whether a run has ended.
-        """
-        num_before = len(self.ended)
+    def show(self, running: Collection[Run]) -> None:
+        """Print the runs that have ended since the last call, and update the bars of ``running``."""
         for run in self.results.runs:
             if run not in self.ended and (result := self.results.result(run)) is not None:
                 self.ended.add(run)
@@ -43,7 +38,6 @@ class Display(Progress):
                 limit = int(run.values.get("trainer.max_steps", self.max_steps))
                 self.bars[run] = self.add_task(run.name, total=limit if limit > 0 else None)
             self.update(self.bars[run], completed=num_steps_done(self.results.folder(run)))
-        return len(self.ended) > num_before
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ class ResultsFolder:
         self.runs = runs
         self.lock = filelock.FileLock(path / ".lock", timeout=0)
         self._results: dict[str, dict[str, Any]] = {}
+        self._num_rows = 0  # of results.csv
 
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
         """Refuse a folder with results of another sweep; more seeds than before are accepted.
@@ -121,10 +122,11 @@ class ResultsFolder:
                 raise UserError(f"cannot write to {self.folder(run)}: {obstacle.strerror}; {way_out}") from obstacle
 
     def write_csv(self) -> None:
-        """Write ``results.csv``: a row for each run that has ended, in the order of the grid."""
+        """Write ``results.csv`` if runs have ended: a row for each, in the order of the grid."""
         ended = {run: result for run in self.runs if (result := self.result(run))}
-        if not ended:
+        if len(ended) == self._num_rows:
             return
+        self._num_rows = len(ended)
         metrics = sorted({name for result in ended.values() for name in result["metrics"]})
         first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
         rows = []
