@@ -41,18 +41,10 @@ start here:
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-EXPERIMENTS = {
-    "generate": "generate",
-    "sweep": "sweep",
-    "figure": "plot_command",
-    "curves": "curves",
-    "gradients": "grads_over_time",
-    "attractors": "attractors",
-    "longest": "longest",
-    "hops": "hops",
-    "report": "report",
-}
+EXPERIMENTS = ("generate", "sweep", "figure", "curves", "gradients", "attractors", "longest", "hops", "report")
 """Commands, each a function in a module of ``experiments``."""
+
+MODULES = {name: name for name in EXPERIMENTS} | {"figure": "plot_command", "gradients": "grads_over_time"}
 
 COMMANDS = ("fit", "validate", "test", "predict", *EXPERIMENTS)
 
@@ -65,8 +57,10 @@ def main(args: list[str]) -> int:
     if args[0] not in COMMANDS:
         return complain(f"there is no command {args[0]!r}; it is one of {', '.join(COMMANDS)}")
     from training.errors import UserError
+    from training.messages import ignore_library_warnings
 
     try:
+        ignore_library_warnings()
         return run_experiment(*args) if args[0] in EXPERIMENTS else run(args)
     except UserError as error:
         return complain(str(error))
@@ -77,20 +71,18 @@ def main(args: list[str]) -> int:
 
 def run_experiment(name: str, *args: str) -> int:
     from experiments.command import run_command
-    from training.messages import ignore_library_warnings, set_up_messages
+    from training.messages import set_up_messages
 
-    ignore_library_warnings()
     set_up_messages()
-    module = import_module(f"experiments.{EXPERIMENTS[name]}")
+    module = import_module(f"experiments.{MODULES[name]}")
     return run_command(getattr(module, name), module.EXAMPLE, list(args))
 
 
 def run(args: list[str]) -> int:
-    from training.messages import ignore_library_warnings, set_up_messages
+    from training.messages import set_up_messages
     from training.processes import LostProcess, is_rank_zero
     from training.signals import AbortedRun, InterruptedRun, SignalListener, report_stop
 
-    ignore_library_warnings()
     listener = SignalListener()
     try:
         with listener.listening():
@@ -99,8 +91,7 @@ def run(args: list[str]) -> int:
 
             listener.raises = True
             set_up_messages()
-            run_method = getattr(prepare(args, listener), args[0])
-            run_method()
+            getattr(prepare(args, listener), args[0])()
     except (InterruptedRun, AbortedRun) as stopped:
         report_stop(stopped)
         return 128 + stopped.signum

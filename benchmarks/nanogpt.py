@@ -40,7 +40,7 @@ from benchmarks.rounds import seconds_of
 from benchmarks.text_training import time_limit
 from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
-from experiments.trained_text import load_network
+from experiments.text_generator import load_network
 from models.decoding import read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 from training.errors import UserError

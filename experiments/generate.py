@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ import torch
 
 from datamodules.text_file import read_string
 from experiments.text_generator import DecodingOptions, OnUnknown, TextGenerator
-from experiments.trained_text import load_network
 from training.errors import UserError
-from training.seeds import SEED_MAX, check_seed
+from training.seeds import SEED_MAX
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ RANGES = {
     "tau": (0, math.inf),
     "temperature": (0, math.inf),
     "length_penalty": (0, 10),
+    "seed": (0, SEED_MAX),
 }
 """The lowest and the highest value of the options."""
 
@@ -92,79 +93,58 @@ def generate(
         interactive: read prompts from the standard input, one in each line.
     """
     given = dict(locals())
-    check_numbers(given)
-    check_together(given)
-    if temperature is not None:
-        tau = math.inf if temperature == 0 else 1 / temperature
+    check(given)
     samples = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
-    prints_seed = samples and seed is None and not json
     if samples and seed is None:
         seed = secrets.randbelow(SEED_MAX + 1)
+    if temperature is not None:
+        tau = math.inf if temperature == 0 else 1 / temperature
+    tau = 1.0 if tau is None else tau
     penalty = 1.0 if length_penalty is None else length_penalty
     options = DecodingOptions(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if samples else None)
-    path, network, vocabulary = load_network(ckpt_path)
-    generator = TextGenerator(network, vocabulary, options, on_unknown)
+    generator = TextGenerator(ckpt_path, options, on_unknown)
     num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
     torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
-    streams = stream or (interactive and beam is None)
-    show: Show = partial(show_json, path) if json else show_stream if streams else show_text
     text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
-    if prints_seed:
+    if samples and given["seed"] is None and not json:
         log.info("--seed %d generates the same text again.", seed)
+    streams = stream or (interactive and beam is None)
+    show: Show = show_json if json else partial(show_text, streams=streams)
     if interactive:
         answer_prompts(generator, show)
     else:
         show(generator, text)
 
 
-def show_text(generator: TextGenerator, prompt: str) -> None:
-    """Print the prompt and its completion; several completions have a heading each."""
-    completions = generator.complete(prompt)
-    for number, completion in enumerate(completions, start=1):
+def show_text(generator: TextGenerator, prompt: str, streams: bool) -> None:
+    """Print the prompt and its completions, a stream character by character; several have a heading each."""
+    for number, completion in enumerate(generator.complete(prompt, streams), start=1):
         heading = f"--- {number}"
         if completion.log_prob is not None:
             heading += f", log probability {completion.log_prob:.2f}"
             heading += f", score {completion.score:.3f}" if generator.options.stop else ""
-        if len(completions) > 1:
-            print(heading)
-        print(prompt + completion.text)
-
-
-def show_stream(generator: TextGenerator, prompt: str) -> None:
-    """Print the prompt and its completions, each character as soon as it is generated."""
-    for number, characters in enumerate(generator.stream(prompt), start=1):
         if generator.options.num_samples > 1:
-            print(f"--- {number}")
-        print(prompt, end="", flush=True)
-        for character in characters:
-            print(character, end="", flush=True)
+            print(heading)
+        for part in chain([prompt], completion.parts):
+            print(part, end="", flush=True)
         print(flush=True)
 
 
-def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
+def show_json(generator: TextGenerator, prompt: str) -> None:
     """Print a JSON object with the completions and everything that is needed to reproduce them."""
     options = generator.options
-    samples = [
-        {key: value for key, value in completion._asdict().items() if value is not None}
-        for completion in generator.complete(prompt)
-    ]
-    sampling: dict[str, Any] = {}
-    if options.seed is not None:
-        tau = 1.0 if options.tau is None else options.tau
-        sampling = {"tau": tau if math.isfinite(tau) else "inf", "top_k": options.top_k, "top_p": options.top_p}
+    decoding: dict[str, Any] = {"decoding": "greedy"}
     if options.beam is not None:
-        sampling = {"length_penalty": options.length_penalty}
-    answer = {
-        "checkpoint": str(path),
-        "decoding": "beam" if options.beam is not None else "greedy" if options.seed is None else "sampling",
-        "beam": options.beam,
-        **sampling,
-        "seed": options.seed,
-        "length": options.length,
-        "stop": options.stop,
-        "prompt": prompt,
-        "samples": samples,
-    }
+        decoding = {"decoding": "beam", "length_penalty": options.length_penalty}
+    elif options.seed is not None:
+        tau = options.tau if math.isfinite(options.tau) else "inf"
+        decoding = {"decoding": "sampling", "tau": tau, "top_k": options.top_k, "top_p": options.top_p}
+    samples = []
+    for parts, log_prob, score in generator.complete(prompt):
+        measured = {} if log_prob is None else {"log_prob": log_prob, "score": score}
+        samples.append({"text": "".join(parts), **measured})
+    chosen = {name: getattr(options, name) for name in ("beam", "seed", "length", "stop")}
+    answer = {"checkpoint": str(generator.path), **decoding, **chosen, "prompt": prompt, "samples": samples}
     print(json_format.dumps(answer, ensure_ascii=False), flush=True)
 
 
@@ -189,20 +169,14 @@ def answer_prompts(generator: TextGenerator, show: Show) -> None:
             print(f"error: {error}", file=sys.stderr)
 
 
-def check_numbers(given: dict[str, Any]) -> None:
-    """Refuse numbers that are out of range.
-
-    Args:
-        given: the arguments of ``generate``.
-    """
+def check(given: dict[str, Any]) -> None:
+    """Refuse arguments of ``generate`` that are out of range or contradict each other."""
     for name, (low, high) in RANGES.items():
         if given[name] is not None and not low <= given[name] <= high:
             limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
             raise UserError(f"{name} is {given[name]}; it must be {limits}")
     if given["top_p"] is not None and not 0 < given["top_p"] <= 1:
         raise UserError(f"top_p is {given['top_p']}; it must be above 0 and at most 1")
-    if given["seed"] is not None:
-        check_seed(given["seed"])
     name = "num_samples" if given["beam"] is None else "beam"
     num_characters = given[name] * given["length"]
     if num_characters > CHARACTERS_MAX:
@@ -210,14 +184,6 @@ def check_numbers(given: dict[str, Any]) -> None:
             f"{name} is {given[name]} and length is {given['length']}: {num_characters} characters; the limit is "
             f"{CHARACTERS_MAX}, so lower one of them"
         )
-
-
-def check_together(given: dict[str, Any]) -> None:
-    """Refuse options that contradict each other.
-
-    Args:
-        given: the arguments of ``generate``.
-    """
     for first, second, reason in (
         ("tau", "temperature", "tau is 1 / temperature"),
         ("prompt", "prompt_file", "both give the prompt"),

@@ -1,14 +1,17 @@
-"""Generates text with a trained model: samples, streams and beam search."""
+"""Generates text with a trained model: samples, streams and beam search. It needs neither Lightning nor the book."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import torch
 
 from datamodules.vocabulary import Vocabulary
+from experiments.trained_model import load_weights, read_model
 from models.decoding import ENDED, Choice, beam_search, greedy, read, sampling, write
+from models.networks.build import build_text_network
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 from training.errors import UserError
 
@@ -24,7 +27,7 @@ class DecodingOptions:
 
     length: int
     num_samples: int
-    tau: float | None
+    tau: float
     top_k: int | None
     top_p: float | None
     beam: int | None
@@ -34,28 +37,36 @@ class DecodingOptions:
 
 
 class Completion(NamedTuple):
-    """A text after the prompt; log probability and score are those of a hypothesis of a beam search."""
+    """A text after the prompt, in parts; log probability and score are those of a hypothesis of a beam search."""
 
-    text: str
+    parts: Iterable[str]
     log_prob: float | None = None
     score: float | None = None
 
 
-class TextGenerator:
-    """A trained model with decoding options.
+def load_network(ckpt_path: str) -> tuple[Path, StackedLSTM, Vocabulary]:
+    """The checkpoint's file, the trained network and its vocabulary.
 
     Args:
-        network: the trained network.
-        vocabulary: of its training text.
-        options: how characters are chosen.
-        on_unknown: what to do with characters of a prompt that are not in the vocabulary.
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
+    Raises:
+        UserError: the checkpoint does not exist, is damaged, is not that of a ``TextModel``, or its weights are not
+            finite.
     """
+    path, checkpoint, arguments = read_model(ckpt_path, "TextModel", "BookDataModule")
+    vocabulary = Vocabulary(checkpoint["BookDataModule"]["characters"])
+    # The weights are loaded, so the fastest initialization is enough.
+    network = build_text_network(**arguments | {"vocab_size": len(vocabulary), "initialization": "uniform"})
+    load_weights(network, path, checkpoint)
+    return path, network.eval(), vocabulary
 
-    def __init__(
-        self, network: StackedLSTM, vocabulary: Vocabulary, options: DecodingOptions, on_unknown: OnUnknown
-    ) -> None:
+
+class TextGenerator:
+    """A trained model with decoding options; ``on_unknown`` is for characters of a prompt that it does not know."""
+
+    def __init__(self, ckpt_path: str, options: DecodingOptions, on_unknown: OnUnknown) -> None:
+        self.path, network, self.vocabulary = load_network(ckpt_path)
         self.network = CharacterSteps(network)
-        self.vocabulary = vocabulary
         self.options = options
         self.on_unknown = on_unknown
         self.stop = self._encode("stop", normalized(options.stop), "leave them out")
@@ -81,45 +92,33 @@ class TextGenerator:
         except ValueError as error:
             raise UserError(f"{name} has {error}; {way_out}") from error
 
-    def read(self, prompt: str, num: int) -> tuple[torch.Tensor, Any]:
-        """The logits (num, V) of the first character after ``prompt``, and the state, both repeated ``num`` times."""
+    def complete(self, prompt: str, streams: bool = False) -> Iterator[Completion]:
+        """``num_samples`` completions of the prompt; those of a beam search are its best, the best one first.
+
+        Each call samples others; the first ones do not depend on their number. If it streams, the completions are made
+        one after the other, each one character at a time.
+        """
+        options, decode = self.options, self.vocabulary.decode
         first = "\n" if "\n" in self.vocabulary.char_to_id else self.vocabulary.characters[0]
         ids = torch.tensor([self.vocabulary.encode(prompt or first)])
         logits, state = read(self.network, ids, self.network.start(1))
-        return logits.expand(num, -1), tuple(tensor.expand(-1, num, -1).contiguous() for tensor in state)
-
-    def seeds(self) -> list[int]:
-        """A seed for each sample. Each call returns new ones; the first do not depend on their number."""
-        return torch.randint(2**62, (self.options.num_samples,), generator=self._generator).tolist()
-
-    def choice(self, seeds: list[int]) -> Choice:
-        """How to choose the characters of as many samples as there are seeds."""
-        options = self.options
-        if options.seed is None:
-            return greedy
-        tau = 1.0 if options.tau is None else options.tau
-        return sampling(seeds, options.length, tau, options.top_k, options.top_p)
-
-    def complete(self, prompt: str) -> list[Completion]:
-        """``num_samples`` completions of the prompt; those of a beam search are its best, the best one first."""
-        options = self.options
         if options.beam is not None:
-            logits, state = self.read(prompt, 1)
             sizes = (options.length, options.beam, self.stop, options.length_penalty, options.num_samples)
             (best,) = beam_search(self.network, logits, state, *sizes)
-            return [Completion(self.vocabulary.decode(one.ids), one.log_prob, one.score) for one in best]
-        logits, state = self.read(prompt, options.num_samples)
-        choice = self.choice(self.seeds())
-        written = list(write(self.network, logits, state, choice, options.length, self.stop))
-        rows = torch.stack(written, dim=1).tolist()
-        return [Completion(self.vocabulary.decode(i for i in row if i != ENDED)) for row in rows]
-
-    def stream(self, prompt: str) -> Iterator[Iterator[str]]:
-        """The same completions one after the other, each one character at a time."""
-        for seed in self.seeds():
-            logits, state = self.read(prompt, 1)
-            written = write(self.network, logits, state, self.choice([seed]), self.options.length, self.stop)
-            yield (self.vocabulary.characters[int(ids)] for ids in written)
+            yield from (Completion([decode(one.ids)], one.log_prob, one.score) for one in best)
+            return
+        seeds = torch.randint(2**62, (options.num_samples,), generator=self._generator).tolist()
+        for together in [[seed] for seed in seeds] if streams else [seeds]:
+            choose: Choice = greedy
+            if options.seed is not None:
+                choose = sampling(together, options.length, options.tau, options.top_k, options.top_p)
+            start = tuple(tensor.expand(-1, len(together), -1).contiguous() for tensor in state)
+            written = write(self.network, logits.expand(len(together), -1), start, choose, options.length, self.stop)
+            if streams:
+                yield Completion(decode(ids.tolist()) for ids in written)
+            else:
+                rows = torch.stack(list(written), dim=1).tolist()
+                yield from (Completion([decode(i for i in row if i != ENDED)]) for row in rows)
 
 
 def normalized(text: str) -> str:

@@ -57,14 +57,15 @@ def write(
     Yields:
         the next id of each text, (B,) int64, ``ENDED`` for texts that have ended; until all texts have ended.
     """
-    B = len(logits)
-    matcher = StopMatcher(stop, (B,))
-    ended = torch.zeros(B, dtype=torch.bool)
+    stop_ids = torch.tensor(stop)
+    last = torch.full((len(logits), len(stop)), ENDED)  # the last characters of each text
+    ended = torch.zeros(len(logits), dtype=torch.bool)
     for t in range(length):
         ids = choose(logits, t).cpu()
         yield torch.where(ended, ENDED, ids) if stop else ids
         if stop:
-            ended = ended | matcher.append(ids)
+            last = append(last, ids)
+            ended = ended | (last == stop_ids).all(dim=-1)
             if ended.all():
                 return
         if t + 1 < length:
@@ -88,12 +89,8 @@ def sampling(
     Independent Gumbel noise is added to the logits, and the largest is taken. This draws from their softmax without
     computing it (Maddison, Tarlow and Minka 2014).
 
-    Args:
-        seeds: one for each of the B texts.
-        length: largest number of characters that will be chosen, one after the other.
-        tau: factor of the logits, one number or (B,); see ``probabilities``.
-        top_k: keep only the k most probable characters; see ``probabilities``.
-        top_p: keep only the fewest characters with this total probability; see ``probabilities``.
+    There is a seed for each of the B texts, and ``length`` is the largest number of characters that will be chosen, one
+    after the other. The other arguments are those of ``probabilities``.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     filters = top_k is not None or top_p is not None
@@ -143,8 +140,6 @@ def probabilities(
     factor = as_column(tau)
     scaled = torch.where(differences == 0, 0.0, differences * factor)
     probs = torch.where(factor == 0, torch.zeros_like(scaled), scaled).softmax(dim=1)
-    if top_k is None and top_p is None:
-        return probs
     ordered, order = probs.sort(dim=1, descending=True, stable=True)
     kept = torch.ones_like(ordered, dtype=torch.bool)
     if top_k is not None:
@@ -159,13 +154,7 @@ def probabilities(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text found by a beam search.
-
-    Args:
-        ids: its characters.
-        log_prob: logarithm of its probability, given the prompt.
-        score: hypotheses are ordered by it.
-    """
+    """A text found by a beam search, the log of its probability given the prompt, and the score that orders texts."""
 
     ids: list[int]
     log_prob: float
@@ -186,27 +175,20 @@ def beam_search(
 
     A text is complete when it has ``length`` characters, or earlier, when its last characters are ``stop``. Without
     ``stop`` all texts have the same length, and the score is ``log_prob``. With ``stop`` lengths differ, and longer
-    texts are less probable; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified).
+    texts are less probable; then the score is ``log_prob / n ** length_penalty`` (Wu et al. 2016, simplified), with a
+    penalty of 1 the mean over the characters. ``beam_size`` is K, and 1 is greedy. ``network``, ``logits``, ``state``,
+    ``length`` and ``stop`` are those of ``write``.
 
-    Args:
-        network: reads the hypotheses.
-        logits: of the first character, (B, V), from ``read``.
-        state: of the network, from ``read``.
-        length: largest number of characters of a text, n.
-        beam_size: hypotheses kept at each step, K; 1 is greedy.
-        stop: a text ends as soon as its last characters are these.
-        length_penalty: with 0 the score is the log probability, with 1 its mean over the characters.
-        num_best: hypotheses to return for each text.
     Returns:
-        for each of the B texts its best hypotheses, the best first.
+        for each of the B texts its ``num_best`` best hypotheses, the best first.
     """
     B, V = logits.shape
     penalty = length_penalty if stop else 0.0
-    finished: list[list[tuple[float, float, int, int]]] = [
-        [] for _ in range(B)
-    ]  # score, log_prob, last step, place in the beam
+    # Of each complete text: score, log_prob, last step, place in the beam.
+    finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(B)]
     backpointers: list[tuple[Tensor, Tensor]] = []  # of each step: the extended hypothesis, and the new id, (B, K)
-    matcher = StopMatcher(stop, (B, 1))
+    stop_ids = torch.tensor(stop)
+    last = torch.full((B, 1, len(stop)), ENDED)  # the last characters of each hypothesis
     log_probs = torch.zeros(B, 1, dtype=torch.float64)
     for t in range(length):
         # In float64: sums in float32 of close hypotheses could be equal, and a beam of 1 would not be greedy.
@@ -218,7 +200,8 @@ def beam_search(
         backpointers.append((origins, ids))
         complete = torch.full(ids.shape, t + 1 == length)
         if stop:
-            complete |= matcher.reorder(origins).append(ids)
+            last = append(last.take_along_dim(origins[:, :, None], dim=1), ids)
+            complete |= (last == stop_ids).all(dim=-1)
         if complete.any():
             for b, k in complete.nonzero().tolist():
                 log_prob = log_probs[b, k].item()
@@ -257,24 +240,6 @@ def backtrack(backpointers: list[tuple[Tensor, Tensor]], b: int, t: int, k: int)
     return ids[::-1]
 
 
-class StopMatcher:
-    """Finds out which of many texts end with ``stop``; it keeps their last characters.
-
-    Args:
-        stop: ids of the characters that end a text.
-        shape: of the texts, (B,) or (B, K).
-    """
-
-    def __init__(self, stop: Sequence[int], shape: tuple[int, ...]) -> None:
-        self.stop = torch.tensor(stop, dtype=torch.int64)
-        self.last = torch.full((*shape, len(stop)), ENDED)
-
-    def append(self, ids: Tensor) -> Tensor:
-        """Add a character to each text -> which texts now end with ``stop``, bool."""
-        self.last = torch.cat([self.last[..., 1:], ids.cpu()[..., None]], dim=-1)
-        return (self.last == self.stop).all(dim=-1)
-
-    def reorder(self, origins: Tensor) -> "StopMatcher":
-        """Replace the texts of each row by its texts ``origins`` (B, K)."""
-        self.last = self.last.gather(1, origins[..., None].expand(-1, -1, len(self.stop)))
-        return self
+def append(last: Tensor, ids: Tensor) -> Tensor:
+    """Add a character to the last characters of each text, and drop the first of them."""
+    return torch.cat([last[..., 1:], ids[..., None]], dim=-1)

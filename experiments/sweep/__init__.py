@@ -3,15 +3,15 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 from experiments.plot_command import Study, figure
 from experiments.sweep.display import Display
-from experiments.sweep.grid import runs_of
-from experiments.sweep.local import num_cores, run_locally
+from experiments.sweep.grid import check_values, runs_of
+from experiments.sweep.local import run_locally
 from experiments.sweep.results import ResultsFolder
 from experiments.sweep.slurm import check_cluster, run_on_slurm
 from experiments.tables import print_table
@@ -59,8 +59,6 @@ def sweep(
     runs = runs_of(grid, seeds)
     if executor == "slurm":
         check_cluster()
-    from experiments.sweep.values import check_values  # imports Lightning, which --help does not need
-
     config = check_values(Path(base), grid)
     results = ResultsFolder(Path(output_dir), runs)
     results.check(grid, seeds, config)
@@ -68,24 +66,26 @@ def sweep(
         list_runs(results, retry_failed)
         return 0
     results.open(grid, seeds, config)
+    sigterm_before = signal.signal(signal.SIGTERM, exit_at_signal)
     try:
         for run in results.failed() if retry_failed else ():
             results.forget(run)
-        pending = results.unfinished()
-        max_steps = {run.name: int(run.values.get("trainer.max_steps", config["trainer.max_steps"])) for run in runs}
-        with Display(results, max_steps) as display, sigterm_raises():
-            if pending and executor == "slurm":
-                run_on_slurm(Path(base), results, pending, workers, slurm or {}, display)
-            elif pending:
-                run_locally(Path(base), results, pending, workers or num_cores(), display)
+        if results.unfinished():
+            do_runs = partial(run_on_slurm, parameters=slurm or {}) if executor == "slurm" else run_locally
+            progress = contextlib.closing(do_runs(Path(base), results, workers))
+            with Display(results, config["trainer.max_steps"]) as display, progress as steps:
+                for running in steps:
+                    results.write_csv()
+                    display.show(running)
     except (KeyboardInterrupt, SystemExit):
         print(f"{len(results.unfinished())} runs are not finished; the same command resumes them", file=sys.stderr)
         raise
     finally:
+        signal.signal(signal.SIGTERM, sigterm_before)
         results.write_csv()
-        results.close()
+        results.lock.release()
     status = report_results(results)
-    if study is not None and len(results.failed()) + len(results.unfinished()) < len(runs):
+    if study is not None and any(results.status(run) == "finished" for run in runs):
         figure(study, [output_dir], output_dir)
     return status
 
@@ -94,7 +94,7 @@ def list_runs(results: ResultsFolder, retry_failed: bool) -> None:
     """Print all runs, and which of them are still to do."""
     rows = []
     for run in results.runs:
-        status = (results.result(run) or {}).get("status", "to do")
+        status = results.status(run)
         rows.append({**run.key(), "status": "to do again" if retry_failed and status == "failed" else status})
     print_table(rows)
     num_left = sum(row["status"].startswith("to do") for row in rows)
@@ -115,15 +115,6 @@ def report_results(results: ResultsFolder) -> int:
     return 1 if failed or missing else 0
 
 
-@contextlib.contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """SIGTERM raises an exception, as Ctrl-C does, so that the workers save their runs."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + signum)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def exit_at_signal(signum: int, frame: FrameType | None) -> None:
+    """Raise an exception, as Ctrl-C does, so that the workers save their runs."""
+    raise SystemExit(128 + signum)

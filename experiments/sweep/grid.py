@@ -26,24 +26,17 @@ NOT_IN_A_GRID = {
     "data": "give its arguments, such as data.length",
 }
 
+LOCATION_KEYS = ("config", "ckpt_path", "trainer.default_root_dir")
+"""Keys that say where a run is saved; they do not change its results."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run of a sweep.
-
-    Args:
-        values: of the grid's keys, in the order of the grid.
-        seed: ``seed_everything``.
-        name: of its folder, different for each run.
-    """
+    """One training run: values of the grid's keys in their order, ``seed_everything``, and the name of its folder."""
 
     values: dict[str, Any]
     seed: int
     name: str
-
-    def words(self) -> list[str]:
-        """The values as arguments of a command line."""
-        return [*overrides(self.values), f"--seed_everything={self.seed}"]
 
     def key(self) -> dict[str, Any]:
         """The columns that identify the run in results.csv."""
@@ -58,22 +51,18 @@ def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
             grid.
     """
     check(grid, seeds)
-    names = short_names([key for key, values in grid.items() if len(values) > 1])
-    labels = {key: [label(value) for value in values] for key, values in grid.items()}
-    combinations = []
-    for indices in itertools.product(*(range(len(values)) for values in grid.values())):
-        chosen = dict(zip(grid, indices, strict=True))
-        values = {key: grid[key][k] for key, k in chosen.items()}
-        name = "+".join(f"{names[key]}={labels[key][k]}" for key, k in chosen.items() if key in names)
-        combinations.append((values, name))
-    distinct = {name for _, name in combinations}
-    if len(distinct) < len(combinations) or max(map(len, distinct)) > NAME_MAX:
-        digits = len(str(len(combinations) - 1))
-        combinations = [(values, f"run_{k:0{digits}}") for k, (values, _) in enumerate(combinations)]
+    varied = [key for key, values in grid.items() if len(values) > 1]
+    last_parts = [key.rpartition(".")[2] for key in varied]
+    shown = {key: last if last_parts.count(last) == 1 else key for key, last in zip(varied, last_parts, strict=True)}
+    combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     # Names have no comma, because folders are given in lists.
+    names = ["+".join(f"{name}={label(values[key])}" for key, name in shown.items()) for values in combinations]
+    if len(set(names)) < len(names) or max(map(len, names)) > NAME_MAX:
+        digits = len(str(len(names) - 1))
+        names = [f"run_{k:0{digits}}" for k in range(len(names))]
     return [
         Run(values, seed, f"{name}+seed={seed}" if name else f"seed={seed}")
-        for values, name in combinations
+        for values, name in zip(combinations, names, strict=True)
         for seed in seeds
     ]
 
@@ -82,8 +71,7 @@ def check(grid: Grid, seeds: list[int]) -> None:
     if not grid:
         raise UserError("grid is empty; give at least one key with a list of values, such as data.length: [5, 10]")
     plain = [key.replace(".init_args", "") for key in grid]
-    for key, values in grid.items():
-        short = key.replace(".init_args", "")
+    for (key, values), short in zip(grid.items(), plain, strict=True):
         for banned, way_out in NOT_IN_A_GRID.items():
             if f"{banned}.".startswith(f"{short}."):
                 raise UserError(f"grid has {key}, which cannot be in a grid; {way_out}")
@@ -100,6 +88,44 @@ def check(grid: Grid, seeds: list[int]) -> None:
     check_seeds(seeds)
 
 
+def check_values(base: Path, grid: Grid) -> dict[str, Any]:
+    """Try each value of the grid once, before any run starts.
+
+    Returns:
+        the complete configuration for the first value of each key, flat.
+    Raises:
+        UserError: the base is not a config of fit, or it has no such key, or the key does not accept a value.
+    """
+    first: dict[str, Any] = {}
+    for key, values in grid.items():
+        for value in reversed(values):  # the first value is last: it stays
+            first[key] = value
+            config = resolve(base, first, f"grid has {key} = {format_value(value)}, which {base} does not accept")
+    return flat_config(config)
+
+
+def resolve(base: Path, values: dict[str, Any], message: str) -> dict[str, Any]:
+    """The complete configuration for these values; a failure is reported with ``message`` and its reason."""
+    from training.launch import resolved_config  # imports Lightning, which --help does not need
+
+    try:
+        return resolved_config(["fit", f"--config={base}", *overrides(values)])
+    except (UserError, SystemExit) as error:  # some keys, such as --print_config, exit
+        if values:
+            resolve(base, {}, f"base {base} is not a config of fit")
+        reason = str(error).partition("; see python cli.py")[0].rstrip(": ")
+        raise UserError(f"{message}: {reason}") from error
+
+
+def flat_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A complete configuration with keys as on the command line, without unset arguments of the trainer."""
+    from callbacks.run_summary import flatten
+
+    trainer = {key: value for key, value in config["trainer"].items() if value is not None}
+    flat = flatten({**config, "trainer": trainer})
+    return {key: value for key, value in flat.items() if key not in LOCATION_KEYS}
+
+
 def overrides(values: dict[str, Any]) -> list[str]:
     """``{"data.length": 5}`` -> ``["--data.length=5"]``."""
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
@@ -107,13 +133,8 @@ def overrides(values: dict[str, Any]) -> list[str]:
 
 def fit_words(base: Path, run: Run, folder: Path) -> list[str]:
     """The command that starts or resumes a run."""
-    return ["fit", f"--config={base}", *run.words(), f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
-
-
-def short_names(keys: list[str]) -> dict[str, str]:
-    """The last part of each key, or the whole key if another one has the same last part."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return {key: name if last.count(name) == 1 else key for key, name in zip(keys, last, strict=True)}
+    place = [f"--trainer.default_root_dir={folder}", "--ckpt_path=auto"]
+    return ["fit", f"--config={base}", *overrides(run.values), f"--seed_everything={run.seed}", *place]
 
 
 def label(value: Any) -> str:

@@ -17,34 +17,31 @@ from training.run_folder import run_folders
 KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
+OF_FINISHED: dict[str, Any] = {"metrics": {}, "steps": "", "seconds": "", "git_commit": "", "config": {}}
+"""What only a finished run has, and what a failed run has in its place."""
+
 NOT_SET = "not set"
 
 
 class ResultsFolder:
-    """``sweep.json``, ``runs/<name>/``, ``results.csv``.
+    """``sweep.json``, ``runs/<name>/`` for each of ``runs``, ``results.csv``. The folder need not exist.
 
     The process that does a run writes the ``result.json`` in its folder. ``results.csv`` is made from these files, so
     it can be written again at any time.
-
-    Args:
-        path: the folder; it need not exist.
-        runs: all runs of the sweep.
     """
 
     def __init__(self, path: Path, runs: list[Run]) -> None:
         self.path = path
         self.runs = runs
-        self._lock = filelock.FileLock(path / ".lock", timeout=0)
+        self.lock = filelock.FileLock(path / ".lock", timeout=0)
         self._results: dict[str, dict[str, Any]] = {}
-        self.refresh(runs)
+        self._num_rows = 0  # of results.csv
 
     def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
         """Refuse a folder with results of another sweep; more seeds than before are accepted.
 
-        Args:
-            grid: of this sweep.
-            seeds: of this sweep.
-            config: the complete configuration for the first values of the grid.
+        ``config`` is the complete configuration for the first values of the grid.
+
         Raises:
             UserError: the folder has another grid, other seeds, another base, or other files.
         """
@@ -52,24 +49,22 @@ class ResultsFolder:
         way_out = "choose another --output_dir"
         try:
             sweep = json.loads(path.read_text())
-            theirs, their_seeds, their_config = sweep["grid"], sweep["seeds"], sweep["config"]
-            if not all(isinstance(values, list) for values in theirs.values()):
+            lists, their_config = (sweep["seeds"], *sweep["grid"].values()), sweep["config"]
+            if not all(isinstance(values, list) for values in lists) or not isinstance(their_config, dict):
                 raise ValueError
-            missing_seeds = [seed for seed in their_seeds if seed not in seeds]
-            their_config.items()
         except FileNotFoundError:
-            if self.path.is_dir() and any(not left_by_a_kill(file) for file in self.path.iterdir()):
+            # A sweep that was killed may have left a lock or a temporary file before it wrote sweep.json.
+            if self.path.is_dir() and any(f.name != ".lock" and f.suffix != ".tmp" for f in self.path.iterdir()):
                 raise UserError(f"{self.path} is not empty, but has no sweep; {way_out}") from None
             return
         except NotADirectoryError:
             raise UserError(f"{self.path} is not a folder; {way_out}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
-        if missing_seeds:
-            raise UserError(
-                f"{self.path} has results of seed {missing_seeds[0]}, which seeds lacks; add it, or {way_out}"
-            )
-        for what, before, now in (("grid", theirs, grid), ("base", their_config, config)):
+        for seed in sweep["seeds"]:
+            if seed not in seeds:
+                raise UserError(f"{self.path} has results of seed {seed}, which seeds lacks; add it, or {way_out}")
+        for what, before, now in (("grid", sweep["grid"], grid), ("base", their_config, config)):
             for key in {**before, **now}:
                 if before.get(key, NOT_SET) != now.get(key, NOT_SET):
                     there, here = (format_values(values.get(key, NOT_SET)) for values in (before, now))
@@ -85,7 +80,7 @@ class ResultsFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            self.lock.acquire()
             definition = {"grid": grid, "seeds": seeds, "config": config}
             write_atomically(self.path / "sweep.json", json.dumps(definition, indent=2) + "\n")
         except filelock.Timeout:
@@ -93,57 +88,58 @@ class ResultsFolder:
         except OSError as error:
             raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another --output_dir") from error
 
-    def close(self) -> None:
-        self._lock.release()
-
     def folder(self, run: Run) -> Path:
         return self.path / "runs" / run.name
 
-    def refresh(self, runs: list[Run]) -> None:
-        """Read the results of those runs that have ended."""
-        for run in runs:
-            result = read_result(self.folder(run))
-            if result is not None:
-                self._results[run.name] = result
-
     def result(self, run: Run) -> dict[str, Any] | None:
-        """The result of a run as last read; ``None`` if it has not ended."""
+        """The result of a run; ``None`` if it has not ended."""
+        if run.name not in self._results and (result := read_result(self.folder(run))) is not None:
+            self._results[run.name] = result
         return self._results.get(run.name)
+
+    def status(self, run: Run) -> str:
+        """``finished``, ``failed`` or ``to do``."""
+        return (self.result(run) or {"status": "to do"})["status"]
+
+    def unfinished(self) -> list[Run]:
+        return [run for run in self.runs if self.result(run) is None]
+
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if self.status(run) == "failed"]
 
     def forget(self, run: Run) -> None:
         """Delete the result of a run, so that the run is done again."""
         (self.folder(run) / "result.json").unlink(missing_ok=True)
         self._results.pop(run.name, None)
 
-    def unfinished(self) -> list[Run]:
-        return [run for run in self.runs if self.result(run) is None]
-
-    def failed(self) -> list[Run]:
-        return [run for run in self.runs if (self.result(run) or {}).get("status") == "failed"]
+    def fail(self, run: Run, error: str) -> None:
+        """Record a failure that the run could not record itself."""
+        if self.result(run) is None:
+            try:
+                write_result(self.folder(run), error)
+            except OSError as obstacle:
+                way_out = "make it writable, and start the sweep again"
+                raise UserError(f"cannot write to {self.folder(run)}: {obstacle.strerror}; {way_out}") from obstacle
 
     def write_csv(self) -> None:
-        """Write ``results.csv``: a row for each run that has ended, in the order of the grid."""
-        rows, metrics = [], set()
-        for run in self.runs:
-            if result := self.result(run):
-                ended = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
-                # The grid's keys and the results have priority over keys of the config.
-                rows.append({**result["config"], **result["metrics"], **ended, **run.key()})
-                metrics |= result["metrics"].keys()
-        if not rows:
+        """Write ``results.csv`` if runs have ended: a row for each, in the order of the grid."""
+        ended = {run: result for run in self.runs if (result := self.result(run))}
+        if len(ended) == self._num_rows:
             return
-        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *sorted(metrics), *KEYS_AFTER_METRICS]
+        self._num_rows = len(ended)
+        metrics = sorted({name for result in ended.values() for name in result["metrics"]})
+        first = [*self.runs[0].key(), *KEYS_BEFORE_METRICS, *metrics, *KEYS_AFTER_METRICS]
+        rows = []
+        for run, result in ended.items():
+            of_run = {key: result[key] for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS)}
+            # The grid's keys and the results have priority over keys of the config.
+            rows.append({**result["config"], **result["metrics"], **of_run, **run.key()})
         others = {key for row in rows for key in row} - set(first)
         file = io.StringIO()
         writer = csv.DictWriter(file, [*first, *sorted(others)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.path / "results.csv", file.getvalue())
-
-
-def left_by_a_kill(path: Path) -> bool:
-    """Whether a sweep that was killed may have left this file before it wrote ``sweep.json``."""
-    return path.name == ".lock" or path.suffix == ".tmp"
 
 
 def format_values(values: Any) -> str:
@@ -156,29 +152,19 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         result = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError):
         return None
-    if not isinstance(result, dict) or result.get("status") not in ("finished", "failed"):
-        return None
-    is_complete = all(key in result for key in (*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS))
-    return result if is_complete and all(isinstance(result.get(key), dict) for key in ("metrics", "config")) else None
+    keys = {*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS, *OF_FINISHED}
+    is_complete = isinstance(result, dict) and result.keys() >= keys and result["status"] in ("finished", "failed")
+    return result if is_complete and all(isinstance(result[key], dict) for key in ("metrics", "config")) else None
 
 
-def write_result(
-    folder: Path,
-    status: str,
-    error: str = "",
-    summary: dict[str, Any] | None = None,
-    config: dict[str, Any] | None = None,
-) -> None:
-    """Record the result of a run: ``finished``, or ``failed`` with its error."""
-    summary = summary or {}
+def write_result(folder: Path, error: str = "", finished: dict[str, Any] | None = None) -> None:
+    """Record that a run has failed with an error, or finished with a summary that includes its ``config``."""
     run_dir = newest_run(folder)
     result = {
-        "status": status,
+        "status": "failed" if finished is None else "finished",
         "error": error,
-        "metrics": summary.get("metrics", {}),
-        **{key: summary.get(key, "") for key in ("steps", "seconds", "git_commit")},
         "run_dir": str(run_dir.relative_to(folder.parent.parent)) if run_dir else "",
-        "config": config or {},
+        **{key: (finished or {}).get(key, default) for key, default in OF_FINISHED.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import filelock
 
+from experiments.sweep.grid import Run, fit_words, flat_config
 from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
 from training.messages import ignore_library_warnings, one_line, set_up_messages
@@ -43,14 +44,11 @@ def exit_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
-def do_run(words: list[str], folder: Path) -> None:
-    """Train and test a run, write its output to ``log.txt``, and record its result.
+def do_run(base: Path, run: Run, folder: Path) -> None:
+    """Train and test a run, write its output to ``log.txt`` in its folder, and record its result.
 
     A run with a checkpoint is resumed. A run with a result is left unchanged.
 
-    Args:
-        words: of the ``fit`` command.
-        folder: of the run.
     Raises:
         Stopped: a signal stopped the run; it has no result.
     """
@@ -60,11 +58,10 @@ def do_run(words: list[str], folder: Path) -> None:
             return
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), warnings.catch_warnings():
             set_up_messages(log)
-            fit(words, folder)
+            fit(fit_words(base, run, folder), folder)
 
 
 def fit(words: list[str], folder: Path) -> None:
-    from experiments.sweep.values import flat_config
     from training.launch import prepare
     from training.signals import AbortedRun, InterruptedRun
 
@@ -72,18 +69,17 @@ def fit(words: list[str], folder: Path) -> None:
     try:
         run = prepare(words)
         run.fit()
+        if run.folder is None:
+            raise UserError("trainer.fast_dev_run saves no results; leave it out")
     except (InterruptedRun, AbortedRun) as stopped:
         print(stopped)
         raise Stopped(str(stopped)) from None
     except UserError as error:
         print(f"error: {error}")
-        write_result(folder, "failed", str(error))
+        write_result(folder, str(error))
     except Exception as error:
         traceback.print_exc()
-        write_result(folder, "failed", f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
+        write_result(folder, f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
     else:
-        if run.folder is None:
-            write_result(folder, "failed", "trainer.fast_dev_run saves no results; leave it out")
-            return
         summary = json.loads((run.folder.path / "summary.json").read_text())
-        write_result(folder, "finished", "", summary, flat_config(run.config))
+        write_result(folder, finished=summary | {"config": flat_config(run.config)})

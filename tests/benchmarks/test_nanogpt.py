@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks import nanogpt
-from experiments.trained_text import load_network
+from experiments.text_generator import load_network
 from models.networks.stacked_lstm import StackedLSTM
 from training.errors import UserError
 

@@ -19,7 +19,7 @@ for name in sys.argv[1:]:
 
 def test_studies_import_no_lightning() -> None:
     root = Path(__file__).parent.parent.parent
-    words = [sys.executable, "-c", IMPORT_ALL, *cli.EXPERIMENTS.values()]
+    words = [sys.executable, "-c", IMPORT_ALL, *cli.MODULES.values()]
     ended = subprocess.run(words, cwd=root, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import cli
-from experiments.trained_text import load_network
+from experiments.text_generator import load_network
 from models.decoding import beam_search, greedy, read, write
 from models.networks.stacked_lstm import CharacterSteps
 

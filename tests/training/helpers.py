@@ -34,6 +34,14 @@ class SignalAt(Callback):
             signal.raise_signal(self.signum)
 
 
+class SignalUnlessResumed(SignalAt):
+    """Sends no signal if the run began from a checkpoint."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.global_step > 0:
+            self.step = -2
+
+
 class SignalAtStart(Callback):
     """Sends this process a signal before the first step."""
 

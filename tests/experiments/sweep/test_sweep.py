@@ -1,5 +1,6 @@
 """Sweeps from the command line: their results, what they keep, what they refuse, and how they resume."""
 
+import contextlib
 import csv
 import json
 import os
@@ -268,12 +269,13 @@ def test_workers_that_die_before_their_first_run(tmp_path: Path, monkeypatch: py
     pools: list[Any] = []
     real = local.run_in_a_pool
 
-    def breaking(base: Path, results: Any, pending: Any, num_workers: int, display: Any) -> None:
-        pools.append(len(pending))
-        if len(pools) == 1:
-            real(base, results, pending[:1], num_workers, display)
-            raise BrokenProcessPool("All workers expired")
-        real(base, results, pending, num_workers, display)
+    def breaking(base: Path, results: Any, num_workers: int) -> Any:
+        pools.append(len(results.unfinished()))
+        with contextlib.closing(real(base, results, num_workers)) as progress:
+            for running in progress:
+                yield running
+                if len(pools) == 1 and len(results.unfinished()) == 1:
+                    raise BrokenProcessPool("All workers expired")
 
     monkeypatch.setattr(local, "run_in_a_pool", breaking)
     assert cli.main(write_sweep(tmp_path, {"model.network": ["rnn", "lstm"]}, workers=1)) == 0
@@ -287,7 +289,7 @@ def test_a_folder_in_use(again: Path, capsys: pytest.CaptureFixture[str]) -> Non
     try:
         assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 2
     finally:
-        results.close()
+        results.lock.release()
     assert "out is in use by another process; wait until it ends" in capsys.readouterr().err
 
 
@@ -442,6 +444,15 @@ def test_a_job_that_dies_leaves_its_runs_failed(
     rows = rows_of(tmp_path / "out")
     assert [row["status"] for row in rows] == ["failed", "finished"]
     assert re.match(r"Slurm job \d+ ended as OUT_OF_MEMORY; see slurm/\d+", rows[0]["error"])
+
+
+def test_a_job_whose_time_is_up_is_queued_again(pretended_cluster: Path, tmp_path: Path) -> None:
+    """Shortly before the end of its time it gets SIGUSR2; with a limit of ten minutes or less, at any time."""
+    callback = {"class_path": "tests.training.helpers.SignalUnlessResumed", "init_args": {"step": 6, "name": "SIGUSR2"}}
+    grid = {"trainer.callbacks": [[callback]]}
+    assert cli.main(write_sweep(tmp_path, grid, executor="slurm", slurm={"timeout_min": 10})) == 0
+    (row,) = rows_of(tmp_path / "out")
+    assert (row["status"], row["steps"]) == ("finished", "7")
 
 
 def test_parameters_that_submitit_does_not_know(
