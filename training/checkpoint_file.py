@@ -21,11 +21,7 @@ COMMENT_SIZE = len("sha256:") + 64
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write ``checkpoint`` to ``path``.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write a checkpoint. A ``UserError`` says why it cannot be written."""
     import torch
 
     buffer = io.BytesIO()
@@ -33,9 +29,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         write_atomically(path, add_checksum(buffer.getvalue()))
     except OSError as error:
-        raise UserError(
-            f"cannot write the checkpoint {path}: {error.strerror}; what was saved before is intact"
-        ) from error
+        way_out = "what was saved before is intact"
+        raise UserError(f"cannot write the checkpoint {path}: {error.strerror}; {way_out}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -44,7 +39,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, not one of this project's, or holds more than tensors and plain values.
     """
-    content = verified_content(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
+    body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
+    num = f"its {len(content)} bytes"
+    if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
+        raise UserError(f"{path} is damaged or no checkpoint of this project: {num} do not end in a checksum")
+    if comment != checksum(body):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match {num}")
     import pickle
 
     import torch
@@ -60,26 +64,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no checkpoint of this project (it has no state_dict); give another file")
     return checkpoint
-
-
-def verified_content(path: Path) -> bytes:
-    """The bytes of a checkpoint file.
-
-    Raises:
-        UserError: the file cannot be read, has no checksum, or a wrong one.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}") from error
-    body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
-    if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
-        raise UserError(
-            f"{path} is damaged or no checkpoint of this project: its {len(content)} bytes do not end in a checksum"
-        )
-    if comment != checksum(body):
-        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match its {len(content)} bytes")
-    return content
 
 
 def add_checksum(archive: bytes) -> bytes:

@@ -5,6 +5,7 @@ import re
 import warnings
 from typing import IO
 
+from training.errors import ROOMS
 from training.processes import is_rank_zero
 
 IGNORED_WARNINGS = (
@@ -14,8 +15,6 @@ IGNORED_WARNINGS = (
     ".*recommended to use `self.log.*sync_dist=True.*",  # the metrics are already reduced over all processes
     ".*The `srun` command is available on your system but is not used.*",  # a single process needs no srun
 )
-
-PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
 NOISE = re.compile(
     r"^(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|Given value.*"
@@ -36,8 +35,7 @@ CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 def one_line(message: str) -> str:
     """A message in one line: the key as it is typed, what was expected, what was given.
 
-    jsonargparse nests its explanations, with one line for each alternative, and ends with the whole value. The keys and
-    the innermost explanations are kept.
+    jsonargparse nests its explanations, with one line for each alternative, and ends with the whole value.
     """
     keys: list[str] = []
     causes: list[str] = []
@@ -84,7 +82,7 @@ def set_up_messages(stream: IO[str] | None = None) -> None:
         stream: where the log goes from now on; by default stderr, unless something else was set up before.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=stream, force=stream is not None)
-    for package in PACKAGES:
+    for package in ROOMS:
         logging.getLogger(package).setLevel(logging.INFO if is_rank_zero() else logging.ERROR)
     for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
         logging.getLogger(package).setLevel(logging.WARNING)
