@@ -14,7 +14,6 @@
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -103,9 +102,8 @@ def accuracies(graph: str, num_seeds: int, *model: str) -> list[float]:
     """Test accuracy in per cent of a run with each seed from 1 on."""
     per_cent = []
     for seed in range(1, num_seeds + 1):
-        with tempfile.TemporaryDirectory() as root:
-            run = prepare_run(f"configs/gcn_{graph}.yaml", root, f"--seed_everything={seed}", *model)
-            per_cent.append(100 * fit(run)["metrics"]["test/accuracy"])
+        run = prepare_run(f"configs/gcn_{graph}.yaml", f"--seed_everything={seed}", *model)
+        per_cent.append(100 * fit(run)["metrics"]["test/accuracy"])
     print(graph, *model, *(f"{value:.1f}" for value in per_cent), file=sys.stderr)
     return per_cent
 
