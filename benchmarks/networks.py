@@ -57,8 +57,7 @@ def vendor(ours: LSTM | VanillaRNN) -> nn.LSTM | nn.RNN:
 def naive_logits(network: LSTM | VanillaRNN, x: Tensor) -> Tensor:
     """Equations 4-10 or 1-2 as they are often written down: x (B, T, I) one-hot."""
     h = c = x.new_zeros(len(x), network.hidden_size)
-    for t in range(x.shape[1]):
-        x_t = x[:, t]
+    for x_t in x.unbind(1):
         if isinstance(network, LSTM):
             g = torch.tanh(x_t @ network.W_gx.t() + h @ network.W_gh.t() + network.b_g)
             i = torch.sigmoid(x_t @ network.W_ix.t() + h @ network.W_ih.t() + network.b_i)

@@ -8,7 +8,6 @@ Importing this module does not import torch.
 
 import hashlib
 import io
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def add_checksum(archive: bytes) -> bytes:
     """The same ZIP archive with its checksum as the comment; ``archive`` has no comment."""
-    body = archive[:-2] + struct.pack("<H", COMMENT_SIZE)
+    body = archive[:-2] + COMMENT_SIZE.to_bytes(2, "little")
     return body + checksum(body)
 
 

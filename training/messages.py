@@ -28,9 +28,6 @@ OPTIONAL_TYPES = {
 }
 """What jsonargparse says of an Optional type, and what we say instead."""
 
-EXPECTED = re.compile(r"Expected an? (.+?)\. Got value: (.*)$")
-CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
-
 
 def one_line(message: str) -> str:
     """A message in one line: the key as it is typed, what was expected, what was given.
@@ -65,8 +62,8 @@ def readable(text: str) -> str:
     """The text without Python's spelling of types."""
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
     text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
-    text = CLASS.sub(r"\1", text)
-    return EXPECTED.sub(r"expected \1, got \2", text)
+    text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
+    return re.sub(r"Expected an? (.+?)\. Got value: (.*)$", r"expected \1, got \2", text)
 
 
 def ignore_library_warnings() -> None:
