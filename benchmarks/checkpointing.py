@@ -5,7 +5,6 @@ python -m benchmarks.checkpointing [--steps 2000] [--rounds 3]
 
 import statistics
 import tempfile
-from collections.abc import Iterator
 
 import torch
 
@@ -33,7 +32,7 @@ def cost_of_saving(config: str, steps: int) -> tuple[float, float]:
     """The share of training time in which checkpoints are saved, and the milliseconds of one checkpoint."""
     with tempfile.TemporaryDirectory(dir=".") as root:
         limits = (f"--trainer.max_steps={steps}", "--trainer.max_time=null", f"--trainer.val_check_interval={steps}")
-        run = prepare_run(f"configs/{config}.yaml", root, *CONFIGS[config], *limits)
+        run = prepare_run(f"configs/{config}.yaml", *CONFIGS[config], *limits, f"--trainer.default_root_dir={root}")
         timed = TimedCheckpoints(EVERY)
         run.trainer.callbacks = [*(c for c in run.trainer.callbacks if not isinstance(c, RunCheckpoints)), timed]
         seconds = fit(run)["seconds"]
@@ -46,13 +45,13 @@ def main() -> None:
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=CONFIGS, help="configs to train")
     args = parser.parse_args()
 
-    def medians(config: str) -> Iterator[float]:
+    def row(config: str) -> tuple[float | str, ...]:
         rounds = [cost_of_saving(config, args.steps) for _ in range(args.rounds)]
-        return map(statistics.median, zip(*rounds, strict=True))
+        return config, *map(statistics.median, zip(*rounds, strict=True))
 
     print(f"{torch.get_num_threads()} threads, a checkpoint every {EVERY} of {args.steps} steps")
     columns = {f"{'config':>12}": "", "share of training": ".4f", "ms a checkpoint": ".2f"}
-    print_table(columns, ((config, *medians(config)) for config in args.configs))
+    print_table(columns, map(row, args.configs))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import functools
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -38,9 +40,15 @@ def at_least(least: int) -> Callable[[str], int]:
     return whole_number
 
 
-def prepare_run(config: str, root: str, *args: str) -> Run:
-    """The run of ``fit`` with a config and further arguments. Its folder is under ``root``."""
-    return prepare(["fit", f"--config={config}", f"--trainer.default_root_dir={root}", *args])
+@functools.cache
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is removed when Python exits."""
+    return tempfile.TemporaryDirectory()
+
+
+def prepare_run(config: str, *args: str) -> Run:
+    """The run of ``fit`` with a config and further arguments. Without another folder it is under ``scratch``."""
+    return prepare(["fit", f"--config={config}", f"--trainer.default_root_dir={scratch().name}", *args])
 
 
 def fit(run: Run) -> dict[str, Any]:

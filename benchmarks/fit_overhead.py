@@ -9,7 +9,6 @@
     python -m benchmarks.fit_overhead [--steps 1000] [--rounds 5] [--lengths 5 20]
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -27,8 +26,8 @@ from training.step_loop import StepLoop
 COLUMNS = ("nn.LSTM", "bare", "fit", "slow", "fit/bare", "slow/bare", "added/nn.LSTM", "slow added")
 
 
-def run_of(length: int, steps: int, root: str = "nowhere") -> Run:
-    return prepare_run(f"configs/lstm_T{length}.yaml", root, f"--trainer.max_steps={steps}")
+def run_of(length: int, steps: int) -> Run:
+    return prepare_run(f"configs/lstm_T{length}.yaml", f"--trainer.max_steps={steps}")
 
 
 def last_digit_loss(network: nn.Module, digits: Tensor, target: Tensor, state: None) -> tuple[Tensor, None]:
@@ -37,12 +36,11 @@ def last_digit_loss(network: nn.Module, digits: Tensor, target: Tensor, state: N
 
 def seconds_of_fit(length: int, steps: int, has_fast_step: bool = True) -> float:
     """Seconds from the first step of ``fit`` to the end of training, with its last checkpoint and validation."""
-    with tempfile.TemporaryDirectory() as root:
-        run = run_of(length, steps, root)
-        if not has_fast_step:
-            loop = run.trainer.fit_loop.epoch_loop
-            run.trainer.fit_loop.epoch_loop = StepLoop(run.trainer, min_steps=loop.min_steps, max_steps=loop.max_steps)
-        return float(fit(run)["seconds"])
+    run = run_of(length, steps)
+    if not has_fast_step:
+        loop = run.trainer.fit_loop.epoch_loop
+        run.trainer.fit_loop.epoch_loop = StepLoop(run.trainer, min_steps=loop.min_steps, max_steps=loop.max_steps)
+    return float(fit(run)["seconds"])
 
 
 def bare_loop(run: Run, steps: int, loss_of: Callable[..., tuple[Tensor, Any]]) -> Iterator[None]:
@@ -82,12 +80,9 @@ def seconds_of_vendor(length: int, steps: int) -> float:
 
 def measure(length: int, steps: int, rounds: int) -> dict[str, float]:
     """Medians over the rounds: milliseconds a step of each contender, and the ratios, which are taken in each round."""
-    contenders = {
-        "nn.LSTM": partial(seconds_of_vendor, length, steps),
-        "bare": partial(seconds_of_bare_loop, length, steps),
-        "fit": partial(seconds_of_fit, length, steps),
-        "slow": partial(seconds_of_fit, length, steps, has_fast_step=False),
-    }
+    slow_fit = partial(seconds_of_fit, has_fast_step=False)
+    sides: list[Callable[..., float]] = [seconds_of_vendor, seconds_of_bare_loop, seconds_of_fit, slow_fit]
+    contenders = {name: partial(side, length, steps) for name, side in zip(COLUMNS[:4], sides, strict=True)}
     vendor, bare, fit, slow = (1000 / steps * np.array(values) for values in take_turns(contenders, rounds).values())
     columns = (vendor, bare, fit, slow, fit / bare, slow / bare, (fit - bare) / vendor, (slow - bare) / vendor)
     return {name: float(np.median(values)) for name, values in zip(COLUMNS, columns, strict=True)}

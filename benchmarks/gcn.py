@@ -14,7 +14,6 @@
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -34,6 +33,7 @@ from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_ad
 
 PUBLISHED = {"cora": 81.5, "citeseer": 70.3, "karate": None}
 """Test accuracy in per cent (Kipf and Welling 2017, table 2), the mean of 100 runs."""
+MODELS = {"ours": (), "GCNConv": ("--model=benchmarks.gcn.GCNConvClassifier",)}
 SECONDS_PER_TURN = 0.5
 
 
@@ -85,27 +85,25 @@ def both_directions(edges: Tensor) -> Tensor:
 def accuracy(num_seeds: int) -> None:
     def rows() -> Iterator[tuple[float | str | None, ...]]:
         for graph, published in PUBLISHED.items():
-            ours = accuracies(graph, num_seeds)
-            theirs = accuracies(graph, num_seeds, "--model=benchmarks.gcn.GCNConvClassifier") if published else []
-            for network, per_cent in (("ours", ours), ("GCNConv", theirs)):
-                if per_cent:
-                    mean, low, high = mean_and_interval(per_cent)
-                    extremes = f"{low:.2f} to {high:.2f}", min(per_cent), max(per_cent)
-                    margin, low, high = mean_and_interval([a - b for a, b in zip(ours, per_cent, strict=True)])
-                    difference = f"{margin:+.2f} ({low:+.2f} to {high:+.2f})"
-                    yield graph, network, num_seeds, mean, *extremes, published, difference
+            ours: list[float] = []
+            for network, arguments in MODELS.items() if published else [("ours", ())]:
+                per_cent = accuracies(graph, num_seeds, *arguments)
+                ours = ours or per_cent
+                mean, low, high = mean_and_interval(per_cent)
+                extremes = f"{low:.2f} to {high:.2f}", min(per_cent), max(per_cent)
+                margin, low, high = mean_and_interval([a - b for a, b in zip(ours, per_cent, strict=True)])
+                difference = f"{margin:+.2f} ({low:+.2f} to {high:+.2f})"
+                yield graph, network, num_seeds, mean, *extremes, published, difference
 
     columns = {"network": "", "seeds": "d", "test, %": ".2f", "95 % interval": "", "lowest": ".2f", "highest": ".2f"}
     print_table({"graph": "", **columns, "published": ".1f", "ours minus this": ""}, rows())
 
 
 def accuracies(graph: str, num_seeds: int, *model: str) -> list[float]:
-    """Test accuracy in per cent of a run with each seed from 1 on."""
-    per_cent = []
-    for seed in range(1, num_seeds + 1):
-        with tempfile.TemporaryDirectory() as root:
-            run = prepare_run(f"configs/gcn_{graph}.yaml", root, f"--seed_everything={seed}", *model)
-            per_cent.append(100 * fit(run)["metrics"]["test/accuracy"])
+    """Test accuracy in per cent with each seed, from 1 on; ``model`` are arguments of ``fit``."""
+    seeds = (f"--seed_everything={seed}" for seed in range(1, num_seeds + 1))
+    runs = (prepare_run(f"configs/gcn_{graph}.yaml", seed, *model) for seed in seeds)
+    per_cent = [100 * fit(run)["metrics"]["test/accuracy"] for run in runs]
     print(graph, *model, *(f"{value:.1f}" for value in per_cent), file=sys.stderr)
     return per_cent
 

@@ -8,7 +8,6 @@ Next to it, in the same run, is the time of a training step of ``torch.nn.RNN`` 
 """
 
 import statistics
-import tempfile
 from collections.abc import Iterator
 
 import torch
@@ -39,9 +38,8 @@ def main() -> None:
             seconds = []
             for seed in args.seeds:
                 milliseconds = vendor_milliseconds(network)
-                with tempfile.TemporaryDirectory() as root:
-                    run = prepare_run(CONFIG.format(network=network), root, f"--seed_everything={seed}", *test)
-                    seconds.append(fit(run)["seconds"])
+                run = prepare_run(CONFIG.format(network=network), f"--seed_everything={seed}", *test)
+                seconds.append(fit(run)["seconds"])
                 shares = (percent(result["accuracy"]) for result in run.model.test_results)
                 yield network, seed, seconds[-1], milliseconds, *shares
             for name, value in (("median", statistics.median(seconds)), ("longest", max(seconds))):

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +58,7 @@ SET_HERE = (
 BLOCKS = (64, 256)
 NUM_WRITTEN = 2000
 NUM_FOR_COPIES = 10_000
+SUMMARIES: Mapping[str, Callable[[Iterable[float]], float]] = {"mean": statistics.mean, "least": min, "greatest": max}
 AT_ONCE = 64
 """Windows that are read at once."""
 COLUMNS = {"seconds": ".1f", "block 64": ".4f", "block 256": ".4f", "streaming": ".4f", "characters/s": ",.0f"}
@@ -66,8 +67,7 @@ COLUMNS = {"seconds": ".1f", "block 64": ".4f", "block 256": ".4f", "streaming":
 def seconds_to(path: Path, command: list[str], folder: Path) -> float:
     """Run Python with a command in a folder; seconds from its start until it last wrote ``path``.
 
-    Raises:
-        UserError: the command failed.
+    A ``UserError`` says why a command has failed.
     """
     start = time.time()
     done = subprocess.run([sys.executable, *command], cwd=folder, check=False, capture_output=True, text=True)
@@ -199,11 +199,8 @@ def compare(args: argparse.Namespace, settings: list[str], text: str, held_out: 
             figures.append((spent, *measured))
             yield f"ours, seed {seed}", *figures[-1]
             copies.append(f"ours, seed {seed}: copied of {NUM_FOR_COPIES:,} generated characters: {copied} characters")
-        if len(figures) > 1:
-            columns = list(zip(*figures, strict=True))
-            yield "ours, mean", *map(statistics.mean, columns)
-            yield "ours, least", *map(min, columns)
-            yield "ours, greatest", *map(max, columns)
+        for name, summary in SUMMARIES.items() if len(figures) > 1 else ():
+            yield f"ours, {name}", *map(summary, zip(*figures, strict=True))
 
     print_table({f"{'model':>14}": "", **COLUMNS}, rows())
     print("\n".join(copies))
@@ -218,9 +215,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="runs of ours")
     parser.add_argument("--root", type=Path, help="folder of our runs; None keeps no runs")
     args, settings = parser.parse_known_args()
-    for k, word in enumerate(settings):
-        name = word.partition("=")[0]
-        if (k == 0 or word.startswith("--")) and not word.startswith(OF_FIT):
+    for name in (word.partition("=")[0] for k, word in enumerate(settings) if k == 0 or word.startswith("--")):
+        if not name.startswith(OF_FIT):
             parser.error(f"there is no {name}; arguments of fit begin with {', '.join(OF_FIT)}")
         if name in SET_HERE:
             parser.error(f"{name} is set by the benchmark; leave it out")

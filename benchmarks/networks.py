@@ -18,7 +18,6 @@ import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,9 @@ from torch.nn import functional
 
 from benchmarks.command import at_least, option_parser, print_table
 from benchmarks.rounds import in_new_process, mean_seconds, take_turns, with_peak_bytes
-from benchmarks.vendor import vendor
 from models.networks import LSTM, VanillaRNN, fused
+from models.networks.lstm import GATES
+from models.networks.recurrent import Backward
 
 NETWORKS = {"lstm": LSTM, "rnn": VanillaRNN}
 CONTENDERS = ("naive", "autograd", "bptt", "fused", "vendor", "floor")
@@ -36,14 +36,28 @@ OTHER_SIZES = [(128, 256, 20), (128, 256, 100), (512, 128, 20), (512, 128, 100)]
 """Batch size, hidden size and length beside the default batch and hidden size of 128."""
 SECONDS_PER_TURN = 0.15
 
+TORCH_ORDER = "ifgo"
+"""The order of the gates in ``torch.nn.LSTM``'s weights; ours is that of the equations."""
+
 Step = Callable[[], None]
+
+
+def vendor(ours: LSTM | VanillaRNN) -> nn.LSTM | nn.RNN:
+    """``torch.nn.LSTM`` or ``torch.nn.RNN`` with the weights of ``ours``; it has two biases, of which one is zero."""
+    kind = nn.LSTM if isinstance(ours, LSTM) else nn.RNN
+    theirs = kind(ours.input_size, ours.hidden_size, batch_first=True, dtype=ours.W_ph.dtype)
+    W_x, W_h, b = ours.recurrent_weights()
+    if isinstance(ours, LSTM):
+        W_x, W_h, b = (torch.cat([w.chunk(4)[GATES.index(gate)] for gate in TORCH_ORDER]) for w in (W_x, W_h, b))
+    weights = {"weight_ih_l0": W_x, "weight_hh_l0": W_h, "bias_ih_l0": b, "bias_hh_l0": torch.zeros_like(b)}
+    theirs.load_state_dict(weights)
+    return theirs
 
 
 def naive_logits(network: LSTM | VanillaRNN, x: Tensor) -> Tensor:
     """Equations 4-10 or 1-2 as they are often written down: x (B, T, I) one-hot."""
     h = c = x.new_zeros(len(x), network.hidden_size)
-    for t in range(x.shape[1]):
-        x_t = x[:, t]
+    for x_t in x.unbind(1):
         if isinstance(network, LSTM):
             g = torch.tanh(x_t @ network.W_gx.t() + h @ network.W_gh.t() + network.b_g)
             i = torch.sigmoid(x_t @ network.W_ix.t() + h @ network.W_ih.t() + network.b_i)
@@ -86,9 +100,8 @@ def products_alone(network: LSTM | VanillaRNN, batch_size: int, num_steps: int) 
 def contender(name: str, network: str, batch_size: int, hidden_size: int, length: int) -> Step:
     """A training step of one of ``CONTENDERS``."""
     torch.manual_seed(0)
-    every_option: dict[str, dict[str, Any]] = {"autograd": {"backward": "autograd"}, "fused": {"fused": True}}
-    options = every_option.get(name, {})
-    ours = NETWORKS[network](NUM_CLASSES, hidden_size, NUM_CLASSES, **options)
+    backward: Backward = "autograd" if name == "autograd" else "bptt"
+    ours = NETWORKS[network](NUM_CLASSES, hidden_size, NUM_CLASSES, backward=backward, fused=name == "fused")
     digits, target = torch.randint(NUM_CLASSES, (batch_size, length - 1)), torch.randint(NUM_CLASSES, (batch_size,))
     parameters = list(ours.parameters())
     if name == "floor":
@@ -106,16 +119,6 @@ def seconds_per_step(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     """Medians over ``rounds`` rounds, in each of which every contender has its turn."""
     turns = {name: partial(mean_seconds, step, SECONDS_PER_TURN) for name, step in steps.items()}
     return {name: statistics.median(seconds) for name, seconds in take_turns(turns, rounds).items()}
-
-
-def runnable() -> list[str]:
-    """``CONTENDERS``, without ``fused`` where nothing can be compiled."""
-    try:
-        fused.load()
-    except ValueError as reason:
-        print(reason, file=sys.stderr)
-        return [name for name in CONTENDERS if name != "fused"]
-    return list(CONTENDERS)
 
 
 def throughput(names: list[str], sizes: tuple[str, int, int, int], rounds: int) -> list[float | str | None]:
@@ -157,7 +160,12 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="networks to measure")
     parser.add_argument("--lengths", type=at_least(2), nargs="+", default=[5, 20, 100, 300], help="lengths T")
     args = parser.parse_args()
-    names = runnable()
+    names = list(CONTENDERS)
+    try:
+        fused.load()
+    except ValueError as reason:  # nothing can be compiled here
+        print(reason, file=sys.stderr)
+        names.remove("fused")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {args.rounds} turns")
     print("Throughput relative to the vendor's; the column of the vendor is its time per training step.")
     sizes = [*((128, 128, length) for length in args.lengths), *OTHER_SIZES]

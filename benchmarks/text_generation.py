@@ -13,20 +13,19 @@ Then: how much longer ``python cli.py generate`` takes to start than ``python -c
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from benchmarks.command import at_least, fit, option_parser, prepare_run, print_table
+from benchmarks.command import at_least, fit, option_parser, prepare_run, print_table, scratch
 from benchmarks.rounds import seconds_of, take_turns
 from models.decoding import beam_search, greedy, read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 
 VOCAB_SIZE = 80
 BARE = "bare nn.LSTM, one"
+A_STEP = ("--trainer.max_steps=1", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=0")
 
 
 def bare_loop(network: StackedLSTM, length: int) -> None:
@@ -74,19 +73,16 @@ def compare(length: int, rounds: int) -> None:
 
 def compare_starts(rounds: int) -> None:
     """Print seconds of ``import torch`` and of ``generate`` for one character, medians over the rounds."""
-    with tempfile.TemporaryDirectory() as folder:
-        book = Path(folder) / "book.txt"
-        book.write_text("The king went into the wood, and the wood was dark and deep.\n" * 100)
-        fit(prepare_run("configs/text_grimm.yaml", folder, f"--data.book={book}", "--trainer.max_steps=1"))
-        commands = {
-            "import torch": ["-c", "import torch"],
-            "generate": ["cli.py", "generate", f"--ckpt_path={folder}/text_grimm", "--length=1"],
-        }
+    fit(prepare_run("configs/text_grimm.yaml", "--data.book=python_reference", *A_STEP))
+    commands = {
+        "import torch": ["-c", "import torch"],
+        "generate": ["cli.py", "generate", f"--ckpt_path={scratch().name}/text_grimm", "--length=1"],
+    }
 
-        def seconds(*words: str) -> float:
-            return seconds_of(lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True))
+    def seconds(*words: str) -> float:
+        return seconds_of(lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True))
 
-        turns = take_turns({name: partial(seconds, *words) for name, words in commands.items()}, rounds)
+    turns = take_turns({name: partial(seconds, *words) for name, words in commands.items()}, rounds)
     torch_alone, generate = map(statistics.median, turns.values())
     print(f"import torch {torch_alone:.2f} s, generate {generate:.2f} s: {generate - torch_alone:.2f} s more")
 

@@ -16,7 +16,6 @@ validation loss in that time, with the same split and the same validation, of tw
 import csv
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -39,8 +38,8 @@ TURN = 50
 WITHOUT_EARLY_STOPPING = '--trainer.callbacks=[{"class_path": "callbacks.TextSamples"}]'
 
 
-def run_of(book: str, root: str, *args: str) -> Run:
-    return prepare_run("configs/text_grimm.yaml", root, f"--data.book={book}", *args)
+def run_of(book: str, *args: str) -> Run:
+    return prepare_run("configs/text_grimm.yaml", f"--data.book={book}", *args)
 
 
 def carried_loss(network: nn.Module, x: Tensor, y: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -68,17 +67,16 @@ class InTurns(Callback):
 
 def seconds_of_both(book: str, steps: int) -> tuple[float, float]:
     """Seconds of the bare loop, and of ``fit`` from its first step to the end of training."""
-    with tempfile.TemporaryDirectory() as root:
-        run = run_of(book, root, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING)
-        in_turns = InTurns(bare_loop(run_of(book, root), steps, carried_loss), TURN)
-        run.trainer.callbacks.insert(0, in_turns)
-        seconds = fit(run)["seconds"]
+    run = run_of(book, f"--trainer.max_steps={steps}", WITHOUT_EARLY_STOPPING)
+    in_turns = InTurns(bare_loop(run_of(book), steps, carried_loss), TURN)
+    run.trainer.callbacks.insert(0, in_turns)
+    seconds = fit(run)["seconds"]
     return in_turns.seconds_of_bare_loop, seconds - in_turns.seconds_of_bare_loop
 
 
 def compare_throughput(book: str, steps: int, rounds: int) -> None:
     """Print characters per second of both in each round, their ratio, and the medians."""
-    data = run_of(book, "nowhere").data
+    data = run_of(book).data
     num_characters = steps * data.batch_size * data.seq_len
     print(f"{steps} steps a round, {TURN} of each in turns; characters per second")
     rates = []
@@ -115,11 +113,11 @@ def time_limit(seconds: float) -> list[str]:
     return [f"--trainer.max_time={days:02}:{time.strftime('%H:%M:%S', time.gmtime(left))}", "--trainer.max_steps=-1"]
 
 
-def compare_recipes(book: str, limits: Sequence[str], root: str) -> None:
-    """Print the losses of each recipe within the limits, which are arguments of ``fit``."""
+def compare_recipes(book: str, arguments: Sequence[str]) -> None:
+    """Print the losses of each recipe; the arguments of ``fit`` limit its time."""
 
     def row(name: str) -> tuple[float | str, ...]:
-        run = run_of(book, root, WITHOUT_EARLY_STOPPING, *limits, *(CHAR_RNN.split() if name == "char-rnn" else []))
+        run = run_of(book, WITHOUT_EARLY_STOPPING, *arguments, *(CHAR_RNN.split() if name == "char-rnn" else []))
         summary = fit(as_char_rnn(run) if name == "char-rnn" else run)
         assert run.folder is not None
         with (run.folder.path / "metrics.csv").open(newline="") as file:
@@ -146,9 +144,9 @@ def main() -> None:
     if args.minutes is None:
         compare_throughput(args.book, args.steps, args.rounds)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        print(f"{args.minutes:g} minutes each; losses in nats per character, in brackets bits")
-        compare_recipes(args.book, time_limit(60 * args.minutes), args.root or scratch)
+    print(f"{args.minutes:g} minutes each; losses in nats per character, in brackets bits")
+    root = [f"--trainer.default_root_dir={args.root}"] if args.root else []
+    compare_recipes(args.book, [*time_limit(60 * args.minutes), *root])
 
 
 if __name__ == "__main__":

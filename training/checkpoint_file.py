@@ -8,7 +8,6 @@ Importing this module does not import torch.
 
 import hashlib
 import io
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,7 @@ COMMENT_SIZE = len("sha256:") + 64
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write ``checkpoint`` to ``path``.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write a checkpoint. A ``UserError`` says why it cannot be written."""
     import torch
 
     buffer = io.BytesIO()
@@ -33,9 +28,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     try:
         write_atomically(path, add_checksum(buffer.getvalue()))
     except OSError as error:
-        raise UserError(
-            f"cannot write the checkpoint {path}: {error.strerror}; what was saved before is intact"
-        ) from error
+        way_out = "what was saved before is intact"
+        raise UserError(f"cannot write the checkpoint {path}: {error.strerror}; {way_out}") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -44,7 +38,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, not one of this project's, or holds more than tensors and plain values.
     """
-    content = verified_content(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}; make it readable") from error
+    body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
+    num = f"its {len(content)} bytes"
+    if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
+        raise UserError(f"{path} is damaged or no checkpoint of this project: {num} do not end in a checksum")
+    if comment != checksum(body):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match {num}")
     import pickle
 
     import torch
@@ -62,29 +65,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def verified_content(path: Path) -> bytes:
-    """The bytes of a checkpoint file.
-
-    Raises:
-        UserError: the file cannot be read, has no checksum, or a wrong one.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}; make it readable") from error
-    body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
-    if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
-        raise UserError(
-            f"{path} is damaged or no checkpoint of this project: its {len(content)} bytes do not end in a checksum"
-        )
-    if comment != checksum(body):
-        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match its {len(content)} bytes")
-    return content
-
-
 def add_checksum(archive: bytes) -> bytes:
     """The same ZIP archive with its checksum as the comment; ``archive`` has no comment."""
-    body = archive[:-2] + struct.pack("<H", COMMENT_SIZE)
+    body = archive[:-2] + COMMENT_SIZE.to_bytes(2, "little")
     return body + checksum(body)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from traceback import extract_tb, walk_tb
+from traceback import FrameSummary, extract_tb, walk_tb
 
 ROOMS = ("benchmarks", "callbacks", "datamodules", "experiments", "models", "training")
 """The packages of this project."""
@@ -64,20 +64,19 @@ def bug_behind(error: BaseException) -> BaseException | None:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if (frames := extract_tb(cause.__traceback__)) and is_bug(
-            cause, Path(frames[-1].filename), frames[-1].line or ""
-        ):
+        if (frames := extract_tb(cause.__traceback__)) and is_bug(cause, frames[-1]):
             return cause
         cause = cause.__cause__ or cause.__context__
     return None
 
 
-def is_bug(error: BaseException, innermost: Path, line: str) -> bool:
-    """Whether an error that was raised in the file ``innermost``, by this line, is a bug in code."""
+def is_bug(error: BaseException, innermost: FrameSummary) -> bool:
+    """Whether an error that was raised in this frame is a bug in code."""
+    file = Path(innermost.filename)
     if isinstance(error, ValueError):
-        return not is_ours(innermost) and not is_library(innermost) and not line.startswith("raise")
+        return not is_ours(file) and not is_library(file) and not (innermost.line or "").startswith("raise")
     # In __init__.py, a name that a person typed is looked up.
-    is_own_code = is_ours(innermost) and innermost.name != "__init__.py"
+    is_own_code = is_ours(file) and file.name != "__init__.py"
     is_own_bug = is_own_code and isinstance(error, AttributeError | LookupError | NameError)
     return is_own_bug or comes_from_user_code(error)
 

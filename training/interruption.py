@@ -24,13 +24,11 @@ class StopOnSignal(RunCallback):
         if self.listener is None:
             return
         self.listener.listen()  # again: Lightning has installed its own handler, which would end without saving
-        signum = self._received_by_any(trainer)
-        if signum is not None:
+        if (signum := self._received_by_any(trainer)) is not None:
             raise InterruptedRun(signum, trainer.global_step)
 
     def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
-        signum = self._received_by_any(trainer)
-        if signum is not None:
+        if (signum := self._received_by_any(trainer)) is not None:
             for callback in trainer.callbacks:
                 if isinstance(callback, RunCheckpoints):
                     callback.on_step_complete(trainer, is_last=True)  # Lightning calls checkpoint callbacks last

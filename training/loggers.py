@@ -8,17 +8,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 
 from training.files import write_atomically
 
 log = logging.getLogger(__name__)
-
-
-def without_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics without the epoch that Lightning adds in validation and test: the step says more."""
-    return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 @contextlib.contextmanager
@@ -37,40 +32,32 @@ def silent_writer_thread() -> Iterator[None]:
         threading.excepthook = before
 
 
-class RunTensorBoard(TensorBoardLogger):
-    """TensorBoard's events in the run folder. Earlier events from ``first_step`` on are purged.
+class StepLogger(Logger):
+    """Logs no epoch, which Lightning adds in validation and test: the step says more."""
 
-    Args:
-        run_dir: the run folder.
-        first_step: the first step that will be logged.
-    """
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        shown = {name: value for name, value in metrics.items() if name != "epoch"}
+        super().log_metrics(shown, step)
+
+
+class RunTensorBoard(StepLogger, TensorBoardLogger):
+    """TensorBoard's events in the run folder. Those from ``first_step`` on, which will be logged again, are purged."""
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
         root, experiment, version = run_dir.parent.parent, run_dir.parent.name, run_dir.name
         purge_step = first_step if any(run_dir.glob("events.*")) else None
         super().__init__(root, experiment, version, default_hp_metric=False, purge_step=purge_step)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics(without_epoch(metrics), step)
-
     def save(self) -> None:
         self.experiment.flush()  # without hparams.yaml, because config.yaml has everything
 
 
-class RunMetricsFile(CSVLogger):
-    """``metrics.csv`` in the run folder, a row for each logged step. Earlier rows from ``first_step`` on are removed.
-
-    Args:
-        run_dir: the run folder.
-        first_step: the first step that will be logged.
-    """
+class RunMetricsFile(StepLogger, CSVLogger):
+    """``metrics.csv`` in the run folder, a row for each logged step."""
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
         super().__init__(run_dir.parent.parent, run_dir.parent.name, run_dir.name)
         self._experiment = AppendingWriter(run_dir, first_step)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics(without_epoch(metrics), step)
 
 
 class AppendingWriter(ExperimentWriter):
@@ -83,14 +70,13 @@ class AppendingWriter(ExperimentWriter):
             # A killed process may have written half a line.
             lines = path.read_text(errors="replace").splitlines(keepends=True)
             reader = csv.DictReader(line for line in lines if line.endswith("\n"))
-            is_known = "step" in (reader.fieldnames or [])
-            self.metrics_keys = list(reader.fieldnames or []) if is_known else []
-            rows = [row for row in reader if (row.get("step") or "").isdecimal()] if is_known else []
-            num_damaged = len(lines) - len(rows) - int(is_known)
+            names = list(reader.fieldnames or [])
+            self.metrics_keys = names if "step" in names else []
+            rows = [row for row in reader if (row.get("step") or "").isdecimal()]
+            num_damaged = len(lines) - len(rows) - ("step" in names)
             if num_damaged > 0:
-                log.warning(
-                    "%s: %d damaged line%s removed.", path, num_damaged, " was" if num_damaged == 1 else "s were"
-                )
+                lines_were = "line was" if num_damaged == 1 else "lines were"
+                log.warning("%s: %d damaged %s removed.", path, num_damaged, lines_were)
             self._replace([row for row in rows if int(row["step"]) < first_step])
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:

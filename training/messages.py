@@ -6,6 +6,7 @@ import warnings
 from importlib import import_module
 from typing import IO
 
+from training.errors import ROOMS
 from training.processes import is_rank_zero
 
 IGNORED_WARNINGS = (
@@ -15,8 +16,6 @@ IGNORED_WARNINGS = (
     ".*recommended to use `self.log.*sync_dist=True.*",  # the metrics are already reduced over all processes
     ".*The `srun` command is available on your system but is not used.*",  # a single process needs no srun
 )
-
-PACKAGES = ("callbacks", "datamodules", "experiments", "models", "training")
 
 NOISE = re.compile(
     r"^(Does not validate against any of the Union subtypes|Subtypes: .*|Errors:|Given value.*"
@@ -30,15 +29,11 @@ OPTIONAL_TYPES = {
 }
 """What jsonargparse says of an Optional type, and what we say instead."""
 
-EXPECTED = re.compile(r"Expected an? (.+?)\. Got value: (.*)$")
-CLASS = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
-
 
 def one_line(message: str) -> str:
     """A message in one line: the key as it is typed, what was expected, what was given.
 
-    jsonargparse nests its explanations, with one line for each alternative, and ends with the whole value. The keys and
-    the innermost explanations are kept.
+    jsonargparse nests its explanations, with one line for each alternative, and ends with the whole value.
     """
     keys: list[str] = []
     causes: list[str] = []
@@ -70,7 +65,7 @@ def readable(text: str) -> str:
     """The text without Python's spelling of types."""
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
     text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
-    text = CLASS.sub(r"\1", text)
+    text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
     text = re.sub(r"(No module named '.+?')", r"\1; put its folder into PYTHONPATH, or install it", text)
     text = re.sub(
         r"\('cannot represent an object', (.*)\)",
@@ -80,7 +75,7 @@ def readable(text: str) -> str:
     if match := re.match(r"Expected a dot import path string: (\w+)", text):
         rooms = [room for room in ("callbacks", "datamodules", "models") if match[1] in import_module(room).__all__]
         return f"{match[1]} is no known class; give its module, too: {(*rooms, 'my_module')[0]}.{match[1]}"
-    return EXPECTED.sub(r"expected \1, got \2", text)
+    return re.sub(r"Expected an? (.+?)\. Got value: (.*)$", r"expected \1, got \2", text)
 
 
 def ignore_library_warnings() -> None:
@@ -96,7 +91,7 @@ def set_up_messages(stream: IO[str] | None = None) -> None:
         stream: where the log goes from now on; by default stderr, unless something else was set up before.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=stream, force=stream is not None)
-    for package in PACKAGES:
+    for package in ROOMS:
         logging.getLogger(package).setLevel(logging.INFO if is_rank_zero() else logging.ERROR)
     for package in ("pytorch_lightning", "lightning_fabric"):  # they set their own level when they are imported
         logging.getLogger(package).setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ import filelock
 
 from training import slurm
 from training.errors import UserError
-from training.files import copy_atomically, sync
+from training.files import sync, write_atomically
 
 CheckpointName = Literal["best", "last", "previous"]
 NAMES: tuple[CheckpointName, ...] = get_args(CheckpointName)
@@ -135,7 +135,8 @@ class RunFolder:
 
     def keep_as_best(self, source: Path | None = None) -> None:
         """Copy ``last``, or the checkpoint ``source``, to ``best``."""
-        copy_atomically(source or self.checkpoint("last"), self.checkpoint("best"))
+        with (source or self.checkpoint("last")).open("rb") as file:
+            write_atomically(self.checkpoint("best"), file.read())
 
 
 def cannot_write(error: OSError, folder: Path, way_out: str = "make it writable, or copy the run") -> str:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from training import slurm
 from training.processes import is_rank_zero
@@ -18,12 +19,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class InterruptedRun(Exception):  # noqa: N818 - it is no error
-    """A signal stopped the training, and ``last`` is saved.
-
-    Args:
-        signum: the signal.
-        step: optimizer steps done.
-    """
+    """A signal stopped the training after a step, and ``last`` is saved."""
 
     hint = ""
     """How to resume."""
@@ -38,9 +34,6 @@ class AbortedRun(BaseException):
     """A signal stopped the command at once: a second Ctrl-C, or a signal while there was nothing to save.
 
     It is no ``KeyboardInterrupt``, which Lightning would turn into exit status 1.
-
-    Args:
-        signum: the signal.
     """
 
     hint = "what was saved before is intact"
@@ -68,12 +61,8 @@ class SignalListener:
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Receive signals, pending ones included; restore the previous handlers on exit."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Python delivers signals to the main thread only
-            return
-        before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        self.listen()
-        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        before = self.listen()
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS if before else ())
         try:
             yield
         finally:
@@ -81,11 +70,11 @@ class SignalListener:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def listen(self) -> None:
-        """Install the handlers, also after a library has replaced them."""
-        if threading.current_thread() is threading.main_thread():
-            for signum in SIGNALS:
-                signal.signal(signum, self._receive)
+    def listen(self) -> dict[int, Any]:
+        """Install the handlers, also after a library has replaced them; returns the previous ones by signal."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}  # Python delivers signals to the main thread only
+        return {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.raises:

@@ -9,10 +9,9 @@ import subprocess
 
 def job_id() -> str | None:
     """The job's id, for a task of an array ``<array>_<task>``; ``None`` outside Slurm."""
-    environment = os.environ
-    if "SLURM_ARRAY_JOB_ID" in environment:
-        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
-    return environment.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
 
 
 def restart_count() -> str:
@@ -21,13 +20,7 @@ def restart_count() -> str:
 
 
 def requeue() -> str:
-    """Requeue this job. Slurm first ends it, by SIGTERM.
-
-    Returns:
-        a message.
-    Raises:
-        OSError: Slurm refuses.
-    """
+    """Requeue this job, and say so. Slurm first ends it, by SIGTERM; an ``OSError`` says why it refuses."""
     job = str(job_id())
     result = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
     if result.returncode != 0:

@@ -31,9 +31,9 @@ def test_throughput_is_compared_round_by_round(
     assert median == [f"{characters / 2:,.0f}", f"{characters / 2.5:,.0f}", "0.800"]
 
 
-def test_both_train_the_same_in_turns(book: str, tmp_path: Path) -> None:
-    run = text_training.run_of(book, str(tmp_path), "--trainer.max_steps=7", text_training.WITHOUT_EARLY_STOPPING)
-    bare = text_training.run_of(book, str(tmp_path))
+def test_both_train_the_same_in_turns(book: str) -> None:
+    run = text_training.run_of(book, "--trainer.max_steps=7", text_training.WITHOUT_EARLY_STOPPING)
+    bare = text_training.run_of(book)
     in_turns = text_training.InTurns(bare_loop(bare, 7, text_training.carried_loss), 3)
     run.trainer.callbacks.insert(0, in_turns)
     text_training.fit(run)
@@ -53,8 +53,8 @@ def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch) -
     assert text_training.seconds_of_both(book, 3) == (4.0, 6.0)
 
 
-def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
-    run = text_training.as_char_rnn(text_training.run_of(book, str(tmp_path), *text_training.CHAR_RNN.split()))
+def test_char_rnn_is_as_it_was(book: str) -> None:
+    run = text_training.as_char_rnn(text_training.run_of(book, *text_training.CHAR_RNN.split()))
     network = run.model.network
     assert network.embedding is None and (run.data.seq_len, run.data.batch_size) == (50, 50)
     for name, parameter in network.named_parameters():
@@ -76,8 +76,8 @@ def test_char_rnn_is_as_it_was(book: str, tmp_path: Path) -> None:
     assert rates[::steps_per_epoch] == pytest.approx(expected)
 
 
-def test_recipes_are_compared(book: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text_training.compare_recipes(book, ["--trainer.max_steps=6", "--trainer.val_check_interval=3"], str(tmp_path))
+def test_recipes_are_compared(book: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text_training.compare_recipes(book, ["--trainer.max_steps=6", "--trainer.val_check_interval=3"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["ours", "char-rnn"]
     for line in lines[1:]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.vendor import TORCH_ORDER, vendor
+from benchmarks.networks import TORCH_ORDER, vendor
 from models.networks import LSTM, VanillaRNN, recurrent
 
 B, T, I, H, K = 3, 6, 5, 4, 7  # noqa: E741
