@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from experiments.attractor_measures import gradient_norms
-from experiments.plotting import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, plot_means, save_figure
+from experiments.plotting import label_lines, means_by, new_figure, plot_means, save_figure
 from experiments.runs import experiment_of
 from experiments.tables import Rows, column, filter_rows, print_table, save
 from experiments.trained_network import Network, load
@@ -155,22 +155,18 @@ def draw(rows: Rows, path: Path) -> None:
     figure, panels = new_figure(1, len(kinds), 2.0 + 4.2 * len(kinds), 4.2, sharey=True, squeeze=False)
     names = list(dict.fromkeys(row["weights"] for row in rows))
     for axes, kind in zip(panels[0], kinds, strict=True):
-        ends = []
         for k, name in enumerate(names):
-            logs: dict[int, list[float]] = {}
-            for row in filter_rows(rows, network=kind, weights=name):
-                if row["gradient_norm"] > 0:
-                    logs.setdefault(row["t"], []).append(math.log10(row["gradient_norm"]))
-            if logs:
-                points = {t: mean_and_interval(logs[t]) for t in sorted(logs, reverse=True)}
-                powers = {t: (10**middle, 10**low, 10**high) for t, (middle, low, high) in points.items()}
-                ends.append(
-                    plot_means(axes, name, powers, COLOURS[k % len(COLOURS)], linestyle=STYLES[k % len(STYLES)])
-                )
+            logs = [
+                {"t": row["t"], "log": math.log10(row["gradient_norm"])}
+                for row in filter_rows(rows, network=kind, weights=name)
+                if row["gradient_norm"] > 0
+            ]
+            points = reversed(means_by(logs, "t", "log").items())  # a line ends at the first step
+            plot_means(axes, name, {t: (10**mid, 10**low, 10**high) for t, (mid, low, high) in points}, k)
         axes.set(yscale="log", xlabel="time step t")
         axes.invert_xaxis()  # in the direction of the gradient: from the loss back to the first digit
         axes.set_title(TITLES[kind], loc="left", fontsize=10)
-        label_lines(axes, ends)
+        label_lines(axes)
     panels[0, 0].set_ylabel(r"$|\partial L / \partial h_t|$")
     figure.suptitle("How far back the gradient of the loss reaches", x=0.01, ha="left", fontsize=11)
     save_figure(figure, path)

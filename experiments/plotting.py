@@ -1,7 +1,7 @@
 """What figures share: style, means over seeds with their intervals, and labels at the ends of lines."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ matplotlib.use("Agg")  # no window: a figure is a file
 
 from matplotlib import pyplot
 
+from experiments.tables import Rows, column, filter_rows
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind readers can distinguish (Okabe and Ito 2008); lines also differ in their style."""
 
@@ -19,8 +21,11 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (1, 3)
 NAME_MAX = 36
 """The most characters of a line's name; of a longer name only the end is shown."""
 
-LineEnd = tuple[str, float, float, str]
-"""A line's name, x and y of its last point, and its colour."""
+NAME_GAP = 11.0
+"""The least distance between the names of two lines, in points."""
+
+Interval = tuple[float, float, float]
+"""A mean, and the lower and the upper end of its 95 % interval."""
 
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
@@ -34,7 +39,7 @@ def save_figure(figure: Any, path: Path) -> None:
     pyplot.close(figure)
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
+def mean_and_interval(values: Sequence[float]) -> Interval:
     """The mean and the ends of its 95 % interval (Student's t). A single value is returned three times."""
     from scipy import stats  # slow to import, so only where it is used
 
@@ -47,56 +52,62 @@ def mean_and_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - margin, mean + margin
 
 
+def means_by(rows: Rows, x: str, y: str) -> dict[Any, Interval]:
+    """The mean under the key ``y`` and its interval, for each value under the key ``x`` in ascending order."""
+    groups: dict[Any, list[float]] = {}
+    for row in rows:
+        groups.setdefault(row[x], []).append(row[y])
+    return {value: mean_and_interval(groups[value]) for value in sorted(groups)}
+
+
 def plot_means(
     axes: Any,
     name: str,
-    points: Mapping[Any, tuple[float, float, float]],
-    colour: str,
+    points: Mapping[Any, Interval],
+    k: int,
     limits: tuple[float, float] = (-math.inf, math.inf),
     **style: Any,
-) -> LineEnd:
+) -> None:
     """Draw a line through means, and a band between the ends of their intervals.
 
     Args:
         axes: where to draw.
         name: of the line, for ``label_lines``.
-        points: mean, lower end and upper end (``mean_and_interval``) for each x, at least one.
-        colour: of the line and the band.
+        points: for each x; without points nothing is drawn.
+        k: the line has the k-th of the colours and styles, which repeat.
         limits: the band is cut off here, because the values cannot be beyond.
         style: of the line, as for matplotlib's ``plot``.
     """
-    means, lows, highs = zip(*points.values(), strict=True)
-    lower, upper = ([min(max(end, limits[0]), limits[1]) for end in ends] for ends in (lows, highs))
-    x = list(points)
-    axes.plot(x, means, color=colour, markersize=3, **style)
-    axes.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
-    return name, x[-1], means[-1], colour
+    if points:
+        colour = COLOURS[k % len(COLOURS)]
+        means, lows, highs = zip(*points.values(), strict=True)
+        lower, upper = ([min(max(end, limits[0]), limits[1]) for end in ends] for ends in (lows, highs))
+        style = {"linestyle": STYLES[k % len(STYLES)], "markersize": 3} | style
+        axes.plot(list(points), means, color=colour, label=name, **style)
+        axes.fill_between(list(points), lower, upper, color=colour, alpha=0.15, linewidth=0)
 
 
-def label_lines(axes: Any, ends: Sequence[LineEnd], gap: float = 11.0) -> None:
-    """Write the name of each line next to its last point, so that no two names overlap.
+def label_lines(axes: Any) -> None:
+    """Write the label of each line next to its last point, so that no two overlap.
 
-    Args:
-        axes: where the lines are. Draw nothing afterwards that changes its limits.
-        ends: of the lines.
-        gap: between two names, in points.
+    Draw nothing afterwards that changes the limits of the axes.
     """
     axes.figure.canvas.draw()  # positions are known only after drawing
     points_per_pixel = 72 / axes.figure.dpi
-    placed: list[tuple[float, LineEnd]] = []
+    ends = [(line, *line.get_xydata()[-1]) for line in axes.get_lines() if not line.get_label().startswith("_")]
+    y_above = math.inf
     # From top to bottom. Of equal heights the longest line is first: it continues behind the names of shorter lines.
-    for end in sorted(ends, key=lambda end: (-end[2], -end[1])):
-        y = axes.transData.transform((end[1], end[2]))[1] * points_per_pixel
-        placed.append((min(y, placed[-1][0] - gap) if placed else y, end))
-    for y, (name, x_end, y_end, colour) in placed:
+    for line, x_end, y_end in sorted(ends, key=lambda end: (-end[2], -end[1])):
+        name = line.get_label()
         y_of_line = axes.transData.transform((x_end, y_end))[1] * points_per_pixel
+        y_above = min(y_of_line, y_above - NAME_GAP)
         axes.annotate(
             name if len(name) <= NAME_MAX else f"...{name[3 - NAME_MAX :]}",
             (x_end, y_end),
-            xytext=(6, y - y_of_line),
+            xytext=(6, y_above - y_of_line),
             textcoords="offset points",
             va="center",
-            color=colour,
+            color=line.get_color(),
             annotation_clip=False,
         )
 
@@ -115,14 +126,36 @@ def mark_values(axes: Any, y: float, values: Sequence[float], colour: str, text_
     mean, low, high = mean_and_interval(values)
     axes.plot(values, [y + 0.3] * len(values), "|", color=colour, markersize=6)
     axes.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, markersize=4, capsize=3)
-    text = format(mean, form)
-    if len(values) > 1:
-        text += f" ({low:{form}} to {high:{form}})"
     axes.annotate(
-        text,
+        f"{mean:{form}}" + (f" ({low:{form}} to {high:{form}})" if len(values) > 1 else ""),
         (low if text_side < 0 else high, y),
         xytext=(8 * text_side, 0),
         textcoords="offset points",
         ha="left" if text_side > 0 else "right",
         va="center",
     )
+
+
+def heat_map(
+    axes: Any, lines: dict[str, Rows], lengths: Sequence[int], text_of: Callable[..., str], **style: Any
+) -> None:
+    """Show mean test accuracies as colours: a row for each line, a column for each length of palindromes.
+
+    Args:
+        axes: where to draw.
+        lines: the results of each line, from bottom to top.
+        lengths: of the palindromes; where a line has no results, its cell stays empty.
+        text_of: the text in a cell, from its accuracies.
+        style: of the texts.
+    """
+    means = [[math.nan] * len(lengths) for _ in lines]
+    for y, rows in enumerate(lines.values()):
+        for x, length in enumerate(lengths):
+            if values := column(filter_rows(rows, length=length), "test_accuracy"):
+                means[y][x] = sum(values) / len(values)
+                colour = "white" if means[y][x] < 0.5 else "black"
+                axes.text(x, y, text_of(values), ha="center", va="center", color=colour, **style)
+    axes.imshow(means, origin="lower", cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(lengths)), lengths)
+    axes.set_yticks(range(len(lines)), lines)
+    axes.set_xlabel("length of the palindromes, T")

@@ -7,6 +7,22 @@ from typing import Any
 from training.errors import UserError
 from training.run_folder import version_number
 
+COLUMNS: dict[str, tuple[str, type]] = {
+    "network": ("model.network", str),
+    "connection": ("model.connection", str),
+    "num_layers": ("model.num_layers", int),
+    "learning_rate": ("model.optimizer.lr", float),
+    "length": ("data.length", int),
+    "seed": ("seed_everything", int),
+}
+"""What studies call some columns of ``results.csv``, and the types of their values."""
+
+
+def select(result: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Some columns of a run in ``results.csv``: those of ``COLUMNS``, and ``test_<metric>`` for ``test/<metric>``."""
+    sources = {name: COLUMNS.get(name, (name.replace("test_", "test/"), float)) for name in names}
+    return {name: kind(result[key]) for name, (key, kind) in sources.items()}
+
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
     """A dictionary for each finished run of a sweep: the columns of ``results.csv`` as text, and its ``folder``.

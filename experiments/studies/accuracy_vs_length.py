@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.plotting import COLOURS, STYLES, label_lines, mean_and_interval, new_figure, plot_means, save_figure
-from experiments.runs import read_metric
-from experiments.tables import Rows, column, filter_rows, values_of
+from experiments.plotting import STYLES, label_lines, means_by, new_figure, plot_means, save_figure
+from experiments.runs import read_metric, select
+from experiments.tables import Rows, column, filter_rows
 
 LEARNED = 0.99
 """A length is learned when validation accuracy reaches this share."""
@@ -32,17 +32,10 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
         has_curriculum = "LengthCurriculum" in result.get("trainer.callbacks", "")
         steps = "" if has_curriculum else steps_to(LEARNED, result["folder"])
         measured = measured or {int(result["data.length"]): float(result["test/accuracy"])}
+        training = "curriculum" if has_curriculum else result["model.initialization"]
         for length, accuracy in sorted(measured.items()):
-            rows.append(
-                {
-                    "network": result["model.network"],
-                    "training": "curriculum" if has_curriculum else result["model.initialization"],
-                    "length": length,
-                    "seed": int(result["seed_everything"]),
-                    "test_accuracy": accuracy,
-                    "steps_to_99": steps,
-                }
-            )
+            run = select(result, "network") | {"training": training, "length": length} | select(result, "seed")
+            rows.append(run | {"test_accuracy": accuracy, "steps_to_99": steps})
     return rows
 
 
@@ -53,42 +46,37 @@ def steps_to(accuracy: float, folder: Path) -> int | str:
 
 def draw(rows: Rows, path: Path) -> None:
     """Accuracy and, where it is known, the steps to 99 %: means over seeds with 95 % intervals."""
-    learned = [row for row in rows if row["steps_to_99"] != ""]
-    figure, panels = new_figure(
-        1, 2 if learned else 1, 12 if learned else 7, 4.6, squeeze=False, width_ratios=(3, 2) if learned else None
-    )
-    accuracy = panels[0, 0]
-    accuracy.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
-    accuracy.set(xscale="log", xlabel="length of the palindromes, T", ylabel="test accuracy", ylim=(0, 1.03))
-    accuracy.set_title("Accuracy (dotted: chance)", loc="left", fontsize=10)
-    draw_lines(accuracy, rows, "test_accuracy", (0.0, 1.0))
-    if learned:
-        steps = panels[0, 1]
-        steps.set(xscale="log", yscale="log", xlabel="length of the palindromes, T", ylabel="optimizer steps")
-        steps.set_title("Steps to 99 % (where every seed reaches it)", loc="left", fontsize=10)
-        draw_lines(steps, rows, "steps_to_99", (1.0, math.inf))
+    panels = [("test_accuracy", "test accuracy", "Accuracy (dotted: chance)", (0.0, 1.0))]
+    if any(row["steps_to_99"] != "" for row in rows):
+        title = "Steps to 99 % (where every seed reaches it)"
+        panels.append(("steps_to_99", "optimizer steps", title, (1.0, math.inf)))
+    size = (12, 4.6) if len(panels) == 2 else (7, 4.6)
+    figure, grid = new_figure(1, len(panels), *size, squeeze=False, width_ratios=(3, 2)[: len(panels)])
+    for axes, (name, label, title, limits) in zip(grid[0], panels, strict=True):
+        axes.set(xscale="log", xlabel="length of the palindromes, T", ylabel=label)
+        axes.set_title(title, loc="left", fontsize=10)
+        if name == "test_accuracy":
+            axes.axhline(0.1, color="#888888", linewidth=0.6, linestyle=":")
+            axes.set_ylim(0, 1.03)
+        else:
+            axes.set_yscale("log")
+        draw_lines(axes, rows, name, limits)
     save_figure(figure, path)
 
 
 def draw_lines(axes: Any, rows: Rows, name: str, limits: tuple[float, float]) -> None:
     """A line for each network and each kind of training. A length has a point if every seed has a value."""
-    trainings = list(TRAININGS)
-    ends = []
     lengths: set[int] = set()
     for training, network in dict.fromkeys((row["training"], row["network"]) for row in rows):
         chosen = filter_rows(rows, training=training, network=network)
-        points = {}
-        for length in values_of(chosen, "length"):
-            values = column(filter_rows(chosen, length=length), name)
-            if "" not in values:  # a mean over the other seeds would be too good
-                points[length] = mean_and_interval(values)
-        if points:
-            style, marker = (STYLES[0], "o") if network == "lstm" else (STYLES[1], "s")
-            label = f"{NETWORKS[network]}, {TRAININGS[training]}"
-            colour = COLOURS[trainings.index(training)]
-            ends.append(plot_means(axes, label, points, colour, limits, linestyle=style, marker=marker))
-            lengths |= points.keys()
+        unknown = column(filter_rows(chosen, **{name: ""}), "length")  # a mean over the other seeds would be too good
+        points = means_by([row for row in chosen if row["length"] not in unknown], "length", name)
+        style, marker = (STYLES[0], "o") if network == "lstm" else (STYLES[1], "s")
+        k = list(TRAININGS).index(training)
+        label = f"{NETWORKS[network]}, {TRAININGS[training]}"
+        plot_means(axes, label, points, k, limits, linestyle=style, marker=marker)
+        lengths |= points.keys()
     ticks = [tick for tick in TICKS if lengths and min(lengths) <= tick <= max(lengths)]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.xaxis.minorticks_off()
-    label_lines(axes, ends)
+    label_lines(axes)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plotting import COLOURS, mark_values, new_figure, save_figure
+from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows
 
 NETWORKS = {
@@ -24,12 +25,9 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
     if any(result.get("data.length") or result.get("model.connection", "none") != "none" for result in results):
         raise LookupError("the runs belong to another study")
     return [
-        {
-            "network": f"lstm_{order}" if (order := result.get("model.order")) else f"gcn_{result['model.num_layers']}",
-            "seed": int(result["seed_everything"]),
-            "test_accuracy": float(result["test/accuracy"]),
-        }
-        for result in results
+        {"network": f"lstm_{order}" if (order := run.get("model.order")) else f"gcn_{run['model.num_layers']}"}
+        | select(run, "seed", "test_accuracy")
+        for run in results
     ]
 
 

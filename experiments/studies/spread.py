@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.plotting import COLOURS, mark_values, mean_and_interval, new_figure, save_figure
+from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows
 
 NETWORKS = {"gcn_lstm": "GCN and LSTM", "gcn": "GCN alone", "lstm": "LSTM alone"}
@@ -11,12 +12,8 @@ NETWORKS = {"gcn_lstm": "GCN and LSTM", "gcn": "GCN alone", "lstm": "LSTM alone"
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each run: its results on the test split, and the best possible results there."""
-    measured = ("loss", "best_possible_loss", "accuracy", "best_possible_accuracy", "recall")
-    return [
-        {"network": result["model.network"], "seed": int(result["seed_everything"])}
-        | {f"test_{name}": float(result[f"test/{name}"]) for name in measured}
-        for result in results
-    ]
+    losses, accuracies = ("test_loss", "test_best_possible_loss"), ("test_accuracy", "test_best_possible_accuracy")
+    return [select(run, "network", "seed", *losses, *accuracies, "test_recall") for run in results]
 
 
 def draw(rows: Rows, path: Path) -> None:

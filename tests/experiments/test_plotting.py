@@ -21,11 +21,13 @@ def test_the_interval_is_students() -> None:
 def test_labels_do_not_overlap_and_keep_their_order(tmp_path: Path) -> None:
     figure, axes = new_figure(1, 1, 6, 4)
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    label_lines(
-        axes, [("a", 1.0, 0.50, "red"), ("b", 1.0, 0.505, "red"), ("c", 1.0, 0.1, "red"), ("d", 1.0, 0.51, "red")]
-    )
+    for name, height in (("a", 0.50), ("b", 0.505), ("c", 0.1), ("d", 0.51)):
+        axes.plot([0.0, 1.0], [0.0, height], label=name)
+    axes.axhline(0.5)  # a line without a name
+    label_lines(axes)
     save_figure(figure, tmp_path / "figure.png")
     renderer = FigureCanvasAgg(figure).get_renderer()
+    assert len(axes.texts) == 4
     boxes = {text.get_text(): text.get_window_extent(renderer) for text in axes.texts}
     heights = [boxes[name].y0 for name in "cabd"]
     assert heights == sorted(heights)
