@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.attractor_measures import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
 from experiments.plotting import new_figure, save_figure
 from experiments.tables import Rows
-from experiments.trained_network import TrainedNetwork
+from experiments.trained_model import TrainedNetwork
 from models.networks import LSTM
 
 NUM_PALINDROMES = 10

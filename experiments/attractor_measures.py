@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from experiments.tables import Rows
-from experiments.trained_network import Network, TrainedNetwork, as_state, as_vector
+from experiments.trained_model import Network, TrainedNetwork, as_state, as_vector
 
 TIMES = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 """States are measured after these numbers of digits."""

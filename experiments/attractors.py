@@ -16,7 +16,7 @@ from experiments.attractor_measures import (
     start_elsewhere,
 )
 from experiments.tables import make_folder, print_table, save_tables
-from experiments.trained_network import load
+from experiments.trained_model import load
 from training.errors import UserError
 from training.seeds import check_seed
 

@@ -16,7 +16,7 @@ from experiments.attractor_measures import gradient_norms
 from experiments.plotting import label_lines, means_by, new_figure, plot_means, save_figure
 from experiments.runs import experiment_of
 from experiments.tables import Rows, column, filter_rows, print_table, save
-from experiments.trained_network import Network, load
+from experiments.trained_model import Network, load
 from models.networks import LSTM, VanillaRNN
 from models.networks.initialization import Initialization
 from training.errors import UserError

@@ -1,12 +1,17 @@
-"""Reads the checkpoint of a model, for commands that need no Lightning."""
+"""Reads models from checkpoints, and loads handwritten networks, for commands that need no Lightning."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from models.networks import LSTM, VanillaRNN
+from models.networks.build import build_palindrome_network
 from training.errors import UserError
 from training.resume import find_checkpoint
+from training.run_folder import run_folder_of
 
 PREFIX = "network."
 """Prefix of the names of the network's weights in the ``state_dict`` of a model."""
@@ -28,8 +33,7 @@ def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[
         raise UserError(f"--ckpt_path {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
     found = find_checkpoint(ckpt_path, Path("runs"), "best")
     assert found is not None  # only "auto" may find none
-    path, checkpoint = found.path, found.checkpoint
-    assert path is not None
+    path, checkpoint = found
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     model = model if isinstance(model, dict) else {}
@@ -49,3 +53,56 @@ def load_weights(network: nn.Module, path: Path, checkpoint: dict[str, Any]) -> 
     network.load_state_dict({name.removeprefix(PREFIX): w for name, w in weights if name.startswith(PREFIX)})
     if not all(weight.isfinite().all() for weight in network.parameters()):
         raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before the loss diverged")
+
+
+Network = LSTM | VanillaRNN
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The network in a checkpoint of a ``PalindromeClassifier``.
+
+    Args:
+        path: the checkpoint file.
+        network: the trained network.
+        untrained: a network with the same arguments and random weights.
+        num_classes: different digits, K.
+        folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
+    """
+
+    path: Path
+    network: Network
+    untrained: Network
+    num_classes: int
+    folder: Path
+
+
+def load(ckpt_path: str, task: str) -> TrainedNetwork:
+    """Load the network in a checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
+        task: that the network must have been trained for, ``last_digit`` or ``every_digit``.
+    Raises:
+        UserError: the checkpoint does not exist, is damaged, is not that of a ``PalindromeClassifier`` trained for
+            this task, or its weights are not finite.
+    """
+    path, checkpoint, arguments = read_model(ckpt_path, "PalindromeClassifier")
+    trained_for = checkpoint["config"]["data"]["init_args"]["task"]
+    if trained_for != task:
+        raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
+    options = arguments | {"backward": "bptt", "fused": False}
+    network, untrained = (build_palindrome_network(**options) for _ in range(2))
+    load_weights(network, path, checkpoint)
+    run = run_folder_of(path)
+    return TrainedNetwork(path, network, untrained, arguments["num_classes"], path.parent if run is None else run.path)
+
+
+def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The state as one tensor: h (B, H), or for an LSTM h and c concatenated (B, 2H)."""
+    return state if isinstance(state, Tensor) else torch.cat(state, dim=1)
+
+
+def as_state(vector: Tensor, network: Network) -> Any:
+    """The inverse of ``as_vector``."""
+    return vector if network.num_states == 1 else tuple(vector.chunk(2, dim=1))

@@ -39,12 +39,35 @@ class WarmupCosine(LRScheduler):
         super().__init__(optimizer)
 
     def follow(self, trainer: Trainer) -> None:
-        """Take the fraction of the run from this trainer.
+        """Take the fraction of the run, of its seconds or its steps, the larger of both, from this trainer.
 
         Raises:
             ValueError: the run has no limit, or may continue after ``trainer.max_time``.
         """
-        self.fraction_done = measure_run(trainer)
+        num_steps = trainer.estimated_stepping_batches
+        timers = [timer for timer in trainer.callbacks if isinstance(timer, Timer)]  # Lightning makes one from max_time
+        if not timers and num_steps == math.inf:
+            raise ValueError(
+                "lr_scheduler is WarmupCosine, which needs the length of the run, but the run has no limit; "
+                "set trainer.max_time or trainer.max_steps"
+            )
+        for name, value in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
+            if timers and value:
+                raise ValueError(
+                    f"lr_scheduler is WarmupCosine, which ends with trainer.max_time, but trainer.{name} is {value}, "
+                    "so the run may continue after that; leave one of them out"
+                )
+
+        def fraction_done() -> float:
+            done = trainer.global_step / num_steps
+            for timer in timers:
+                elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
+                if remaining is not None:
+                    done = max(done, elapsed / max(elapsed + remaining, MIN_SECONDS))
+            # Every process has its own clock, but all must take the same step.
+            return trainer.strategy.broadcast(done) if timers and trainer.world_size > 1 else done
+
+        self.fraction_done = fraction_done
 
     def get_lr(self) -> list[float | Tensor]:
         factor = self.factor(min(1.0, self.fraction_done()))
@@ -62,37 +85,6 @@ class WarmupCosine(LRScheduler):
 
 MIN_WARMUP_FACTOR = 0.01
 """At the first step nothing is done; a learning rate of zero would waste it."""
-
-
-def measure_run(trainer: Trainer) -> Callable[[], float]:
-    """A function that gives the fraction of the run that is done, of its seconds or its steps, the larger of both."""
-    num_steps = trainer.estimated_stepping_batches
-    timers = [
-        callback for callback in trainer.callbacks if isinstance(callback, Timer)
-    ]  # Lightning makes one from max_time
-    if not timers and num_steps == math.inf:
-        raise ValueError(
-            "lr_scheduler is WarmupCosine, which needs the length of the run, but the run has no limit; "
-            "set trainer.max_time or trainer.max_steps"
-        )
-
-    for name, value in (("min_steps", trainer.min_steps), ("min_epochs", trainer.min_epochs)):
-        if timers and value:
-            raise ValueError(
-                f"lr_scheduler is WarmupCosine, which ends with trainer.max_time, but trainer.{name} is {value}, so "
-                "the run may continue after that; leave one of them out"
-            )
-
-    def fraction_done() -> float:
-        done = trainer.global_step / num_steps
-        for timer in timers:
-            elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
-            if remaining is not None:
-                done = max(done, elapsed / max(elapsed + remaining, MIN_SECONDS))
-        # Every process has its own clock, but all must take the same step.
-        return trainer.strategy.broadcast(done) if timers and trainer.world_size > 1 else done
-
-    return fraction_done
 
 
 MIN_SECONDS = 1e-9

@@ -23,15 +23,13 @@ def orthogonal_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
         nn.init.orthogonal_(matrix, gain=scale)
 
 
-def identity_(matrices: Iterable[Tensor], scale: float = 1.0) -> None:
-    """Make every recurrent matrix (H, H) ``scale`` times the identity (Le, Jaitly and Hinton 2015, section 3).
+def identity_(matrix: Tensor, scale: float = 1.0) -> None:
+    """Make a recurrent matrix (H, H) ``scale`` times the identity (Le, Jaitly and Hinton 2015, section 3).
 
     At scale 1 each unit keeps its value, apart from the effect of tanh (their networks had ReLU). Below 1 it forgets at
     that rate, which they recommend for tasks that need little memory.
     """
-    for matrix in matrices:
-        nn.init.eye_(matrix)
-        matrix.detach().mul_(scale)
+    nn.init.eye_(matrix).detach().mul_(scale)
 
 
 def chrono_(b_i: Tensor, b_f: Tensor, longest_memory: int) -> None:
@@ -43,15 +41,6 @@ def chrono_(b_i: Tensor, b_f: Tensor, longest_memory: int) -> None:
     with torch.no_grad():
         b_f.uniform_(1, max(1, longest_memory - 1)).log_()
         b_i.copy_(-b_f)
-
-
-def normal_(tensors: Iterable[Tensor], std: float) -> None:
-    """Draw every entry from N(0, ``std``^2).
-
-    With a small ``std`` of the input weights, later inputs disturb the memory less.
-    """
-    for tensor in tensors:
-        nn.init.normal_(tensor, std=std)
 
 
 def uniform_(tensors: Iterable[Tensor], hidden_size: int) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.networks.bptt import LSTMFunction
 from models.networks.checks import check_choice, check_scale, check_sizes
-from models.networks.initialization import Initialization, chrono_, normal_, orthogonal_, uniform_
+from models.networks.initialization import Initialization, chrono_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -62,7 +62,8 @@ class LSTM(HandwrittenNetwork):
             ``b_f``), ``chrono`` (the same, with ``b_f`` and ``b_i`` for memories of all lengths up to
             ``longest_memory``) or ``uniform`` (everything as in ``torch.nn.LSTM``). There is no ``identity``, which is
             for networks without gates.
-        input_scale: initial standard deviation of the entries of ``W_x``; not for ``uniform``.
+        input_scale: initial standard deviation of the entries of ``W_x``; not for ``uniform``. If it is small, later
+            inputs disturb the memory less.
         recurrent_scale: factor of the initial recurrent matrices; not for ``uniform``.
         forget_bias: initial value of ``b_f``, for ``orthogonal``; above 0 the cell keeps its content at first (Gers,
             Schmidhuber and Cummins 2000).
@@ -103,7 +104,7 @@ class LSTM(HandwrittenNetwork):
         if initialization != "uniform":
             recurrent = [self.W_gh.detach(), self.W_ih.detach(), self.W_fh.detach(), self.W_oh.detach()]
             orthogonal_(recurrent, recurrent_scale)
-            normal_([self.W_x], input_scale)
+            nn.init.normal_(self.W_x, std=input_scale)
             nn.init.zeros_(self.b)
             nn.init.constant_(self.b_f.detach(), forget_bias)
         if initialization == "chrono":

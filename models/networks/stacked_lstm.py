@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.networks.checks import check_choice, check_dropout, check_sizes
-from models.networks.initialization import normal_, orthogonal_
+from models.networks.initialization import orthogonal_
 
 State = tuple[Tensor, Tensor]
 """h and c of all layers, each (L, B, H)."""
@@ -82,7 +82,7 @@ class StackedLSTM(nn.Module):
     def _make_orthogonal(self, layer: int) -> None:
         W_x, W_h, b_x, b_h = (weight.detach() for weight in self._weights(layer))
         orthogonal_(W_h.chunk(4))
-        normal_([W_x], W_x.shape[1] ** -0.5)
+        nn.init.normal_(W_x, std=W_x.shape[1] ** -0.5)
         nn.init.zeros_(b_x)
         nn.init.zeros_(b_h)
         nn.init.ones_(b_x.chunk(4)[1])

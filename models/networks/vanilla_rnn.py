@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.networks.bptt import VanillaRNNFunction
 from models.networks.checks import check_choice, check_scale
-from models.networks.initialization import Initialization, identity_, normal_, orthogonal_, uniform_
+from models.networks.initialization import Initialization, identity_, orthogonal_, uniform_
 from models.networks.projection import project_inputs
 from models.networks.recurrent import Backward, HandwrittenNetwork
 
@@ -28,7 +28,8 @@ class VanillaRNN(HandwrittenNetwork):
         output_size: classes, K.
         initialization: ``orthogonal`` or ``identity`` (of ``W_hh``; ``W_hx`` normal, biases 0), or ``uniform``
             (everything as in ``torch.nn.RNN``). There is no ``chrono``, which is for networks with gates.
-        input_scale: initial standard deviation of the entries of ``W_hx``; not for ``uniform``.
+        input_scale: initial standard deviation of the entries of ``W_hx``; not for ``uniform``. If it is small, later
+            inputs disturb the memory less.
         recurrent_scale: factor of the initial ``W_hh``; not for ``uniform``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
@@ -58,8 +59,11 @@ class VanillaRNN(HandwrittenNetwork):
         self.b_h = nn.Parameter(torch.empty(hidden_size))
         uniform_(self.parameters(), hidden_size)
         if initialization != "uniform":
-            {"orthogonal": orthogonal_, "identity": identity_}[initialization]([self.W_hh], recurrent_scale)
-            normal_([self.W_hx], input_scale)
+            if initialization == "identity":
+                identity_(self.W_hh, recurrent_scale)
+            else:
+                orthogonal_([self.W_hh], recurrent_scale)
+            nn.init.normal_(self.W_hx, std=input_scale)
             nn.init.zeros_(self.b_h)
 
     def recurrent_weights(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 import cli
 from experiments import attractor_measures as measures
 from experiments import attractors
-from experiments.trained_network import Network, TrainedNetwork, as_state, as_vector
+from experiments.trained_model import Network, TrainedNetwork, as_state, as_vector
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
 from training.checkpoint_file import read_checkpoint, write_checkpoint
