@@ -78,9 +78,8 @@ def read_labelled_graph(graph: str, class_attribute: str = "class") -> LabelledG
         degrees = dict(read.degree)
         members = [[name for name in names if classes[name] == c] for c in class_names]
         train = torch.tensor([place[max(community, key=lambda name: degrees[name])] for community in members])
-        is_test = torch.ones(len(names), dtype=torch.bool)
-        is_test[train] = False
-        published = {"train": train, "val": train[:0], "test": is_test.nonzero().flatten()}
+        test = [k for k in range(len(names)) if k not in train]
+        published = {"train": train, "val": train[:0], "test": torch.tensor(test)}
     return LabelledGraph(names, edges.contiguous(), identity(len(names)), torch.tensor(ids), class_names, published)
 
 

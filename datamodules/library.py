@@ -1,16 +1,16 @@
 """Known books: downloaded on first use, then kept in the user's cache folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.character_ids import Text
 from datamodules.download import cache_folder, fetch
 from datamodules.text_file import read_text, text_from_string
 
 
-@dataclass(frozen=True)
-class KnownBook:
+class KnownBook(NamedTuple):
     """A book that can be downloaded.
 
     Args:

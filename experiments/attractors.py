@@ -15,7 +15,7 @@ from experiments.attractor_measures import (
     settle,
     start_elsewhere,
 )
-from experiments.tables import make_folder, print_table, save_tables
+from experiments.tables import make_folder, print_table, save
 from experiments.trained_model import load
 from training.errors import UserError
 from training.seeds import check_seed
@@ -89,4 +89,4 @@ def attractors(
         print(TITLES[name])
         print_table(rows)
         print()
-    save_tables(tables, lambda path: draw(trained, states, first, settling, distances, path), folder, "attractors")
+    save(tables, lambda _, path: draw(trained, states, first, settling, distances, path), folder, "attractors")

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from experiments.plotting import COLOURS, new_figure, save_figure
-from experiments.runs import experiment_of, read_metric
+from experiments.runs import experiment_of, read_metric, runs_with
 from experiments.tables import Rows, column, filter_rows, save
 from training.errors import UserError
-from training.run_folder import run_folders
 
 EXAMPLE = "python cli.py curves --runs '[runs/text_grimm]' --output_dir docs/results"
 
@@ -26,22 +25,13 @@ def curves(runs: list[str], output_dir: str) -> None:
     """
     if not runs:
         raise UserError("runs is empty; give at least one run's folder")
-    folders = [metrics_folder(name) for name in runs]
+    folders = [runs_with("metrics.csv", name)[0] for name in runs]
     if len(set(folders)) < len(folders):
         raise UserError(f"runs has a run twice: {', '.join(runs)}; give each run once")
     rows = [row for folder in folders for row in rows_of(folder)]
     if not rows:
         raise UserError(f"no loss and accuracy have been logged in {', '.join(runs)}; give runs that trained longer")
     save(rows, draw, Path(output_dir), "curves")
-
-
-def metrics_folder(name: str) -> Path:
-    """The run that ``name`` stands for: its folder, or the newest run of an experiment that has logged metrics."""
-    candidates = [Path(name), *(run.path for run in reversed(run_folders(Path(name))))]
-    for folder in candidates:
-        if (folder / "metrics.csv").is_file():
-            return folder.resolve()
-    raise UserError(f"runs has {name}, which has no metrics.csv; give the folder of a run or of an experiment")
 
 
 def rows_of(folder: Path) -> Rows:

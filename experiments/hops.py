@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datamodules.graph_files import read_graph
 from experiments.plotting import new_figure, save_figure
-from experiments.tables import Rows, print_table, save_tables
+from experiments.tables import Rows, print_table, save
 from models.networks.gcn import GraphConvolution, adjacency_matrix, normalize_adjacency
 from training.errors import UserError
 
@@ -53,14 +53,13 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
     """
     source, target = str(source), str(target)
     read = read_graph(graph)
-    names = [str(node) for node in read]
-    read = networkx.relabel_nodes(read, str)
+    names = list(read)
     places = {name: k for k, name in enumerate(names)}
     for key, name in (("source", source), ("target", target)):
         if name not in places:
             near = difflib.get_close_matches(name, names, n=3) or names[:3]
             raise UserError(f"{key} is {name!r}, but {graph} has no such node; it has {', '.join(near)} and others")
-    edges = torch.tensor([(places[str(u)], places[str(v)]) for u, v in read.edges]).t()
+    edges = torch.tensor([(places[u], places[v]) for u, v in read.edges]).t()
     A = adjacency_matrix(edges, len(names))
     tables: dict[str, Rows] = {}
     if len(names) <= PRINTED_MAX:
@@ -85,7 +84,7 @@ def hops(graph: str, source: str | int, target: str | int, output_dir: str) -> N
         {"node": name, "updates": words(num), "place_on_the_way": place.get(name, "")} for name, num in updates.items()
     ]
     folder = Path(output_dir)
-    save_tables(tables, lambda path: draw(read, updates, message, source, target, path), folder, "hops")
+    save(tables, lambda _, path: draw(read, updates, message, source, target, path), folder, "hops")
 
 
 def words(updates: int) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from experiments.plotting import new_figure, save_figure
+from experiments.runs import runs_with
 from experiments.tables import Rows, filter_rows, print_table, save, values_of
 from training.errors import UserError
-from training.run_folder import run_folders
 
 EXAMPLE = "python cli.py longest --runs '[runs/every_digit_longest]' --output_dir docs/results"
 
@@ -26,22 +26,12 @@ def longest(runs: list[str], output_dir: str) -> None:
         runs: folders of finished runs with a LengthCurriculum, or of experiments; of an experiment all runs are shown.
         output_dir: folder for the files.
     """
-    folders = [run for name in runs for run in folders_of(Path(name))]
+    folders = [run for name in runs for run in runs_with("config.yaml", name)]
     if not folders:
         raise UserError("runs is empty; give at least one run's folder")
     rows = sorted((row_of(folder) for folder in folders), key=lambda row: (row["network"], row["hidden_size"]))
     print_table(rows)
     save(rows, draw, Path(output_dir), "longest")
-
-
-def folders_of(path: Path) -> list[Path]:
-    """The run's folder itself, or those of all runs of an experiment."""
-    if (path / "config.yaml").is_file():
-        return [path]
-    folders = [run.path for run in run_folders(path)]
-    if not folders:
-        raise UserError(f"runs has {path}, which has no runs; give the folder of a run or of an experiment")
-    return folders
 
 
 def row_of(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from statistics import mean
-from typing import Any, get_args
+from typing import get_args
 
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
@@ -102,7 +102,7 @@ def render(folder: Path) -> str:
         "column": column,
         "values_of": values_of,
         "interval": mean_and_interval,
-        "lowest_loss": lowest_loss,
+        "lowest_loss": lambda rows: min(rows, key=lambda row: row["loss"]),
         "at_the_end": optimizers.final_losses,
         "best_rate": optimizers.best_rate,
         "steps_to_loss": steps_to_loss,
@@ -160,11 +160,6 @@ def read_sample(path: Path, heading: str) -> str:
         raise UserError(f"{path} has no line {heading!r}; correct the template or the file")
     ends = (k for k in range(start + 1, len(lines)) if lines[k].startswith(("--- ", "$ ")))
     return "\n".join(lines[start + 1 : next(ends, len(lines))]).strip("\n")
-
-
-def lowest_loss(rows: Rows) -> dict[str, Any]:
-    """The row of the lowest loss."""
-    return min(rows, key=lambda row: row["loss"])
 
 
 def steps_to_loss(rows: Rows, loss: float) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import UserError
-from training.run_folder import version_number
+from training.run_folder import run_folders, version_number
 
 COLUMNS: dict[str, tuple[str, type]] = {
     "network": ("model.network", str),
@@ -58,3 +58,16 @@ def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
 def experiment_of(folder: Path) -> str:
     """The experiment that a run belongs to; for a folder that is no ``version_<k>``, its own name."""
     return folder.parent.name if version_number(folder) >= 0 else folder.name
+
+
+def runs_with(file_name: str, name: str) -> list[Path]:
+    """The run's folder ``name``, or those of all runs of an experiment, the newest first, if they have this file.
+
+    Raises:
+        UserError: there is none.
+    """
+    folders = [Path(name), *(run.path for run in reversed(run_folders(Path(name))))]
+    found = [folder.resolve() for folder in folders if (folder / file_name).is_file()]
+    if not found:
+        raise UserError(f"runs has {name}, which has no {file_name}; give the folder of a run or of an experiment")
+    return found

@@ -28,50 +28,37 @@ def values_of(rows: Rows, key: str) -> list[Any]:
 
 def print_table(rows: Rows) -> None:
     """The keys of the first row as headings, a line for each row; floats with four significant digits."""
-    lines = format_table([list(rows[0]), *([format_value(value) for value in row.values()] for row in rows)])
-    print("\n".join(lines))
+    cells = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows)
+    print("\n".join(format_table([rows[0], *cells])))
 
 
-def format_value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def save(rows: Rows, draw: Callable[[Rows, Path], None], folder: Path, name: str) -> None:
+def save(rows: Rows | dict[str, Rows], draw: Callable[[Any, Path], None], folder: Path, name: str) -> None:
     """Write ``rows`` to ``name``.csv and their figure to ``name``.png.
 
     Args:
-        rows: the table, at least one row; all rows have the same keys.
-        draw: draws the rows and writes the figure to a path.
+        rows: at least one row; all rows have the same keys. Or several tables, by the names of their CSV files.
+        draw: draws ``rows`` and writes the figure to a path.
         folder: is created if it does not exist.
-        name: of both files.
+        name: of the figure, and of a single table.
     Raises:
         UserError: the folder cannot be written to.
     """
-    save_tables({name: rows}, lambda path: draw(rows, path), folder, name)
-
-
-def save_tables(tables: dict[str, Rows], draw: Callable[[Path], None], folder: Path, name: str) -> None:
-    """As ``save``, for a figure that shows several tables; their keys are the names of the CSV files."""
     make_folder(folder)
+    tables = rows if isinstance(rows, dict) else {name: rows}
     try:
-        for table, rows in tables.items():
+        for table, its_rows in tables.items():
             with (folder / f"{table}.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                writer = csv.DictWriter(file, list(its_rows[0]), lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(rows)
-        draw(folder / f"{name}.png")
+                writer.writerows(its_rows)
+        draw(rows, folder / f"{name}.png")
     except OSError as error:
         raise cannot_write(folder, error) from error
-    names = [f"{name}.png", *(f"{table}.csv" for table in tables)]
-    print(f"Wrote {', '.join(names)} to {folder}")
+    print(f"Wrote {', '.join([f'{name}.png', *(f'{table}.csv' for table in tables)])} to {folder}")
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder that results are written to.
-
-    Raises:
-        UserError: it cannot be created.
-    """
+    """Create a folder that results are written to; a UserError if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

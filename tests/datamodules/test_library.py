@@ -4,7 +4,6 @@ import hashlib
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Shel
 
 
 def expect(sha256: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    book = replace(library.BOOKS["shelved"], sha256=sha256)
+    book = library.BOOKS["shelved"]._replace(sha256=sha256)
     monkeypatch.setattr(library, "BOOKS", {**library.BOOKS, "shelved": book})
 
 

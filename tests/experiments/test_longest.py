@@ -49,7 +49,7 @@ def test_a_single_run(runs: Path, tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["--runs=[]", "--output_dir=x"], "runs is empty; give at least one run's folder"),
-        (["--runs=[nowhere]", "--output_dir=x"], "runs has nowhere, which has no runs"),
+        (["--runs=[nowhere]", "--output_dir=x"], "runs has nowhere, which has no config.yaml"),
         (["--runs=[{run}]", "--output_dir=x"], "version_0 is not a finished run with a LengthCurriculum; leave it out"),
         (["--output_dir=x"], "runs"),
     ],
