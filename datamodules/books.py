@@ -145,7 +145,6 @@ class BookDataModule(ShardedDataModule):
         return {"characters": self.vocabulary.characters, "sha256": self.sha256}
 
     def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise a ValueError if a checkpoint with this state was trained on other data."""
         theirs = Vocabulary(state_dict["characters"])
         if theirs != self.vocabulary:
             raise ValueError(

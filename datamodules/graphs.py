@@ -125,7 +125,6 @@ class GraphDataModule(DataModule):
         return {"sha256": self.graph.sha256(), "nodes": self.nodes}
 
     def check_state(self, state_dict: dict[str, Any]) -> None:
-        """Raise a ValueError if a checkpoint with this state was trained on other data."""
         if state_dict["sha256"] != self.graph.sha256():
             raise ValueError(
                 f"graph is {self.name!r}, which is not the graph that the checkpoint was trained on; give that graph"

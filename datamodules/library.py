@@ -77,11 +77,7 @@ def described(name: str, text: Text, provenance: str = "") -> Text:
 
 
 def download(name: str) -> Path:
-    """The file of a known book in the user's cache folder, downloaded unless it exists.
-
-    Raises:
-        ValueError: it cannot be downloaded, or has another checksum.
-    """
+    """The file of a known book in the user's cache folder, downloaded unless it exists."""
     book = BOOKS[name]
     way_out = f"without a network, use --data.book {PYTHON_REFERENCE} or the path of any text file"
     return fetch(name, book.url, book.sha256, cache_folder("books") / f"{name}.txt", way_out)

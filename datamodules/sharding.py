@@ -1,6 +1,6 @@
 """What datamodules share, and how several processes share batches."""
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pytorch_lightning import LightningDataModule
 
@@ -29,11 +29,17 @@ WHOLE = Shard()
 
 
 class DataModule(LightningDataModule):
-    """A datamodule that prints as its hyper-parameters."""
+    """A datamodule that knows what may change on resume, and prints as its hyper-parameters."""
 
     MAY_DIFFER_ON_RESUME: ClassVar[tuple[str, ...]] = ()
     """Arguments of ``__init__``, sorted, that may change when a run is resumed: training does not depend on them, or
     ``check_state`` checks what they stand for."""
+
+    def check_state(self, state_dict: dict[str, Any]) -> None:
+        """Raise a ValueError if a checkpoint with this state was trained on other data.
+
+        It is called before the weights are loaded, because their sizes may depend on the data.
+        """
 
     def __str__(self) -> str:
         # Lightning's own iterates over the loaders.

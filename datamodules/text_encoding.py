@@ -71,11 +71,7 @@ def first_guess(path: Path) -> str:
 
 
 def detect_encoding(path: Path, offset: int) -> str:
-    """The encoding that chardet detects in the bytes from ``offset`` on; all before it are ASCII.
-
-    Raises:
-        ValueError: the file is not a text.
-    """
+    """The encoding that chardet detects in the bytes from ``offset`` on; all before it are ASCII."""
     import chardet
 
     sample = read_sample(path, offset)

@@ -126,11 +126,7 @@ def render(folder: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of results.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """The text of a file of results; a UserError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

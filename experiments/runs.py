@@ -61,11 +61,7 @@ def experiment_of(folder: Path) -> str:
 
 
 def runs_with(file_name: str, name: str) -> list[Path]:
-    """The run's folder ``name``, or those of all runs of an experiment, the newest first, if they have this file.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The run's folder ``name``, or those of all runs of an experiment, the newest first, that have this file."""
     folders = [Path(name), *(run.path for run in reversed(run_folders(Path(name))))]
     found = [folder.resolve() for folder in folders if (folder / file_name).is_file()]
     if not found:

@@ -44,11 +44,7 @@ def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[
 
 
 def load_weights(network: nn.Module, path: Path, checkpoint: dict[str, Any]) -> None:
-    """Load the weights of a checkpoint into ``network``.
-
-    Raises:
-        UserError: they are not all finite.
-    """
+    """Load the weights of a checkpoint into ``network``; a UserError unless all are finite."""
     weights = checkpoint["state_dict"].items()
     network.load_state_dict({name.removeprefix(PREFIX): w for name, w in weights if name.startswith(PREFIX)})
     if not all(weight.isfinite().all() for weight in network.parameters()):

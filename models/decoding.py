@@ -30,11 +30,7 @@ ENDED = -1
 
 
 def read(network: Network, prompt: Tensor, state: State) -> tuple[Tensor, State]:
-    """Read a prompt (B, P), P at least 1 -> logits of the character that follows (B, V), and the state.
-
-    Raises:
-        ValueError: the prompt is empty.
-    """
+    """Read a prompt (B, P), P at least 1 -> logits of the next character (B, V), and the state."""
     if prompt.shape[1] == 0:
         raise ValueError("the prompt is empty; it must have at least one character")
     for ids in prompt.unbind(dim=1):

@@ -173,11 +173,7 @@ class FastStepLoop(StepLoop):
 
 
 def split_step_output(output: Any, model: LightningModule) -> tuple[Tensor, dict[str, Any]]:
-    """The loss in the output of a training step, and the other outputs, detached.
-
-    Raises:
-        UserError: there is no loss.
-    """
+    """The loss in the output of a training step, a UserError if there is none, and the other outputs, detached."""
     if not isinstance(output, Mapping) or not isinstance(output.get("loss"), Tensor):
         raise UserError(
             f"{type(model).__name__}.training_step returned {type(output).__name__}; it must return the loss, a "

@@ -73,11 +73,7 @@ class Instantiator(_InstantiatorFn):
 
 
 def check_processes(data: LightningDataModule, trainer: Trainer, subcommand: str) -> None:
-    """Reject several processes where the work cannot be divided among them.
-
-    Raises:
-        UserError: their number differs from what was launched, or the command or the data takes one process only.
-    """
+    """Reject several processes if the command or the data takes only one, or if another number was started."""
     num, launched = trainer.world_size, launched_world_size()
     if num < launched:
         raise UserError(

@@ -176,11 +176,7 @@ LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 def check_trainer(config: Any) -> None:
-    """Reject values that Lightning accepts but fails on.
-
-    Raises:
-        UserError: a value is out of range, or repeats what this command line already does.
-    """
+    """Reject values that Lightning accepts but fails on, and those that repeat what this command line does."""
     for name, limit in LIMITS.items():
         value = config[name]
         if value is not None and not value >= limit:

@@ -19,6 +19,7 @@ import yaml
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from callbacks.contracts import RunCallback
+from datamodules.sharding import DataModule
 from models.contracts import ReportingModel
 from training import run_phases
 from training.errors import UserError, config_errors
@@ -148,7 +149,7 @@ class Run:
         opened = None if wanted is None else find_checkpoint(wanted, self.experiment_dir, default)
         if opened is not None:
             state = opened.checkpoint.get(type(self.data).__qualname__)
-            if state is not None and hasattr(self.data, "check_state"):  # before weights whose sizes depend on the data
+            if state is not None and isinstance(self.data, DataModule):
                 self.data.check_state(state)
             compare(opened, config_to_record(self.config), for_training=default == "last")
             self.trainer.checkpoint_io.provide(*opened)

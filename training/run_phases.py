@@ -109,11 +109,7 @@ def explain_end(trainer: Trainer, step_before: int) -> None:
 
 
 def check_num_processes(trainer: Trainer, path: Path | None, checkpoint: dict[str, Any]) -> None:
-    """Reject a checkpoint that another number of processes made.
-
-    Raises:
-        UserError: the numbers differ.
-    """
+    """Reject a checkpoint that another number of processes made."""
     num = trainer.world_size
     if checkpoint and (before := num_processes(checkpoint)) != num:
         raise UserError(

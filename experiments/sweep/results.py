@@ -73,11 +73,7 @@ class ResultsFolder:
                     )
 
     def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Create the folder, lock it, and write ``sweep.json``.
-
-        Raises:
-            UserError: it cannot be written to, or another process has locked it.
-        """
+        """Create the folder, lock it, and write ``sweep.json``; a UserError if another process has locked it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
