@@ -27,12 +27,7 @@ NUM_COMPONENTS = 6
 
 
 def draw(
-    trained: TrainedNetwork,
-    states: dict[int, Tensor],
-    first: Tensor,
-    settling: Rows,
-    distances: Tensor,
-    path: Path,
+    trained: TrainedNetwork, states: dict[int, Tensor], first: Tensor, settling: Rows, distances: Tensor, path: Path
 ) -> None:
     """Draw the four panels and write them to ``path``.
 

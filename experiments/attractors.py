@@ -40,11 +40,7 @@ TITLES = {
 
 
 def attractors(
-    ckpt_path: str,
-    num_steps: int = 10_000,
-    num_palindromes: int = 50,
-    seed: int = 0,
-    output_dir: str | None = None,
+    ckpt_path: str, num_steps: int = 10_000, num_palindromes: int = 50, seed: int = 0, output_dir: str | None = None
 ) -> None:
     """Show how a network keeps the first digit: its states as attractors, one for each digit.
 

@@ -11,13 +11,7 @@ from training.errors import UserError
 EXAMPLE = "python cli.py figure --study optimizers --results '[runs/sweep/optimizers]' --output_dir docs/results"
 
 Study = Literal[
-    "accuracy_vs_length",
-    "optimizers",
-    "learning_rate_vs_length",
-    "oversmoothing",
-    "path_graph",
-    "node_order",
-    "spread",
+    "accuracy_vs_length", "optimizers", "learning_rate_vs_length", "oversmoothing", "path_graph", "node_order", "spread"
 ]
 
 

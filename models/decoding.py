@@ -74,11 +74,7 @@ def greedy(logits: Tensor, num_chosen: int = 0) -> Tensor:
 
 
 def sampling(
-    seeds: Sequence[int],
-    length: int,
-    tau: float | Tensor = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    seeds: Sequence[int], length: int, tau: float | Tensor = 1.0, top_k: int | None = None, top_p: float | None = None
 ) -> Choice:
     """A random choice. Each text depends only on its own seed, not on the texts next to it.
 

@@ -76,11 +76,7 @@ class Command(LightningCLI):
                 LightningDataModule,
                 trainer_class=Trainer,
                 trainer_defaults=DEFAULTS,
-                parser_kwargs={
-                    "exit_on_error": False,
-                    "usage": usage,
-                    "description": f"{COMMANDS[self.name]} {HELP}",
-                },
+                parser_kwargs={"exit_on_error": False, "usage": usage, "description": f"{COMMANDS[self.name]} {HELP}"},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 args=words[1:],

@@ -114,11 +114,7 @@ class HandwrittenNetwork(nn.Module):
         return hidden_states, final[0] if self.num_states == 1 else tuple(final)
 
     def hidden_state_gradients(
-        self,
-        inputs: Tensor,
-        loss: Callable[[Tensor], Tensor],
-        state: Any = None,
-        num_last_steps: int | None = None,
+        self, inputs: Tensor, loss: Callable[[Tensor], Tensor], state: Any = None, num_last_steps: int | None = None
     ) -> Tensor:
         """``dL/dh_t`` for every time step t = 1 ... T, where L is ``loss(logits)``: how far back the loss reaches.
 

@@ -59,13 +59,7 @@ def rnn_forward(a: Tensor, h: Tensor, W_t: Tensor, table: Tensor | None, ids: Te
 
 
 def rnn_backward(
-    gates: Tensor,
-    dh: Tensor,
-    delta: Tensor,
-    W: Tensor,
-    incoming: Tensor | None,
-    vanished: float,
-    to_start: bool,
+    gates: Tensor, dh: Tensor, delta: Tensor, W: Tensor, incoming: Tensor | None, vanished: float, to_start: bool
 ) -> None:
     hs, dhs, deltas = gates.unbind(0), dh.unbind(0), delta.unbind(0)
     for t in reversed(range(len(delta))):
