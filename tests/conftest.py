@@ -1,4 +1,4 @@
-"""Fixtures for all tests: what a test changes in the process is put back, and runs are small and in a temporary folder."""
+"""Fixtures for all tests: they restore what a test changes in the process, and make small runs in a temporary folder."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Help comes at once and tells what to type."""
+"""Help is printed at once, and begins with a command to type."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/commands.md is run as it stands there, with fewer steps and data that is made here."""
+"""Every command of README.md and docs/commands.md runs as it is written, with fewer steps and data made here."""
 
 import os
 import re
@@ -136,7 +136,7 @@ def served(words: list[str], folder: Path, environment: dict[str, str]) -> subpr
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in commands() if command.split()[0] not in ELSEWHERE])
-def test_a_command_does_what_stands_there(command: str, folder: Path) -> None:
+def test_a_documented_command_runs(command: str, folder: Path) -> None:
     more = next((more for pattern, more in SHORTER.items() if re.search(pattern, command)), [])
     if command == "make report" and shutil.which("chromium") is None:
         pytest.skip("no browser here: Chromium not found")
@@ -147,13 +147,13 @@ def test_a_command_does_what_stands_there(command: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", SHORTER)
-def test_what_is_shortened_is_a_command(pattern: str) -> None:
+def test_shortened_commands_are_documented_commands(pattern: str) -> None:
     first = [next((p for p in SHORTER if re.search(p, command)), None) for command in commands()]
     assert pattern in first
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_command_is_overlooked(page: str) -> None:
+def test_every_command_is_documented_and_tested(page: str) -> None:
     targets = "|".join(re.findall(r"(?m)^(\w+):.* ##", (ROOT / "Makefile").read_text()))
     start = re.compile(
         rf"(?<![\w.])(?:python (?:cli\.py |-m )|make (?:{targets})\b|sbatch |tensorboard --|pip install)"

@@ -1,4 +1,4 @@
-"""Every config builds with its command, is short, asks a question, repeats no default, and means what it meant."""
+"""Every config builds with its command, is short, asks a question, repeats no default, and equals its golden file."""
 
 import inspect
 import math
@@ -49,7 +49,7 @@ def shared_arguments(ours: Any, golden: Any) -> Any:
 
 @pytest.mark.usefixtures("no_download")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_it_builds_and_means_what_it_meant(path: Path) -> None:
+def test_a_config_builds_and_equals_its_golden_file(path: Path) -> None:
     command = prepare(["fit", "--config", str(path)])
     assert isinstance(command.model, LightningModule) and isinstance(command.data, LightningDataModule)
     ours = {key: command.config[key] for key in ("seed_everything", "model", "data")}
@@ -130,7 +130,7 @@ def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None
     assert type(command.model).__name__ == model and type(command.data).__name__ == data
 
 
-def test_values_needed_twice_are_linked() -> None:
+def test_linked_values_are_equal() -> None:
     book = ["--data=datamodules.BookDataModule", "--data.book=python_reference", "--data.carry_state=false"]
     command = prepare(["fit", "--model=models.TextModel", *book, "--seed_everything=7"])
     assert command.model.network.vocab_size == command.data.vocab_size > 50
@@ -139,7 +139,7 @@ def test_values_needed_twice_are_linked() -> None:
 
 
 @pytest.mark.parametrize("package", [models, datamodules])
-def test_packages_export_what_they_say(package: Any) -> None:
+def test_packages_export_their_lists(package: Any) -> None:
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
     with pytest.raises(AttributeError, match="Nothing"):

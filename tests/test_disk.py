@@ -1,4 +1,4 @@
-"""A disk that is full, or can no longer be written to, ends a run in one line; once mended, it goes on undisturbed."""
+"""A full or read-only disk ends a run in one line; the run resumes exactly when there is space again."""
 
 import subprocess
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("how", "reason"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
 )
-def test_a_run_outlasts_its_disk(
+def test_a_run_survives_a_full_disk(
     how: str, reason: str, disk: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = ("--trainer.max_steps=60", "--trainer.log_every_n_steps=1")

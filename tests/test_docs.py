@@ -34,7 +34,7 @@ def claims() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("row", claims(), ids=lambda row: row[0][:40])
-def test_what_the_readme_claims_stands_in_the_page_that_it_links_to(row: list[str]) -> None:
+def test_claims_of_the_readme_are_in_the_linked_pages(row: list[str]) -> None:
     _, command, measured = row
     pages = re.findall(r"\]\((docs/\w+\.md)", measured)
     assert pages and command.startswith("`")
@@ -46,7 +46,7 @@ def test_what_the_readme_claims_stands_in_the_page_that_it_links_to(row: list[st
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_links_to_is_there(page: str) -> None:
+def test_links_of_pages_lead_to_files(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#\s]+)", text):
         assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link

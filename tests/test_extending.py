@@ -1,4 +1,4 @@
-"""What docs/extending.md shows is done as it stands there, with fewer steps."""
+"""The examples of docs/extending.md run as they are written, with fewer steps."""
 
 import os
 import re

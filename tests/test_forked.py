@@ -1,4 +1,4 @@
-"""A forked process does what one does that Python has started itself."""
+"""A forked process behaves like one that Python has started itself."""
 
 import os
 import signal

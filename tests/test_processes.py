@@ -120,7 +120,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(config: Path, tmp_p
         ),
     ],
 )
-def test_what_several_processes_cannot_do(
+def test_refused_with_several_processes(
     name: str, args: tuple[str, ...], message: str, command: Command, run_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""A run that was stopped, however and wherever, ends with the bits of one that never was."""
+"""A resumed run has the bits of a run without a stop, wherever it was stopped."""
 
 import csv
 import json
@@ -79,7 +79,7 @@ def whole(command: Command, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("stops", [[7], [10], [12], [3, 4, 20, 24]], ids=str)
-def test_a_stopped_run_ends_like_one_that_never_was(
+def test_a_resumed_run_equals_one_without_a_stop(
     stops: list[int], whole: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
@@ -103,7 +103,7 @@ def test_a_stopped_run_ends_like_one_that_never_was(
     assert {path.name for path in parts.glob("config.resume_*")} == {f"config.resume_{stop}.yaml" for stop in stops}
 
 
-def test_a_run_with_a_time_limit_goes_on_with_the_seconds_it_had(command: Command, tmp_path: Path) -> None:
+def test_a_resumed_run_with_a_time_limit_counts_earlier_seconds(command: Command, tmp_path: Path) -> None:
     """Of a day next to nothing is spent, so that the schedule follows the steps, until a checkpoint says otherwise."""
     args = ("--model.lr_scheduler=models.schedules.WarmupCosine", "--trainer.max_time=01:00:00:00")
     args += ("--trainer.max_steps=25", "--trainer.log_every_n_steps=1")
@@ -128,7 +128,7 @@ def test_a_run_with_a_time_limit_goes_on_with_the_seconds_it_had(command: Comman
     assert rates[7:12] == pytest.approx([in_the_middle] * 5, rel=1e-3)
 
 
-def test_seconds_count_that_a_run_had_before_it_had_a_limit(
+def test_seconds_before_the_limit_was_set_count(
     run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -195,7 +195,7 @@ def test_a_crash_loses_only_what_came_after_the_last_checkpoint(whole: Path, com
     assert scalars_of(parts, "train/loss") == scalars_of(whole, "train/loss")
 
 
-def test_a_finished_run_goes_on_when_it_is_given_more_steps(whole: Path, command: Command, tmp_path: Path) -> None:
+def test_a_finished_run_resumes_with_more_steps(whole: Path, command: Command, tmp_path: Path) -> None:
     root = f"--trainer.default_root_dir={tmp_path / 'parts'}"
     assert command("fit", *SCHEDULE, root, "--trainer.max_steps=-1", "--trainer.max_epochs=2") == 0
     assert command("fit", *SCHEDULE, root, "--ckpt_path=last") == 0
@@ -203,7 +203,7 @@ def test_a_finished_run_goes_on_when_it_is_given_more_steps(whole: Path, command
     assert_same(state_of(run_of(tmp_path / "parts"))["optimizer_states"], state_of(whole)["optimizer_states"])
 
 
-def test_going_on_from_best_takes_back_what_came_after_it(whole: Path, command: Command) -> None:
+def test_resuming_from_best_removes_later_values(whole: Path, command: Command) -> None:
     best = read_checkpoint(whole / "checkpoints" / "best.ckpt")["global_step"]
     before = state_of(whole)
     rows = rows_of(whole, TRAIN_METRICS)
@@ -263,7 +263,7 @@ def signal_at(step: int) -> str:
 @pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("carry_state", ["true", "false"])
 @pytest.mark.parametrize("stops", [[7], [3, 4, 24]], ids=str)
-def test_a_stopped_text_run_ends_like_one_that_never_was(
+def test_a_resumed_text_run_equals_one_without_a_stop(
     stops: list[int], carry_state: str, text_command: Command, tmp_path: Path
 ) -> None:
     """With dropout of units and weights, the state carried along and now and then reset, and early stopping."""
@@ -288,7 +288,7 @@ def test_a_stopped_text_run_ends_like_one_that_never_was(
 
 
 @pytest.mark.usefixtures("step")
-def test_a_stopped_run_on_graphs_ends_like_one_that_never_was(
+def test_a_resumed_run_on_graphs_equals_one_without_a_stop(
     config: Path, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text(
@@ -334,7 +334,7 @@ def test_early_stopping_on_what_is_not_measured_ends_in_one_line(
     assert err.count("\n") == 1 and "val/loss" in err
 
 
-def test_a_book_may_move_but_not_change(
+def test_the_path_of_a_book_may_change_but_not_its_text(
     text_command: Command, text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     book = tmp_path / "book.txt"
@@ -353,7 +353,7 @@ def test_a_book_may_move_but_not_change(
     assert "different characters, not the" in capsys.readouterr().err
 
 
-def test_what_matters_in_training_only_may_differ_in_a_test(text_command: Command, text_run_dir: Path) -> None:
+def test_settings_of_training_may_differ_in_a_test(text_command: Command, text_run_dir: Path) -> None:
     without = (
         "--data.carry_state=false",
         "--model.reset_probability=0",

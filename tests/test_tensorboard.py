@@ -172,7 +172,7 @@ COLOURS_OF = """image => {
 }"""
 
 
-def test_hyperparameters_stand_beside_what_came_of_them(page: Any, runs: Path) -> None:
+def test_hyper_parameters_are_shown_with_the_results(page: Any, runs: Path) -> None:
     opened(page, "hparams", "vaadin-grid", 1)
     names = page.locator("vaadin-grid-cell-content")
     sync_api.expect(names.filter(has_text="rnn_T10/version_0")).to_have_count(1)  # type: ignore[union-attr]

@@ -41,7 +41,7 @@ def test_the_vendors_step_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < memory.vendor_milliseconds("rnn", rounds=1) < 10_000
 
 
-def test_a_length_that_no_palindrome_has_is_refused(
+def test_a_length_without_palindromes_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["memory", "--lengths", "5", "1"])

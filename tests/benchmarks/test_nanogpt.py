@@ -88,7 +88,7 @@ def test_copies_are_counted() -> None:
     assert nanogpt.copied_share("abc", "cba", 3) == 0
 
 
-def test_ours_is_fit_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_our_run_is_fit_in_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     commands = []
 
     def seconds_to(path: Path, command: list[str], folder: Path) -> float:

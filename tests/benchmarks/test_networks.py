@@ -1,4 +1,4 @@
-"""All contenders do the same work, and the table says who was how fast."""
+"""All contenders do the same work, and the table has their speed."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The benchmarks of text run, and their figures are those of what they name."""
+"""The benchmarks of text run, and measure what their tables say."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_both_train_the_same_in_turns(book: str) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_are_measured_for_each_alone(book: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(run: Run) -> dict[str, float]:
         in_turns = run.trainer.callbacks[0]
         assert isinstance(in_turns, text_training.InTurns)
@@ -53,7 +53,7 @@ def test_seconds_are_of_each_alone(book: str, monkeypatch: pytest.MonkeyPatch) -
     assert text_training.seconds_of_both(book, 3) == (4.0, 6.0)
 
 
-def test_char_rnn_is_as_it_was(book: str) -> None:
+def test_char_rnn_has_its_original_settings(book: str) -> None:
     run = text_training.as_char_rnn(text_training.run_of(book, *text_training.CHAR_RNN.split()))
     network = run.model.network
     assert network.embedding is None and (run.data.seq_len, run.data.batch_size) == (50, 50)
@@ -85,7 +85,7 @@ def test_recipes_are_compared(book: str, capsys: pytest.CaptureFixture[str]) -> 
         assert 0 < best < 5
 
 
-def test_all_ways_of_writing_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_decoding_methods_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
     text_generation.compare(20, 1)
     out = capsys.readouterr().out

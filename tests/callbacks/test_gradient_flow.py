@@ -1,4 +1,4 @@
-"""GradientFlow captures what autograd says, writes it where it should, and changes no bit of the run."""
+"""GradientFlow records the gradients of autograd in the run's folder, and changes no bit of the run."""
 
 import csv
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_no_bit_of_a_run_changes(args: list[str], command: Command, tmp_path: Pa
     assert written == {f"gradients/step_{step:06}.csv" for step in (0, 3, 6)}
 
 
-def test_random_numbers_are_put_back() -> None:
+def test_the_random_state_is_restored() -> None:
     class Careless(PalindromeClassifier):
         def hidden_state_gradients(self, batch: Any) -> Tensor:
             torch.rand(3)
@@ -103,7 +103,7 @@ def test_tensorboard_shows_a_figure_and_a_histogram(command: Command, tmp_path: 
     assert histograms[0].histogram_value.num == 16 * 5
 
 
-def test_a_run_gone_on_with_captures_the_same(command: Command, tmp_path: Path) -> None:
+def test_a_resumed_run_captures_the_same(command: Command, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert command("fit", FLOW, f"--trainer.default_root_dir={whole}") == 0
     root = f"--trainer.default_root_dir={parts}"
@@ -113,7 +113,7 @@ def test_a_run_gone_on_with_captures_the_same(command: Command, tmp_path: Path) 
         assert path.read_bytes() == (parts / "small" / "version_0" / "gradients" / path.name).read_bytes()
 
 
-def test_what_cannot_be() -> None:
+def test_a_gradient_flow_without_steps_or_hidden_states_is_refused() -> None:
     with pytest.raises(ValueError, match="GradientFlow.every_n_steps is 0; it must be at least 1"):
         GradientFlow(0)
 

@@ -1,4 +1,4 @@
-"""Lengths grow when they are mastered, shorter ones stay in the mixture, and nothing is lost by a stop."""
+"""Lengths grow when they are mastered, shorter ones are mixed in, and a resumed run equals one without a stop."""
 
 import json
 import re
@@ -60,12 +60,12 @@ def test_lengths_grow_only_if_the_threshold_is_reached(share: float, threshold: 
     }
 
 
-def test_a_growth_beyond_all_bounds_goes_to_the_end() -> None:
+def test_an_infinite_growth_goes_to_the_longest_length() -> None:
     curriculum = LengthCurriculum(start=4, growth=1e308, window=1, shorter_fraction=0.0)
     assert lengths_of(curriculum, 3, length=40) == [4, 40, 40]
 
 
-def test_only_batches_of_the_current_length_are_judged() -> None:
+def test_only_batches_of_the_current_length_count() -> None:
     seen = lengths_of(LengthCurriculum(start=10, growth=2.0, window=3, shorter_fraction=0.5), 60, length=1000)
     reached = [seen.index(length) for length in (10, 20, 40, 80, 160)]
     assert reached == sorted(reached)
@@ -97,7 +97,7 @@ def stop_at(step: int) -> str:
 
 
 @pytest.mark.parametrize("task", ["last_digit", "every_digit"])
-def test_a_run_stopped_in_mid_curriculum_ends_like_one_that_never_was(
+def test_a_run_resumed_within_a_curriculum_equals_one_without_a_stop(
     task: str, command: Command, tmp_path: Path
 ) -> None:
     args = ("--data.length=30", f"--data.task={task}", "--data.num_val=20", "--trainer.max_steps=60")
@@ -121,7 +121,7 @@ def test_a_run_stopped_in_mid_curriculum_ends_like_one_that_never_was(
         assert state_of(whole)["callbacks"]["LengthCurriculum"]["length"] == 30
 
 
-def test_the_length_stands_in_the_progress_bar_and_in_the_plain_lines(
+def test_the_length_is_in_the_progress_bar_and_in_the_plain_lines(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = ("--data.length=9", "--trainer.max_steps=40", curriculum_and())
@@ -159,7 +159,7 @@ def refused(status: int, capsys: pytest.CaptureFixture[str], *parts: str) -> boo
     return status == 2 and all(part in line for part in parts)
 
 
-def test_what_does_not_fit_together_ends_in_one_line(
+def test_arguments_that_conflict_end_in_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     bad = '--trainer.callbacks={"class_path": "callbacks.LengthCurriculum", "init_args": {"threshold": 2}}'
@@ -169,7 +169,7 @@ def test_what_does_not_fit_together_ends_in_one_line(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_goes_on_with_its_own_curriculum_only(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_resumes_with_its_own_curriculum_only(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", curriculum_and()) == 0
     capsys.readouterr()
     resume = ("--ckpt_path=last", "--trainer.max_steps=9")

@@ -137,7 +137,7 @@ def test_tensorboard_has_the_curves_and_hyper_parameters_with_metrics(run_dir: P
     assert "_hparams_/experiment" not in events.Tags()["tensors"]
 
 
-def test_flatten_names_the_way_to_a_value() -> None:
+def test_flatten_gives_the_path_to_a_value() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": True}}, "e": None, "f": [1]}) == {
         "a.b": 1,
         "a.c.d": True,
@@ -169,7 +169,7 @@ def test_a_bar_fits_its_terminal(
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_run_that_ends_by_the_time_shows_its_steps(
+def test_a_run_that_ends_by_time_shows_its_steps(
     terminal: bool, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "Console", lambda: Console(force_terminal=terminal, width=120))

@@ -1,4 +1,4 @@
-"""What the model writes while it learns is written down, and changes nothing."""
+"""Sampled texts are in files and in TensorBoard, and sampling changes nothing in the run."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_nothing_else_changes(text_run_dir: Path, text_command: Command, tmp_pat
     }
 
 
-def test_there_is_a_text_for_each_length_and_way(text_run_dir: Path) -> None:
+def test_there_is_a_text_for_each_length_and_decoding_method(text_run_dir: Path) -> None:
     written = (text_run_dir / "samples" / "step_000005.txt").read_text(encoding="utf-8")
     parts = written.split("--- ")[1:]
     headings = [part.partition("\n")[0] for part in parts]

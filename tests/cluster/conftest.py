@@ -1,4 +1,4 @@
-"""What needs a real Slurm is left out where there is none, and that is said in one line."""
+"""Tests that need a real Slurm are skipped where there is none, with the reason in one line."""
 
 import os
 import tempfile

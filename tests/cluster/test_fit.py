@@ -254,5 +254,5 @@ def outcomes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_a_job_outlasts_what_the_cluster_does(case: Callable[[Jobs], None], outcomes: dict[str, Future[None]]) -> None:
+def test_a_job_survives_what_the_cluster_does(case: Callable[[Jobs], None], outcomes: dict[str, Future[None]]) -> None:
     outcomes[case.__name__].result()

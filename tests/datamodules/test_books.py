@@ -49,7 +49,7 @@ def test_the_book_is_logged_once(book: str, caplog: pytest.LogCaptureFixture) ->
     assert message.startswith(f"Book {book}: ") and message.endswith("utf-8; line ends LF; Unicode in NFC.")
 
 
-def test_a_tenth_is_a_tenth() -> None:
+def test_a_fraction_of_a_text_is_exact() -> None:
     parts = split(np.arange(1000, dtype=np.uint16), 0.1, 0.0)
     assert {name: len(ids) for name, ids in parts.items()} == {"train": 900, "val": 100, "test": 0}
     parts = split(np.arange(1000, dtype=np.uint16), 0.05, 0.05)

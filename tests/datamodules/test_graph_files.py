@@ -73,7 +73,7 @@ def test_graphml_with_parallel_edges_and_weights_of_one(tmp_path: Path) -> None:
         ("missing.txt", None, "there is no such file"),
     ],
 )
-def test_wrong_files_are_one_line(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+def test_wrong_files_end_in_one_line(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)

@@ -242,7 +242,7 @@ def test_mixed_batches_depend_on_the_current_lengths_and_k_alone() -> None:
     torch.testing.assert_close(no_longer_mixed.batch(1), loader_of(40, 4, seed=1).batch(1), rtol=0, atol=0)
 
 
-def test_a_length_below_the_shortest_is_not_mixed() -> None:
+def test_lengths_below_the_shortest_are_not_mixed() -> None:
     assert TrainingLengths(longest=5, shortest=5, shorter_fraction=0.5).of_batch(0, 0) == 5
     assert {TrainingLengths(6, 5, 0.5).of_batch(0, k) for k in range(50)} == {5, 6}
 

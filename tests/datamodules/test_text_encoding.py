@@ -91,7 +91,7 @@ def test_the_sample_may_end_within_a_character(tmp_path: Path, monkeypatch: pyte
             assert read_string(tmp_path / "book.txt") == text * 5, encoding
 
 
-def test_one_accent_after_much_ascii_is_found(tmp_path: Path) -> None:
+def test_an_accent_after_much_ascii_is_found(tmp_path: Path) -> None:
     text = "The road was only a path through the wood.\n" * 5000 + "“He sat in a café,” said the king.\n"
     (tmp_path / "book.txt").write_bytes(text.encode("cp1252"))
     assert read_string(tmp_path / "book.txt") == text
@@ -136,7 +136,7 @@ RUSSIAN = prose.RUSSIAN.encode()
     ],
 )
 @pytest.mark.parametrize("piece_bytes", [7, 1 << 20])
-def test_what_is_not_a_text_is_rejected(
+def test_files_that_are_not_texts_are_rejected(
     content: bytes,
     encoding: str | None,
     message: str,

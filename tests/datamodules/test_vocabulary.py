@@ -8,7 +8,7 @@ from datamodules.vocabulary import Vocabulary
 
 
 @given(st.text(min_size=1))
-def test_what_is_encoded_can_be_decoded(text: str) -> None:
+def test_encoding_and_decoding_are_inverse(text: str) -> None:
     vocabulary = Vocabulary("".join(sorted(set(text))))
     ids = vocabulary.encode(text)
     assert vocabulary.decode(ids) == text

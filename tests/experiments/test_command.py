@@ -37,7 +37,7 @@ def test_switches_need_no_value() -> None:
         assert to_yaml_words(function, args) == expected
 
 
-def test_infinity_needs_no_dot() -> None:
+def test_infinity_is_accepted_without_a_dot() -> None:
     def function(tau: float | None = None, factor: float = 1.0, prompt: str = "") -> None: ...
 
     args = ["--tau", "inf", "--factor=inf", "--prompt", "inf", "--prompt=nan"]

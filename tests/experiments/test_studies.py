@@ -1,4 +1,4 @@
-"""The studies read what sweeps have written, and draw it."""
+"""The studies read and draw the results of sweeps."""
 
 import csv
 import math

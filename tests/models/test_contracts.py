@@ -58,7 +58,7 @@ def a_batch(model: type) -> Any:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_what_may_differ_are_exact_arguments_in_order(model: Any) -> None:
+def test_may_differ_has_exact_names_in_order(model: Any) -> None:
     arguments = inspect.signature(model).parameters.keys()
     for names in (model.MAY_DIFFER_IN_TEST, model.MAY_DIFFER_ON_RESUME):
         assert list(names) == sorted(set(names)) and set(names) <= arguments
@@ -66,7 +66,7 @@ def test_what_may_differ_are_exact_arguments_in_order(model: Any) -> None:
 
 
 @pytest.mark.parametrize(("model", "name"), [(model, name) for model in MODELS for name in model.MAY_DIFFER_IN_TEST])
-def test_what_may_differ_in_a_test_changes_no_prediction(model: Any, name: str) -> None:
+def test_settings_that_may_differ_in_a_test_change_no_prediction(model: Any, name: str) -> None:
     trained = model(**SMALL[model]).eval()
     tested = model(**(SMALL[model] | {name: OTHER_VALUES[name]})).eval()
     tested.load_state_dict(trained.state_dict())
@@ -89,7 +89,7 @@ def test_what_may_differ_in_a_test_changes_no_prediction(model: Any, name: str) 
         (SpreadClassifier, {"network": "lstm"}),
     ],
 )
-def test_what_changes_predictions_must_match(model: Any, changed: dict[str, Any]) -> None:
+def test_settings_that_change_predictions_must_match(model: Any, changed: dict[str, Any]) -> None:
     assert not changed.keys() & set(model.MAY_DIFFER_IN_TEST)
 
 

@@ -1,4 +1,4 @@
-"""Each way of writing, against all texts there are, on models small enough to list them."""
+"""Each decoding method, against all possible texts, on models small enough to list them."""
 
 import itertools
 import math
@@ -217,7 +217,7 @@ def test_each_text_ends_with_its_stop() -> None:
     assert len(always) == 2
 
 
-def test_no_character_is_read_in_vain() -> None:
+def test_the_last_character_is_not_read() -> None:
     class Counting(TwoLetters):
         calls = 0
 

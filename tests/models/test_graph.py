@@ -83,7 +83,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(communities: Path, tmp_pa
     assert logged[0] <= logged[1]
 
 
-def test_what_was_learned_and_predicted_is_shown(
+def test_learning_and_predictions_are_shown(
     communities: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = {"graph": str(communities), "train_per_class": 4, "num_val": 12}

@@ -1,4 +1,4 @@
-"""The learning rate covers the whole run, in steps or in seconds, and resumes where it was."""
+"""The learning rate covers the whole run, in steps or in seconds, and resumes exactly."""
 
 import math
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_follows_the_seconds_with_validation_among_them(monkeypatch: pytest.Monk
     assert len(rates) + 3 * (len(rates) // 5) == 40 + 1  # the time is up in a validation, and found up after a step
 
 
-def test_the_first_limit_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_limit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(timer, "time", clock)
     rates, _ = fit(model(clock, warmup=0.0), max_time={"seconds": 30}, max_steps=20)

@@ -1,4 +1,4 @@
-"""The model of spreading signals measures what it says, and its network learns what neither half of it can."""
+"""The model of spreading signals measures what it reports, and its network learns what neither half can."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The short version of chaos, and what it would notice."""
+"""The short version of chaos, and the differences that it detects."""
 
 import signal
 from pathlib import Path

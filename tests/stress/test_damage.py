@@ -1,4 +1,4 @@
-"""The short version of damage, and what it would notice."""
+"""The short version of damage, and the failures that it detects."""
 
 import random
 from collections import Counter

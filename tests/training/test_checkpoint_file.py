@@ -1,4 +1,4 @@
-"""A checkpoint is written whole, read only if whole, and never run."""
+"""A checkpoint is written completely or not at all, verified when read, and runs no code."""
 
 import pickle
 import random
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "last.ckpt"
 
 
-def test_what_is_written_is_read(path: Path) -> None:
+def test_written_files_are_read(path: Path) -> None:
     torch.testing.assert_close(read_checkpoint(path), CHECKPOINT)
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "missing.ckpt")
 
 
-def test_a_failed_write_leaves_what_was_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
     def full_disk(descriptor: int) -> None:
@@ -119,7 +119,7 @@ def test_sealing_covers_all_but_the_checksum() -> None:
 
 @given(place=st.integers(0, 10**9), noise=st.binary(min_size=1, max_size=600))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_somebody_has_written_by_hand_ends_in_one_line(place: int, noise: bytes, tmp_path: Path) -> None:
+def test_a_forged_checkpoint_ends_in_one_line(place: int, noise: bytes, tmp_path: Path) -> None:
     """Its checksum is right, so it may hold anything."""
     path = tmp_path / "forged.ckpt"
     write_checkpoint({"state_dict": {"w": torch.arange(4.0)}, "global_step": 3}, path)

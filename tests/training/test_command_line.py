@@ -1,4 +1,4 @@
-"""What can be typed wrong ends in one line and exit status 2, and nothing is written."""
+"""Wrong arguments end in one line and exit status 2, and nothing is written."""
 
 import os
 import pickle
@@ -79,7 +79,7 @@ def test_wrong_arguments(
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_a_gpu_that_is_not_there(
+def test_a_missing_gpu_is_refused(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -123,7 +123,7 @@ def test_a_config_in_another_encoding_is_named(
 
 
 @pytest.mark.parametrize("args", [["fit"], ["frobnicate"], ["fit", "--config"]])
-def test_commands_that_say_too_little(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_with_missing_arguments(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(cli.main(args), capsys)
 
 
@@ -155,7 +155,7 @@ def files_of(run: Path) -> dict[str, bytes]:
         ),
     ],
 )
-def test_a_checkpoint_of_something_else(
+def test_a_checkpoint_made_with_other_settings_is_refused(
     args: list[str], parts: list[str], run_dir: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_of(run_dir)
@@ -276,7 +276,7 @@ def test_predict_shows_palindromes(run_dir: Path, command: Command, capsys: pyte
         (["--trainer.enable_progress_bar=false"], {"last.ckpt", "best.ckpt", "previous.ckpt"}),
     ],
 )
-def test_a_run_without_something_is_still_tested(
+def test_a_run_without_validation_checkpoints_or_progress_bar_is_tested(
     args: list[str], kept: set[str], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("fit", *args) == 0
@@ -309,7 +309,7 @@ def test_fast_dev_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
-def test_values_that_are_needed_twice_are_linked(config: Path) -> None:
+def test_linked_values_are_equal(config: Path) -> None:
     from training.launch import prepare
 
     command = prepare(["fit", f"--config={config}", "--data.num_classes=4", "--seed_everything=7"])
@@ -361,16 +361,16 @@ def test_a_checkpoint_is_tested_whatever_its_weights_started_from(
     assert_refused(command("fit", "--ckpt_path=last", other), capsys, "model.init_args.initialization = orthogonal")
 
 
-def test_a_text_model_is_tested_whatever_it_was_trained_without(text_run_dir: Path, text_command: Command) -> None:
+def test_a_text_model_is_tested_with_other_settings_of_training(text_run_dir: Path, text_command: Command) -> None:
     assert text_command("test", "--model.dropout=0.3", "--model.dropout_samples=2", "--model.weight_dropout=0.1") == 0
 
 
-def test_a_run_goes_on_whatever_will_be_tested(run_dir: Path, command: Command) -> None:
+def test_a_run_resumes_with_other_test_lengths(run_dir: Path, command: Command) -> None:
     args = ("--data.test_lengths=[6,9]", "--data.num_test=50", "--trainer.max_steps=8")
     assert command("fit", "--ckpt_path=last", *args) == 0
 
 
-def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_test_or_validation_is_reported(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("fit", "--trainer.limit_test_batches=0") == 0
     out = capsys.readouterr().out
     assert command("test", "--trainer.limit_test_batches=0") == 0
@@ -381,7 +381,7 @@ def test_what_is_not_tested_is_said(command: Command, capsys: pytest.CaptureFixt
     assert "trainer.limit_val_batches" in line
 
 
-def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
+def test_a_run_prints_its_result_its_folder_and_the_next_command(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "my runs"
@@ -398,7 +398,7 @@ def test_a_run_says_what_it_learned_where_it_lies_and_what_is_next(
     assert capsys.readouterr().out.startswith("input digits, the last digit")
 
 
-def test_what_is_next_can_be_typed_where_no_environment_is_activated(
+def test_the_next_command_runs_without_an_active_environment(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", os.defpath)
@@ -408,7 +408,7 @@ def test_what_is_next_can_be_typed_where_no_environment_is_activated(
         assert Path(shlex.split(said)[0]).absolute() == Path(sys.executable).with_name(program)
 
 
-def test_a_text_model_says_how_unsure_it_is_and_how_to_let_it_write(
+def test_a_text_model_reports_its_perplexity_and_the_command_to_generate(
     text_command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert text_command("fit") == 0

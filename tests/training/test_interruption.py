@@ -1,4 +1,4 @@
-"""A signal ends training between two steps, with everything saved and a way to go on."""
+"""A signal ends training between two steps; everything is saved, and the command that resumes is printed."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ def disturbed_by(callback: str, **init_args: object) -> str:
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
-def test_the_step_under_way_is_finished_and_saved(
+def test_the_current_step_is_finished_and_saved(
     name: str, status: int, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("fit", disturbed_by("SignalAt", step=5, name=name)) == status
@@ -34,9 +34,7 @@ def test_the_step_under_way_is_finished_and_saved(
     assert "Traceback" not in error
 
 
-def test_the_line_that_says_how_to_go_on_can_be_pasted(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_printed_resume_command_runs(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = config.rename(tmp_path / "it's small.yaml")
     root = f"--trainer.default_root_dir={tmp_path / 'my runs'}"
     assert cli.main(["fit", f"--config={odd}", root, disturbed_by("SignalAt", step=5)]) == 130
@@ -46,7 +44,7 @@ def test_the_line_that_says_how_to_go_on_can_be_pasted(
     assert read_checkpoint(last)["global_step"] == 7
 
 
-def test_what_was_best_at_the_end_is_best(command: Command, tmp_path: Path) -> None:
+def test_best_has_an_improvement_of_the_last_step(command: Command, tmp_path: Path) -> None:
     assert command("fit", disturbed_by("SignalAt", step=4, name="SIGTERM")) == 143  # the first validation is after it
     checkpoints = tmp_path / "runs" / "small" / "version_0" / "checkpoints"
     assert read_checkpoint(checkpoints / "best.ckpt")["global_step"] == 4
@@ -147,7 +145,7 @@ def test_a_signal_while_libraries_are_imported(name: str, config: Path) -> None:
     assert ended.stderr == f"stopped by {name} at once; what was saved before is intact\n"
 
 
-def test_a_library_that_catches_everything_does_not_catch_signals(config: Path, tmp_path: Path) -> None:
+def test_a_library_that_catches_all_exceptions_does_not_catch_signals(config: Path, tmp_path: Path) -> None:
     library = tmp_path / "torch" / "__init__.py"
     library.parent.mkdir()
     library.write_text(
@@ -162,7 +160,7 @@ def test_a_library_that_catches_everything_does_not_catch_signals(config: Path, 
     assert (ended.returncode, ended.stderr) == (143, "stopped by SIGTERM at once; what was saved before is intact\n")
 
 
-def test_what_a_killed_process_left_is_cleared_away(command: Command, run_dir: Path) -> None:
+def test_files_of_a_killed_process_are_removed(command: Command, run_dir: Path) -> None:
     folder = run_dir / "checkpoints"
     before = {path.name for path in folder.iterdir()}
     for name in (".coming.ckpt.123.tmp", ".best.ckpt.tmp", "coming.ckpt"):

@@ -14,7 +14,7 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_metrics_file_is_cut_back_and_goes_on(tmp_path: Path) -> None:
+def test_the_metrics_file_is_cut_back_and_appended_to(tmp_path: Path) -> None:
     run_dir = tmp_path / "exp" / "version_3"
     logger = RunMetricsFile(run_dir, 0)
     for step in range(6):
@@ -62,7 +62,7 @@ def test_rows_that_are_no_rows_are_cut_off(tmp_path: Path) -> None:
         (b"", 0, ""),
     ],
 )
-def test_what_is_damaged_is_left_out_and_told(
+def test_damaged_rows_are_removed_and_reported(
     content: bytes, kept: int, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_dir = tmp_path / "exp" / "version_0"
@@ -91,7 +91,7 @@ def test_a_kill_while_a_column_is_added_costs_nothing(tmp_path: Path, monkeypatc
     assert rows(run_dir) == [{"step": "0", "train/loss": "0.5"}]
 
 
-def test_an_empty_file_is_no_obstacle(tmp_path: Path) -> None:
+def test_an_empty_metrics_file_is_accepted(tmp_path: Path) -> None:
     run_dir = tmp_path / "exp" / "version_0"
     run_dir.mkdir(parents=True)
     (run_dir / "metrics.csv").touch()

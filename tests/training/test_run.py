@@ -53,7 +53,7 @@ def test_a_run_of_objects_is_kept_tested_and_resumed(tmp_path: Path, capsys: pyt
     assert evaluated.trainer.callback_metrics["test/loss"] == pytest.approx(summary["metrics"]["test/loss"])
 
 
-def test_what_a_run_of_objects_recorded_must_match_on_resume(tmp_path: Path) -> None:
+def test_recorded_values_of_objects_must_match_on_resume(tmp_path: Path) -> None:
     small_run(tmp_path, 4).fit()
     trainer = Trainer(max_steps=8, enable_progress_bar=False)
     data = PalindromeDataModule(6, batch_size=8, num_val=20, num_test=20)
@@ -152,7 +152,7 @@ def test_a_plain_module_that_logs_another_name_keeps_the_last_checkpoint(
 
 
 @pytest.mark.parametrize("lacking", ["test_step", "test_dataloader"])
-def test_what_cannot_be_tested_is_trained_and_says_so(
+def test_a_model_without_test_step_is_trained_and_not_tested(
     lacking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model_class = type("M", (Plain,), {"test_step": LightningModule.test_step} if lacking == "test_step" else {})
@@ -163,7 +163,7 @@ def test_what_cannot_be_tested_is_trained_and_says_so(
 
 
 @pytest.mark.parametrize("lacking", ["training_step", "configure_optimizers"])
-def test_what_cannot_be_trained_is_refused_before_the_first_step(lacking: str, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_trained_is_refused_before_the_first_step(lacking: str, tmp_path: Path) -> None:
     model_class = type("M", (Plain,), {lacking: getattr(LightningModule, lacking)})
     with pytest.raises(UserError, match=lacking):
         run_of(model_class(), PlainData(), tmp_path).fit()

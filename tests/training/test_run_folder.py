@@ -1,4 +1,4 @@
-"""Run folders are found, numbered and locked; a checkpoint is what was asked for or a reason why not."""
+"""Run folders are found, numbered and locked; a checkpoint that cannot be found is refused with the reason."""
 
 import json
 import logging
@@ -62,7 +62,7 @@ def test_every_form_finds_its_checkpoint(experiment: Path, wanted: str, default:
     assert found is not None and found.path == experiment / expected
 
 
-def test_auto_starts_anew_where_there_is_nothing(experiment: Path) -> None:
+def test_auto_starts_a_run_if_there_is_no_checkpoint(experiment: Path) -> None:
     assert find_checkpoint("auto", experiment.parent / "other", "last") is None
     (experiment / "version_11").mkdir()
     assert find_checkpoint("auto", experiment, "last") is None
@@ -82,7 +82,7 @@ def test_a_checkpoint_that_is_not_there_is_an_error(experiment: Path, wanted: st
         find_checkpoint(wanted.format(exp=experiment), experiment, "best")
 
 
-def test_last_where_there_is_none_is_an_error(experiment: Path) -> None:
+def test_last_without_a_run_is_an_error(experiment: Path) -> None:
     with pytest.raises(UserError, match="there is no run in .*other yet; start one with fit, without --ckpt_path"):
         find_checkpoint("last", experiment.parent / "other", "last")
     (experiment / "version_11").mkdir()
@@ -101,14 +101,14 @@ def test_what_cannot_be_read_is_not_called_damaged(experiment: Path, monkeypatch
         find_checkpoint("last", experiment, "last")
 
 
-def test_what_a_killed_process_left_half_done_is_no_checkpoint(experiment: Path) -> None:
+def test_an_incomplete_file_of_a_killed_process_is_not_a_checkpoint(experiment: Path) -> None:
     folder = experiment / "version_11" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / "coming.ckpt").touch()
     assert find_checkpoint("auto", experiment, "last") is None
 
 
-def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_previous_replaces_a_damaged_last(experiment: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = experiment / "version_10" / "checkpoints"
     (folder / "last.ckpt").write_bytes(b"half a file")
     for wanted in ("last", "auto", str(experiment), str(experiment / "version_10")):
@@ -130,7 +130,7 @@ def test_a_damaged_last_gives_way_to_previous(experiment: Path, caplog: pytest.L
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
-def test_what_is_no_file_is_no_last(make: Callable[[Path], None], experiment: Path) -> None:
+def test_a_folder_or_fifo_named_last_is_refused(make: Callable[[Path], None], experiment: Path) -> None:
     last = experiment / "version_10" / "checkpoints" / "last.ckpt"
     last.unlink(missing_ok=True)
     make(last)

@@ -111,7 +111,7 @@ def test_equals_lightnings_loop(kwargs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("output", [None, {}, {"loss": None}, 1.0])
-def test_a_training_step_without_a_loss_is_told(output: Any) -> None:
+def test_a_training_step_without_a_loss_is_refused(output: Any) -> None:
     model = type("Forgetful", (PalindromeClassifier,), {"training_step": lambda self, batch, batch_idx: output})
     trainer = Trainer(**(QUIET | {"max_steps": 3}))
     with pytest.raises(UserError, match=r"Forgetful\.training_step returned \w+; it must return the loss"):
@@ -140,7 +140,7 @@ class AnotherStrategy(SingleDeviceStrategy):
     [{"profiler": SimpleProfiler()}, {"accumulate_grad_batches": 2}, {"strategy": AnotherStrategy("cpu")}],
     ids=["profiler", "accumulation", "strategy"],
 )
-def test_what_is_not_plain_goes_through_lightnings_own_code(kwargs: dict[str, Any]) -> None:
+def test_steps_that_are_not_plain_use_lightnings_own_code(kwargs: dict[str, Any]) -> None:
     _, trainer = fit(Trainer, Witness(), **(kwargs | {"max_steps": 3}))
     assert not was_fast(trainer)
     assert trainer.global_step == 3
@@ -149,7 +149,7 @@ def test_what_is_not_plain_goes_through_lightnings_own_code(kwargs: dict[str, An
 @pytest.mark.parametrize(
     "hook", ["optimizer_step", "optimizer_zero_grad", "backward", "on_train_batch_start", "lr_scheduler_step"]
 )
-def test_a_model_that_overrides_the_step_is_obeyed(hook: str) -> None:
+def test_an_overridden_step_is_called(hook: str) -> None:
     calls = []
 
     def overridden(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -165,7 +165,7 @@ def test_a_model_that_overrides_the_step_is_obeyed(hook: str) -> None:
 @pytest.mark.parametrize(
     ("config", "factor"), [({"interval": "epoch"}, 0.9**2), ({"interval": "step", "frequency": 4}, 0.9**4)]
 )
-def test_a_schedule_that_takes_other_steps_is_obeyed(config: dict[str, Any], factor: float) -> None:
+def test_a_schedule_over_epochs_is_stepped_by_lightning(config: dict[str, Any], factor: float) -> None:
     class Model(PalindromeClassifier):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
@@ -177,7 +177,7 @@ def test_a_schedule_that_takes_other_steps_is_obeyed(config: dict[str, Any], fac
 
 
 @pytest.mark.parametrize("owner", [PalindromeClassifier, PalindromeDataModule])
-def test_transfer_hooks_are_obeyed(owner: type) -> None:
+def test_transfer_hooks_are_called(owner: type) -> None:
     class Model(PalindromeClassifier):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             seen.append(batch[0].max().item())

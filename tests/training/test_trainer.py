@@ -1,4 +1,4 @@
-"""What a run does to the process around it."""
+"""A run restores the process around it."""
 
 import gc
 from typing import Any
@@ -42,7 +42,7 @@ def test_garbage_is_collected_without_what_was_there_before(ending: type[Excepti
         (None, "32-true"),
     ],
 )
-def test_precision_is_found_out(
+def test_auto_precision_depends_on_the_processor(
     capabilities: dict[str, bool] | None, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if capabilities is None:
@@ -53,7 +53,7 @@ def test_precision_is_found_out(
     assert Trainer(**QUIET).precision == "32-true"
 
 
-def test_of_apples_gpu_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_on_apples_gpu_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": True}, raising=False)
     assert [precision_for(name) for name in ("auto", "mps", "cpu")] == ["32-true", "32-true", "bf16-mixed"]

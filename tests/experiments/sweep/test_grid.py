@@ -42,7 +42,7 @@ def test_values_of_all_types_as_arguments() -> None:
     ]
 
 
-def test_names_say_what_differs() -> None:
+def test_names_have_the_values_that_differ() -> None:
     grid = {"model.optimizer": [SGD, MOMENTUM], "model.optimizer.lr": [0.1, 1e-5], "data.length": [5]}
     names = [run.name for run in runs_of(grid, [1])]
     assert names[1] == "optimizer=SGD+lr=1e-05+seed=1"

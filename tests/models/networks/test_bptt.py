@@ -362,7 +362,7 @@ def test_memory_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_memory_is_kept_while_anything_uses_it(network: Any) -> None:
+def test_memory_is_kept_while_a_tensor_uses_it(network: Any) -> None:
     """Here nothing but other views of the activations is kept for the backward pass."""
     ours, oracle = pair(network, {})
     digits = torch.randint(I, (3, 50))

@@ -1,4 +1,4 @@
-"""Space and time together against the equations written out, node by node and step by step."""
+"""The GCN and LSTM against their equations written out, node by node and step by step."""
 
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_a_part_that_is_left_out_has_no_parameters() -> None:
     assert [sum(p.numel() for p in network_of(*half).parameters()) for half in HALVES] == expected
 
 
-def test_it_is_written_by_hand() -> None:
+def test_networks_use_no_ready_made_modules() -> None:
     for half in HALVES:
         assert not [m for m in network_of(*half).modules() if isinstance(m, nn.Linear | nn.RNNBase | nn.RNNCellBase)]
 

@@ -1,4 +1,4 @@
-"""Both handwritten networks against torch's, against the equations, and against what they promise."""
+"""Both handwritten networks against torch's, against the equations, and against their documentation."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A sequence as a path graph: from where a position gets information, and that it is the GCN of that graph."""
+"""A sequence as a path graph: the reach of a position, and equality with the GCN of that graph."""
 
 import networkx
 import pytest
