@@ -5,6 +5,7 @@ Legend: N nodes, l updates (layers of equation 14).
 
 import difflib
 import warnings
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def draw(
     graph: networkx.Graph, updates: dict[str, int], message: list[str], source: str, target: str, path: Path
 ) -> None:
     """The graph: colours show the number of updates for each node, and bold edges the path of the message."""
-    shown = graph.subgraph(nearest(graph, message or [source, target]))
+    shown = induced(graph, nearest(graph, message or [source, target]))
     positions: Any = layout(shown)
     figure, axes = new_figure(1, 1, 7, 5.5)
     last = max(1, *(updates[node] for node in shown))
@@ -210,17 +211,24 @@ def layout(graph: networkx.Graph) -> dict[str, tuple[float, float]]:
     left = 0.0
     for part in sorted(networkx.connected_components(graph), key=len, reverse=True):
         radius = len(part) ** 0.5
-        places = networkx.kamada_kawai_layout(graph.subgraph(part), scale=radius)
+        places = networkx.kamada_kawai_layout(induced(graph, part), scale=radius)
         positions |= {node: (left + radius + x, y) for node, (x, y) in places.items()}
         left += 2 * radius + 1
     return positions
+
+
+def induced(graph: networkx.Graph, nodes: Collection[str]) -> networkx.Graph:
+    """The subgraph of these nodes in the order of ``graph``; that of ``networkx.subgraph`` may change with each run."""
+    subgraph = graph.copy()
+    subgraph.remove_nodes_from(graph.nodes - set(nodes))
+    return subgraph
 
 
 def nearest(graph: networkx.Graph, message: list[str]) -> list[str]:
     """The nodes to draw: those of the path (of a long one its ends), then those nearest to it."""
     half = DRAWN_MAX // 2
     found = dict.fromkeys(message if len(message) <= DRAWN_MAX else message[:half] + message[-half:])
-    for node in networkx.multi_source_dijkstra_path_length(graph, set(message), weight=None):
+    for node in networkx.multi_source_dijkstra_path_length(graph, message, weight=None):
         if len(found) >= DRAWN_MAX:
             break
         found[node] = None

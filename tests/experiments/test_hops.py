@@ -3,6 +3,9 @@
 import csv
 import itertools
 import math
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -153,3 +156,17 @@ def test_components_do_not_overlap() -> None:
     places = hops.layout(networkx.relabel_nodes(graph, str))
     assert max(places[str(k)][0] for k in range(9)) < min(places[str(k)][0] for k in range(9, 14))
     assert min(math.dist(places[a], places[b]) for a, b in itertools.combinations(places, 2)) > 0.3
+
+
+@pytest.mark.slow
+def test_the_figure_is_the_same_in_each_run(tmp_path: Path) -> None:
+    """Sets of names have another order in each run of Python."""
+    (tmp_path / "edges.txt").write_text("".join(f"node{k} node{(k * k + 7) % 90}\nx{k} x{k + 1}\n" for k in range(40)))
+    args = ["hops", f"--graph={tmp_path / 'edges.txt'}", "--source=node0", "--target=x3"]
+    figures = []
+    for seed in ("1", "2"):
+        out = tmp_path / seed
+        command = [sys.executable, "cli.py", *args, f"--output_dir={out}"]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
+        figures.append((out / "hops.png").read_bytes())
+    assert figures[0] == figures[1]
