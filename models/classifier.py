@@ -68,14 +68,12 @@ class Classifier(ReportingModel, LightningModule):
         return {"accuracy": most_likely(logits) == target}
 
     def check_data(self, contract: type, lacks: str, use: str) -> None:
-        """Refuse a datamodule that does not fulfil ``contract``; dataloaders without a datamodule are accepted.
+        """Raise a ValueError for a datamodule that lacks ``contract``; dataloaders without a datamodule are accepted.
 
         Args:
             contract: one of the protocols in ``models.contracts``.
             lacks: what other datamodules do not have, for the message.
             use: a datamodule that fulfils the contract, for the message.
-        Raises:
-            ValueError: the trainer's datamodule does not fulfil it.
         """
         data = self.trainer.datamodule
         if data is not None and not isinstance(data, contract):
