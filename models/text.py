@@ -97,10 +97,10 @@ class CharacterModel(Classifier):
 class TextModel(CharacterModel):
     """Predicts the next character at every step.
 
-    With ``carry_state`` each row of a training batch begins in the detached state in which that row of the batch before
-    ended. Gradients reach back T characters, information further. Such a model rarely sees the beginning of a text;
-    ``reset_probability`` lets rows begin in a state of zeros now and then. Validation and test always carry the state
-    through the split, and begin with zeros.
+    With ``carry_state`` each row of a training batch begins in the final state of that row in the previous batch,
+    detached. Gradients reach back at most T characters, but the state also has information from earlier ones. Such a
+    model rarely sees the beginning of a text, so ``reset_probability`` lets some rows begin in a state of zeros.
+    Validation and test begin with zeros and carry the state through the split.
 
     Args:
         vocab_size: different characters, V; the CLI links it to the book's.
@@ -111,7 +111,7 @@ class TextModel(CharacterModel):
         dropout_samples: dropout masks of the last layer for each batch; the loss is the mean over them.
         weight_dropout: probability that a recurrent weight is set to zero in training, for all steps of a batch.
         carry_state: whether a row of a batch continues the row of the batch before; the CLI links it to the data's.
-        reset_probability: probability that a row begins a batch in a state of zeros in spite of that, from 0 to 1.
+        reset_probability: with ``carry_state``, probability that a row begins a batch in a state of zeros, from 0 to 1.
         initialization: of the LSTM layers, ``uniform`` or ``orthogonal``; see ``StackedLSTM``.
         optimizer: makes the optimizer from the parameters.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
