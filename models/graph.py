@@ -22,11 +22,6 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 Order = Literal["bfs", "dfs", "random"]
 
 
-def adam(parameters: Any) -> torch.optim.Optimizer:
-    """Adam with a learning rate of 0.01, that of Kipf and Welling (2017)."""
-    return torch.optim.Adam(parameters, lr=0.01)
-
-
 class NodeModel(Classifier):
     """What all models of nodes share; a subclass implements ``forward`` and ``decayed_weights``.
 
@@ -123,7 +118,7 @@ class NodeClassifier(NodeModel):
         dropout: probability that an entry of a layer's input is set to zero in training.
         weight_decay: half of it times the squared norm of the first layer's W is added to the loss.
         connection: ``none``, ``residual`` or ``initial_residual``, from layer to layer; see ``GCN``.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; by default Adam, lr 0.01 (Kipf and Welling 2017).
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(features, edges, nodes, target)``; see ``NodeModel``.
@@ -142,7 +137,7 @@ class NodeClassifier(NodeModel):
         dropout: float = 0.5,
         weight_decay: float = 5e-4,
         connection: Connection = "none",
-        optimizer: OptimizerCallable = adam,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weight_decay, optimizer, lr_scheduler)
@@ -202,7 +197,7 @@ class NodeSequenceClassifier(NodeModel):
         order: Order = "bfs",
         dropout: float = 0.8,
         weight_decay: float = 5e-4,
-        optimizer: OptimizerCallable = adam,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(weight_decay, optimizer, lr_scheduler)

@@ -23,11 +23,6 @@ from models.tables import percent
 Batch = tuple[Tensor, Tensor]
 
 
-def rmsprop(parameters: Any) -> torch.optim.Optimizer:
-    """RMSProp with a learning rate of 0.001, the assignment's default."""
-    return torch.optim.RMSprop(parameters, lr=1e-3)
-
-
 class PalindromeModel(Classifier):
     """What all models of palindromes share; a subclass implements ``forward``.
 
@@ -135,7 +130,7 @@ class PalindromeClassifier(PalindromeModel):
         longest_memory: time steps to remember, for ``chrono``; the CLI links it to the data's length.
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         fused: run the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         see ``PalindromeModel``, also for the loss.
@@ -166,7 +161,7 @@ class PalindromeClassifier(PalindromeModel):
         longest_memory: int = 100,
         backward: Backward = "bptt",
         fused: bool = False,
-        optimizer: OptimizerCallable = rmsprop,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
@@ -213,7 +208,7 @@ class PathGraphClassifier(PalindromeModel):
         num_layers: graph convolutions, L.
         num_classes: different digits, K; the CLI links it to the data's.
         connection: ``none``, ``residual`` or ``initial_residual``, from layer to layer; see ``GCN``.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         see ``PalindromeModel``, also for the loss.
@@ -227,7 +222,7 @@ class PathGraphClassifier(PalindromeModel):
         num_layers: int = 2,
         num_classes: int = 10,
         connection: Connection = "none",
-        optimizer: OptimizerCallable = rmsprop,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)

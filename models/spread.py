@@ -23,11 +23,6 @@ NODES_SHOWN = 30
 """Nodes of a graph in the lines of predictions."""
 
 
-def adam(parameters: Any) -> torch.optim.Optimizer:
-    """Adam with a learning rate of 0.01."""
-    return torch.optim.Adam(parameters, lr=0.01)
-
-
 class SpreadClassifier(Classifier):
     """Predicts at each time step which nodes of a graph are excited at the next, from the steps observed so far.
 
@@ -41,7 +36,7 @@ class SpreadClassifier(Classifier):
         neighbourhood_size: features of a node's neighbourhood; not for ``lstm``.
         hidden_size: units of the LSTM, or with ``gcn`` of the hidden layer that replaces it, H.
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; by default Adam, lr 0.01.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(adj, signals, target, probability)``: adjacency matrices (B, N, N); which nodes are excited, (B, T, N), 0 or
@@ -58,7 +53,7 @@ class SpreadClassifier(Classifier):
         neighbourhood_size: int = 8,
         hidden_size: int = 32,
         backward: Backward = "bptt",
-        optimizer: OptimizerCallable = adam,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=0.01),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, ("accuracy", "recall"))

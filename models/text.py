@@ -24,11 +24,6 @@ LINE_LENGTH = 60
 """Characters of a line in which predictions are shown."""
 
 
-def rmsprop(parameters: Any) -> torch.optim.Optimizer:
-    """RMSProp with a learning rate of 0.002, the assignment's default."""
-    return torch.optim.RMSprop(parameters, lr=2e-3)
-
-
 class CharacterModel(Classifier):
     """What all models of text share; a subclass implements ``logits_and_target``.
 
@@ -113,7 +108,7 @@ class TextModel(CharacterModel):
         carry_state: whether a row of a batch continues the row of the batch before; the CLI links it to the data's.
         reset_probability: with ``carry_state``, probability that a row begins a batch in a state of zeros, from 0 to 1.
         initialization: of the LSTM layers, ``uniform`` or ``orthogonal``; see ``StackedLSTM``.
-        optimizer: makes the optimizer from the parameters.
+        optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.002, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         see ``CharacterModel``, also for the loss.
@@ -145,7 +140,7 @@ class TextModel(CharacterModel):
         carry_state: bool = True,
         reset_probability: float = 0.0,
         initialization: Initialization = "uniform",
-        optimizer: OptimizerCallable = rmsprop,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.RMSprop(parameters, lr=2e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
