@@ -33,7 +33,7 @@ def read_model(ckpt_path: str, class_name: str, *keys: str) -> tuple[Path, dict[
         raise UserError(f"--ckpt_path {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
     found = find_checkpoint(ckpt_path, Path("runs"), "best")
     assert found is not None  # only "auto" may find none
-    path, checkpoint = found
+    path, checkpoint, _ = found
     config = checkpoint.get("config")
     model = config.get("model") if isinstance(config, dict) else None
     model = model if isinstance(model, dict) else {}

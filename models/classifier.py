@@ -41,6 +41,7 @@ class Classifier(ReportingModel, LightningModule):
     """
 
     MAY_DIFFER_IN_TEST: ClassVar[tuple[str, ...]] = ("lr_scheduler", "optimizer")
+    MAY_CHANGE_ON_RESUME: ClassVar[tuple[str, ...]] = ("lr_scheduler", "optimizer")
     last_step: tuple[Tensor, Tensor]
 
     def __init__(

@@ -1,5 +1,6 @@
 """What the command line asks of a model, and what a model asks of its data. Neither needs torch or Lightning."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -21,8 +22,26 @@ class ReportingModel:
     MAY_DIFFER_ON_RESUME: ClassVar[tuple[str, ...]] = ()
     """Arguments of ``__init__``, sorted, that may change when a run is resumed, nested keys included."""
 
+    MAY_CHANGE_ON_RESUME: ClassVar[tuple[str, ...]] = ()
+    """Arguments of ``__init__``, sorted, that a person may change on purpose when a run is resumed, nested keys
+    included. Training uses them, but the weights and states in a checkpoint fit any of their values."""
+
     next_command: ClassVar[str] = "predict"
     """The command that best shows what the model has learned; suggested after ``fit``."""
+
+    def adapt_weights(
+        self, weights: "dict[str, Tensor]", data_state: Mapping[str, Any], data: Any
+    ) -> "tuple[dict[str, Tensor], str]":
+        """Make the weights of another model of this class fit to this one's data.
+
+        Args:
+            weights: the ``state_dict`` of the other model.
+            data_state: the ``state_dict`` of its datamodule.
+            data: the datamodule of this model.
+        Returns:
+            the weights for this model, and what was changed, a part of a sentence.
+        """
+        return weights, ""
 
     def training_metrics(self) -> "dict[str, Tensor]":
         """Metrics of the training steps since the last call, by the names under which they are logged."""

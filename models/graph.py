@@ -37,6 +37,7 @@ class NodeModel(Classifier):
     """
 
     MAY_DIFFER_IN_TEST: ClassVar[tuple[str, ...]] = ("lr_scheduler", "optimizer", "weight_decay")
+    MAY_CHANGE_ON_RESUME: ClassVar[tuple[str, ...]] = MAY_DIFFER_IN_TEST
 
     def __init__(
         self, weight_decay: float, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None
@@ -127,6 +128,7 @@ class NodeClassifier(NodeModel):
     """
 
     MAY_DIFFER_IN_TEST = ("dropout", "lr_scheduler", "optimizer", "weight_decay")
+    MAY_CHANGE_ON_RESUME = MAY_DIFFER_IN_TEST
 
     def __init__(
         self,
@@ -188,6 +190,7 @@ class NodeSequenceClassifier(NodeModel):
     """
 
     MAY_DIFFER_IN_TEST = ("dropout", "lr_scheduler", "optimizer", "weight_decay")
+    MAY_CHANGE_ON_RESUME = MAY_DIFFER_IN_TEST
 
     def __init__(
         self,

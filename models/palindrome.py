@@ -149,6 +149,7 @@ class PalindromeClassifier(PalindromeModel):
         "optimizer",
         "recurrent_scale",
     )
+    MAY_CHANGE_ON_RESUME = ("backward", "fused", "lr_scheduler", "optimizer")
 
     def __init__(
         self,

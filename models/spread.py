@@ -46,6 +46,7 @@ class SpreadClassifier(Classifier):
     """
 
     MAY_DIFFER_IN_TEST = ("backward", "lr_scheduler", "optimizer")
+    MAY_CHANGE_ON_RESUME = MAY_DIFFER_IN_TEST
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ Legend: B batch, T characters of a sample, V different characters, L layers, H h
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -127,6 +128,14 @@ class TextModel(CharacterModel):
         "reset_probability",
         "weight_dropout",
     )
+    MAY_CHANGE_ON_RESUME = (
+        "dropout",
+        "dropout_samples",
+        "lr_scheduler",
+        "optimizer",
+        "reset_probability",
+        "weight_dropout",
+    )
 
     def __init__(
         self,
@@ -167,6 +176,26 @@ class TextModel(CharacterModel):
         self.carried_state: State | None = None  # in which the next training batch begins
         self.final_state: State | None = None  # of the latest batch; a callback may have looked at others before it
         self.eval_state: State | None = None
+
+    def adapt_weights(
+        self, weights: dict[str, Tensor], data_state: Mapping[str, Any], data: Any
+    ) -> tuple[dict[str, Tensor], str]:
+        """Characters that both texts have keep their weights, new ones get the mean of those."""
+        if not isinstance(data_state.get("characters"), str) or not isinstance(data, TextData):
+            return weights, ""
+        theirs: str = data_state["characters"]
+        ours = data.vocabulary.decode(range(len(data.vocabulary)))
+        rows = [theirs.find(character) for character in ours]
+        num_new, num_gone = rows.count(-1), len(set(theirs) - set(ours))
+        dims = {"output.weight": 0, "output.bias": 0}
+        dims |= {"lstm.weight_ih_l0": 1} if self.network.embedding is None else {"embedding.weight": 0}
+        adapted = {
+            f"network.{name}": for_characters(weights[f"network.{name}"], dim, rows)
+            for name, dim in dims.items()
+            if f"network.{name}" in weights and weights[f"network.{name}"].shape[dim : dim + 1] == (len(theirs),)
+        }
+        counts = f"{len(rows) - num_new} characters known, {num_new} new, {num_gone} dropped"
+        return weights | adapted, counts
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -231,6 +260,22 @@ class TextModel(CharacterModel):
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
         self.eval_state = None
+
+
+def for_characters(weights: Tensor, dim: int, rows: list[int]) -> Tensor:
+    """Weights of characters for another vocabulary.
+
+    Args:
+        weights: in which ``dim`` counts the characters of a vocabulary.
+        dim: that dimension.
+        rows: for each character of the other vocabulary its place in ``dim``, -1 for a new one.
+    Returns:
+        the weights of each character; a new one has the mean of those in ``rows``, or of all if none is there.
+    """
+    known = [row for row in rows if row >= 0] or list(range(weights.shape[dim]))
+    mean = weights.index_select(dim, torch.tensor(known)).mean(dim, keepdim=True)
+    num = weights.shape[dim]  # where the mean is appended
+    return torch.cat([weights, mean], dim).index_select(dim, torch.tensor([row if row >= 0 else num for row in rows]))
 
 
 def check_precision(trainer: Trainer, lstm: nn.LSTM, dtype: torch.dtype) -> None:

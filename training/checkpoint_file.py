@@ -33,8 +33,15 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, as ``read_with_sha256`` gives it."""
+    return read_with_sha256(path)[0]
+
+
+def read_with_sha256(path: Path) -> tuple[dict[str, Any], str]:
     """Read and verify a checkpoint. Tensors are loaded to the CPU.
 
+    Returns:
+        its content, and the SHA-256 of the file.
     Raises:
         UserError: the file is missing, damaged, not one of this project's, or holds more than tensors and plain values.
     """
@@ -62,7 +69,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"the checkpoint {path} cannot be read: {type(error).__name__}; give another file") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} holds no checkpoint of this project (it has no state_dict); give another file")
-    return checkpoint
+    return checkpoint, hashlib.sha256(content).hexdigest()
 
 
 def add_checksum(archive: bytes) -> bytes:

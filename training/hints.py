@@ -3,7 +3,6 @@
 ``words`` are those after ``python cli.py``; there are none for a run that no command line started.
 """
 
-import argparse
 import os
 import shlex
 import shutil
@@ -19,27 +18,22 @@ CLI = Path(__file__).resolve().parent.parent / "cli.py"
 def how_to_resume(words: Sequence[str], folder: RunFolder | None) -> str:
     """A way to continue a run that was stopped."""
     if folder is None or not folder.has_checkpoint():
-        return f"nothing was saved; start with: {command('fit', words)}" if words else "nothing was saved"
+        return f"nothing was saved; start with: {command(*words)}" if words else "nothing was saved"
     if not words:
         return f"resume with ckpt_path={shlex.quote(str(folder.path))}"
-    return f"resume with: {command('fit', words, folder)}"
+    return f"resume with: {command('fit', '--ckpt_path', str(folder.path))}"
 
 
 def what_next(words: Sequence[str], folder: RunFolder, next_command: str) -> str:
     """Commands that show the curves of a finished run and what its model has learned."""
     curves = shlex.join([as_typed("tensorboard"), "--logdir", str(folder.path.parent.parent)])
     can_look = words and next_command and folder.has_checkpoint()
-    return f"{curves}, or {command(next_command, words, folder)}" if can_look else curves
+    return f"{curves}, or {command(next_command, '--ckpt_path', str(folder.path))}" if can_look else curves
 
 
-def command(name: str, words: Sequence[str], folder: RunFolder | None = None) -> str:
-    """A command with the words of this one, but with the folder as its ``--ckpt_path``."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_path")
-    kept = [] if name == "generate" else parser.parse_known_args(words[1:])[1]  # it takes no keys of a config
-    cli = "cli.py" if Path("cli.py").resolve() == CLI else str(CLI)
-    ckpt_path = [] if folder is None else ["--ckpt_path", str(folder.path)]
-    return shlex.join([as_typed("python"), cli, name, *kept, *ckpt_path])
+def command(*words: str) -> str:
+    """A command of this project, as it can be typed."""
+    return shlex.join([as_typed("python"), "cli.py" if Path("cli.py").resolve() == CLI else str(CLI), *words])
 
 
 def as_typed(program: str) -> str:

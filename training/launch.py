@@ -10,17 +10,43 @@ from pytorch_lightning.cli import _InstantiatorFn
 from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
+from training.own_config import own_config
 from training.parser import LINKS_TO_OBJECTS, Command
 from training.processes import launched_world_size
-from training.resume import config_to_record
+from training.recorded_config import SOURCE_KEYS, config_to_record
+from training.resume import OpenCheckpoint, find_checkpoint, requeued_run
 from training.run import Run
 from training.signals import SignalListener
 from training.trainer import Trainer
+from training.warm_start import load_weights, open_source, sizes
 
 
 def resolved_config(words: list[str]) -> dict[str, Any]:
     """The complete configuration of a command, defaults included. No object is made. Errors as for ``prepare``."""
-    return Command(words).config_dump
+    return parse(words)[0].config_dump
+
+
+def parse(words: list[str]) -> tuple[Command, OpenCheckpoint | None]:
+    """The command, and the checkpoint that a new run takes its weights from. Errors as for ``prepare``."""
+    start, experiment_dir = own_config(words)
+    command = Command(words, start, experiment_dir)
+    if command.config.allow_changes and command.ckpt_path is None:
+        raise UserError("allow_changes is true, but no run is resumed; add --ckpt_path, or leave it out")
+    init_from, sha256 = (command.config[key] for key in SOURCE_KEYS)
+    if not init_from:
+        return command, None
+    used = used_checkpoint(command)
+    opened = used or open_source(init_from, sha256)
+    command = Command(words, [*sizes(opened, command.config_dump), *start], experiment_dir)
+    return command, None if used else opened
+
+
+def used_checkpoint(command: Command) -> OpenCheckpoint | None:
+    """The checkpoint that the command resumes or evaluates; ``None`` if a new run starts."""
+    wanted, is_fit = command.ckpt_path, command.name == "fit"
+    if is_fit and (run := requeued_run(command.experiment_dir, command.words)) is not None:
+        wanted = str(run.path) if run.has_checkpoint() else None
+    return None if wanted is None else find_checkpoint(wanted, command.experiment_dir, "last" if is_fit else "best")
 
 
 def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
@@ -32,7 +58,7 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
     Raises:
         UserError: a key is unknown, a value is of the wrong type, or a class refuses it.
     """
-    command = Command(words)
+    command, source = parse(words)
     config_to_record(command.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
     pl.seed_everything(command.config.seed_everything, workers=True)
     command.parser.add_instantiator(Instantiator(command, "model"), LightningModule)
@@ -44,8 +70,10 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
         if command.name == "fit" and isinstance(objects.model, Classifier):
             # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
             Classifier.configure_optimizers(objects.model)
-    ckpt_path = command.config.ckpt_path or (None if command.name == "fit" else "best")
-    return Run(objects.model, objects.data, trainer, command.experiment_dir, ckpt_path, command, listener)
+    if source is not None:
+        load_weights(objects.model, objects.data, source)
+        command.set_source(str(source.path), source.sha256)
+    return Run(objects.model, objects.data, trainer, command.experiment_dir, command.ckpt_path, command, listener)
 
 
 class Instantiator(_InstantiatorFn):

@@ -5,6 +5,7 @@ Parsing reads configs and nothing else; no object is made.
 
 import re
 from argparse import ArgumentError
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,16 @@ HELP = (
     "models.PalindromeClassifier, or models.TextModel; of its data: --data.help datamodules.PalindromeDataModule, or "
     "datamodules.BookDataModule."
 )
-CKPT_PATH_HELP = "best, last or auto (the newest run's), a checkpoint file, or the folder of a run or an experiment."
+CKPT_PATH_HELP = (
+    "best, last or auto (the newest run's), a checkpoint file, or the folder of a run or an experiment. "
+    "Without --config the run's own config is used."
+)
+INIT_FROM_HELP = (
+    "A new run starts with the weights in this checkpoint file, or the best ones of this run or experiment. "
+    "The sizes of the network are theirs unless the config says otherwise."
+)
+INIT_SHA256_HELP = "The checksum that the file of init_from must have. A run's own config names it."
+ALLOW_CHANGES_HELP = "Resume with another optimizer, schedule, dropout, clipping or precision than the checkpoint's."
 
 
 class Command(LightningCLI):
@@ -56,6 +66,8 @@ class Command(LightningCLI):
 
     Args:
         words: the words after ``python cli.py``.
+        start: keys and values that the words override.
+        experiment_dir: the folder of the experiment's runs; by default that of the last config.
     Attributes:
         name: ``fit``, ``validate``, ``test`` or ``predict``.
         config_dump: the complete configuration, nested dictionaries of plain values.
@@ -63,7 +75,7 @@ class Command(LightningCLI):
         UserError: a key is unknown, or a value of the wrong type or out of range.
     """
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], start: Sequence[str] = (), experiment_dir: Path | None = None) -> None:
         guard_aliases()
         self.words, self.name = words, words[0]
         example = f"python cli.py {self.name} --config configs/lstm_T20.yaml"
@@ -79,7 +91,7 @@ class Command(LightningCLI):
                 parser_kwargs={"exit_on_error": False, "usage": usage, "description": f"{COMMANDS[self.name]} {HELP}"},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
-                args=words[1:],
+                args=[*start, *words[1:]],
                 run=False,
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -93,6 +105,9 @@ class Command(LightningCLI):
             ) from error
         check_seed(self.config.seed_everything, "seed_everything")
         check_trainer(self.config.trainer)
+        self.experiment_dir = experiment_dir or Path(self.config.trainer.default_root_dir) / experiment_name(
+            [path.relative for path in self.config.config or [] if path is not None]
+        )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = LightningArgumentParser(dump_header=[f"pytorch_lightning=={pl.__version__}"], **kwargs)
@@ -104,6 +119,9 @@ class Command(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=CKPT_PATH_HELP)
+        parser.add_argument("--init_from", type=str | None, default=None, help=INIT_FROM_HELP)
+        parser.add_argument("--init_sha256", type=str | None, default=None, help=INIT_SHA256_HELP)
+        parser.add_argument("--allow_changes", type=bool, default=False, help=ALLOW_CHANGES_HELP)
         for links, moment in ((LINKS, "parse"), (LINKS_TO_OBJECTS, "instantiate")):
             for target, source in links.items():
                 parser.link_arguments(source, target, apply_on=moment)
@@ -118,15 +136,19 @@ class Command(LightningCLI):
         """Left to ``training.launch``."""
 
     @property
-    def experiment_dir(self) -> Path:
-        """The folder of the experiment's runs."""
-        name = experiment_name([path.relative for path in self.config.config or []])
-        return Path(self.config.trainer.default_root_dir) / name
+    def ckpt_path(self) -> str | None:
+        """What to resume, or to evaluate."""
+        return self.config.ckpt_path or (None if self.name == "fit" else "best")
+
+    def set_source(self, init_from: str, sha256: str) -> None:
+        """Note the file that the first weights come from, and its checksum."""
+        for config in (self.config, self.config_dump):
+            config["init_from"], config["init_sha256"] = init_from, sha256
 
     def save_config(self, path: Path) -> None:
         """Write the complete configuration, with which the run can be repeated."""
         config = self.config.clone()
-        config.ckpt_path = None
+        config.ckpt_path, config.allow_changes = None, False
         self.parser.save(config, path, skip_unset=False, overwrite=True)
 
 

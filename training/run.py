@@ -22,11 +22,13 @@ from callbacks.contracts import RunCallback
 from datamodules.sharding import DataModule
 from models.contracts import ReportingModel
 from training import run_phases
+from training.changes import ChangesOnPurpose
 from training.errors import UserError, config_errors
 from training.hints import how_to_resume, what_next
 from training.loggers import silent_writer_thread
 from training.processes import print_rank_zero
-from training.resume import compare, config_to_record, find_checkpoint, run_to_resume
+from training.recorded_config import SOURCE_KEYS, Change, compare, config_to_record
+from training.resume import OpenCheckpoint, find_checkpoint, run_to_resume
 from training.run_folder import RunFolder
 from training.signals import InterruptedRun, SignalListener
 from training.trainer import Trainer, plain_values
@@ -77,6 +79,7 @@ class Run:
         self.folder: RunFolder | None = None
         self.new_folders: list[Path] = []  # made by this run, the innermost first
         self.step_before = 0
+        self.changes: list[Change] = []  # what differs from the resumed checkpoint's configuration, on purpose
         trainer.run_config = self.config
         trainer.recorded_config = config_to_record(self.config)
         trainer.stop_on_signal.listener = self.listener
@@ -98,6 +101,8 @@ class Run:
             self.step_before = checkpoint.get("global_step", 0)
             run_phases.check_num_processes(self.trainer, path, checkpoint)
             run_phases.count_earlier_seconds(self.trainer, checkpoint)
+            if self.changes:
+                self.trainer.callbacks.append(ChangesOnPurpose(self.changes, checkpoint))
             del checkpoint  # training may need the memory
             self.listener.waits_for_step = True
             run_phases.train(self, path)
@@ -151,10 +156,29 @@ class Run:
             state = opened.checkpoint.get(type(self.data).__qualname__)
             if state is not None and isinstance(self.data, DataModule):
                 self.data.check_state(state)
-            compare(opened, config_to_record(self.config), for_training=default == "last")
-            self.trainer.checkpoint_io.provide(*opened)
+            for_training = default == "last"
+            may_change = bool(self.config.get("allow_changes"))
+            self.changes = compare(opened, config_to_record(self.config), for_training, may_change)
+            if for_training:
+                self._check_source(opened)
+            self.trainer.checkpoint_io.provide(opened.path, opened.checkpoint)
         self.ckpt_path = None
-        return opened or (None, {})
+        return (None, {}) if opened is None else (opened.path, opened.checkpoint)
+
+    def _check_source(self, opened: OpenCheckpoint) -> None:
+        """A resumed run keeps the note of its first weights; a UserError if it is to start from others."""
+        wanted = self.config.get("init_from")
+        source = opened.checkpoint["config"].get("init_from")
+        if wanted and not (source and Path(source["init_from"]).is_relative_to(wanted)):
+            began = f"weights from {source['init_from']}" if source else "random weights"
+            raise UserError(
+                f"--init_from is {wanted}, but the run of {opened.path} began with {began}; leave --init_from out to "
+                "resume it, or --ckpt_path to start a new run"
+            )
+        if source:
+            self.trainer.recorded_config = {**(self.trainer.recorded_config or {}), "init_from": source}
+            if self.command is not None:
+                self.command.set_source(*(source[key] for key in SOURCE_KEYS))
 
     def _evaluated(self) -> Path | None:
         return self._open("best" if self.ckpt_path == "auto" else self.ckpt_path, "best")[0]

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import filelock
 
@@ -99,9 +99,9 @@ class RunFolder:
     def unlock(self) -> None:
         self._lock.release()
 
-    def write_job_file(self, command: Sequence[str]) -> None:
-        """Note in ``job.json`` which process writes here, and the command that started it."""
-        (self.path / "job.json").write_text(json.dumps(this_job() | {"command": list(command)}) + "\n")
+    def write_job_file(self, command: Sequence[str], **facts: Any) -> None:
+        """Note in ``job.json`` which process writes here, the command that started it, and other facts."""
+        (self.path / "job.json").write_text(json.dumps(this_job() | {"command": list(command)} | facts) + "\n")
 
     def job(self) -> dict[str, object]:
         """The content of ``job.json``; empty if there is none."""
@@ -110,6 +110,30 @@ class RunFolder:
         except (OSError, ValueError):
             return {}
         return job if isinstance(job, dict) else {}
+
+    def config_at(self, step: int) -> Path | None:
+        """The configuration with which the run went on from ``step``; ``None`` if there is none."""
+        earlier = [start for start in self._resumed_at() if start <= step]
+        path = self.config_path(max(earlier, default=0))
+        return path if path.is_file() else None
+
+    def config_path(self, step: int) -> Path:
+        """Where the configuration of the start at this step is."""
+        return self.path / (f"config.resume_{step}.yaml" if step else "config.yaml")
+
+    def was_resumed(self) -> bool:
+        return bool(self._resumed_at())
+
+    def forget_configs_after(self, step: int) -> None:
+        """Remove the configurations of starts after ``step``: the run goes on from there as if they had not been."""
+        for later in self._resumed_at():
+            if later > step:
+                self.config_path(later).unlink()
+
+    def _resumed_at(self) -> list[int]:
+        """The steps after which the run was resumed."""
+        steps = (path.stem.removeprefix("config.resume_") for path in self.path.glob("config.resume_*.yaml"))
+        return [int(step) for step in steps if step.isascii() and step.isdigit()]
 
     def has_checkpoint(self) -> bool:
         return any(self.checkpoint(name).is_file() for name in NAMES)

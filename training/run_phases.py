@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from callbacks import RunCheckpoints, RunSummary
 from models.contracts import ReportingModel
+from training.changes import described
 from training.errors import UserError, comes_from_user_code
 from training.hints import how_to_resume
 from training.loggers import RunMetricsFile, RunTensorBoard
@@ -55,8 +56,13 @@ def prepare_folder(run: "Run") -> RunFolder:
         run.folder, run.new_folders = RunFolder.create(run.experiment_dir)
     folder = run.folder
     try:
-        folder.write_job_file(run.words)
-        run.save_config(folder.path / ("config.yaml" if is_start else f"config.resume_{step}.yaml"))
+        source = (trainer.recorded_config or {}).get("init_from", {})
+        folder.write_job_file(run.words, **source)
+        folder.forget_configs_after(step)
+        config_path = folder.config_path(0 if is_start else step)
+        run.save_config(config_path)
+        if run.changes:
+            config_path.write_text(f"# {described(run.changes, step)}\n{config_path.read_text()}")
         if any(isinstance(callback, RunCheckpoints) for callback in trainer.callbacks):
             folder.make_checkpoint_folder()
         trainer.loggers = [*trainer.loggers, RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]

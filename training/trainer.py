@@ -23,7 +23,7 @@ from training.checkpoint_file import read_checkpoint, write_checkpoint
 from training.errors import UserError
 from training.fast_step import loop_class
 from training.interruption import StopOnSignal
-from training.resume import as_list
+from training.recorded_config import as_list
 from training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)

@@ -151,7 +151,7 @@ def files_of(run: Path) -> dict[str, bytes]:
         (["--seed_everything=43"], ["data.init_args.seed = 42", "the config says 43"]),
         (
             ["--model.optimizer=torch.optim.RMSprop", "--model.optimizer.lr=0.1"],
-            ["model.init_args.optimizer = models.palindrome.rmsprop"],
+            ["model.init_args.optimizer.init_args.lr = 0.001", "the config says 0.1"],
         ),
     ],
 )

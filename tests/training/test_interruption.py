@@ -29,7 +29,7 @@ def test_the_current_step_is_finished_and_saved(
     run = tmp_path / "runs" / "small" / "version_0"
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 5
     error = capsys.readouterr().err
-    assert f"stopped by {name} after step 5; resume with: python cli.py fit --config {tmp_path}/small.yaml" in error
+    assert f"stopped by {name} after step 5; resume with: python cli.py fit --ckpt_path {run}" in error
     assert error.strip().endswith(f"--ckpt_path {run}")
     assert "Traceback" not in error
 

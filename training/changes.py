@@ -1,0 +1,122 @@
+"""A run that goes on with another configuration than its checkpoint's, on purpose."""
+
+import copy
+import logging
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning import Callback
+from pytorch_lightning.utilities.types import LRSchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from training.errors import UserError
+from training.loggers import RunTensorBoard
+from training.recorded_config import Change
+
+log = logging.getLogger(__name__)
+
+OWN_KEYS = ("model.init_args.optimizer", "model.init_args.lr_scheduler")
+"""Keys whose values are also in the states of optimizers and schedules."""
+
+
+class ChangesOnPurpose(Callback):
+    """Says what a resumed run changes, and keeps of the optimizers' states what fits.
+
+    A schedule is replayed: the learning rate becomes what it would be if the run had had this schedule, and this
+    initial learning rate, from the beginning.
+
+    Args:
+        changes: at least one.
+        checkpoint: of which the states of optimizers and schedules are taken, if the changes concern them. Lightning
+            would put the former values back.
+    """
+
+    def __init__(self, changes: list[Change], checkpoint: dict[str, Any]) -> None:
+        self.changes = changes
+        self.optimizer_states: list[dict[str, Any]] | None = None
+        self.scheduler_states: list[dict[str, Any]] = []
+        if any(change.name.startswith(OWN_KEYS) for change in changes):
+            self.optimizer_states, checkpoint["optimizer_states"] = checkpoint["optimizer_states"], []
+            self.scheduler_states, checkpoint["lr_schedulers"] = checkpoint["lr_schedulers"], []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        line = described(self.changes, trainer.global_step)
+        log.info("%s", line)
+        for logger in trainer.loggers:
+            if isinstance(logger, RunTensorBoard):
+                logger.experiment.add_text("changes", line, trainer.global_step)
+        if self.optimizer_states is None:
+            return
+        for k, config in enumerate(trainer.lr_scheduler_configs):
+            former = self.scheduler_states[k] if k < len(self.scheduler_states) else {}
+            replay(config, former, trainer.global_step if config.interval == "step" else trainer.current_epoch)
+        for optimizer, state in zip(trainer.optimizers, self.optimizer_states, strict=False):
+            keep_state(optimizer, state)
+        self.optimizer_states, self.scheduler_states = None, []  # they take as much memory as the weights
+
+
+def described(changes: list[Change], step: int) -> str:
+    """The changes in a line."""
+    return f"Changed at step {step:,}: {'; '.join(map(str, changes))}"
+
+
+def replay(config: LRSchedulerConfig, former: dict[str, Any], num_steps: int) -> None:
+    """Bring a new schedule to the place where the run is.
+
+    Args:
+        config: Lightning's, of the new schedule.
+        former: the state of the former one; empty if there was none.
+        num_steps: steps of the schedule so far, if the former state does not count them.
+    Raises:
+        UserError: the schedule has fewer steps.
+    """
+    scheduler = config.scheduler
+    if isinstance(scheduler, ReduceLROnPlateau):  # it depends on metrics, which are not known any more
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            for _ in range(former.get("last_epoch", num_steps)):
+                scheduler.step()
+    except ValueError as error:
+        raise UserError(f"lr_scheduler is {type(scheduler).__name__}: {error}; choose a longer schedule") from error
+
+
+def keep_state(optimizer: Optimizer, former: dict[str, Any]) -> None:
+    """Load the state of each parameter, such as its moments, into a new optimizer whose options stay as they are.
+
+    What the former state lacks, such as the momentum of an optimizer that had none, is zero. An optimizer of another
+    kind, whose state has other parts, starts afresh.
+
+    Args:
+        optimizer: before its first step.
+        former: the ``state_dict`` of the former optimizer.
+    """
+    new = optimizer.state_dict()
+    initial = initial_state(optimizer)
+    sizes, former_sizes = ([len(group["params"]) for group in each["param_groups"]] for each in (new, former))
+    if sizes != former_sizes:
+        return
+    states = {k: state for k, state in former["state"].items() if k in initial}
+    has_all = all(state.keys() >= initial[k].keys() for k, state in states.items())
+    options, former_options = ({*each["param_groups"][0]} for each in (new, former))
+    if has_all or options == former_options:
+        new["state"] = {
+            k: {name: state.get(name, value) for name, value in initial[k].items()} for k, state in states.items()
+        }
+        optimizer.load_state_dict(new)
+
+
+def initial_state(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
+    """The state that the optimizer has after a step with gradients of zero."""
+    trial = copy.deepcopy(optimizer)
+    for group in trial.param_groups:
+        for parameter in group["params"]:
+            parameter.data.zero_()  # so that its weight decay is zero, too
+            parameter.grad = torch.zeros_like(parameter)
+    type(trial).step(trial, lambda: 0.0)  # a schedule has replaced the instance's own
+    state: dict[int, dict[str, Any]] = trial.state_dict()["state"]
+    return state
