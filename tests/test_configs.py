@@ -14,7 +14,7 @@ import cli
 import datamodules
 import models
 from datamodules import labelled_graph, library
-from training.launch import prepare
+from training.launch import prepare, resolved_config
 from training.trainer import DEFAULTS, Trainer
 
 ROOT = Path(__file__).parent.parent
@@ -144,3 +144,26 @@ def test_packages_export_their_lists(package: Any) -> None:
         assert getattr(package, name).__name__ == name
     with pytest.raises(AttributeError, match="Nothing"):
         package.Nothing  # noqa: B018
+
+
+@pytest.mark.usefixtures("no_download")
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_optimizer_can_be_changed_from_the_command_line(path: Path) -> None:
+    """In every config, whether or not it names an optimizer."""
+    run = prepare(["fit", f"--config={path}", "--model.optimizer.lr=0.0123", "--model.optimizer.weight_decay=0.25"])
+    optimizer, default = (
+        prepared.model.make_optimizer(prepared.model.parameters())
+        for prepared in (run, prepare(["fit", f"--config={path}"]))
+    )
+    assert type(optimizer) is type(default)
+    changed = {name for name, value in optimizer.defaults.items() if value != default.defaults[name]}
+    assert changed == {"lr", "weight_decay"} and (optimizer.defaults["lr"], optimizer.defaults["weight_decay"]) == (
+        0.0123,
+        0.25,
+    )
+    schedule = run.config["model"]["init_args"]["lr_scheduler"]
+    for name in {"gamma", "final"} & set(schedule["init_args"] if schedule else ()):
+        changed_schedule = resolved_config(["fit", f"--config={path}", f"--model.lr_scheduler.{name}=0.5"])
+        assert changed_schedule["model"]["init_args"]["lr_scheduler"]["init_args"] == schedule["init_args"] | {
+            name: 0.5
+        }

@@ -29,6 +29,9 @@ OPTIONAL_TYPES = {
 }
 """What jsonargparse says of an Optional type, and what we say instead."""
 
+UNNAMED = {"typing.Union": "torch.optim.lr_scheduler.StepLR", "torch.optim.Optimizer": "torch.optim.RMSprop"}
+"""What jsonargparse takes for the class of a schedule or an optimizer if none is named, and an example of one."""
+
 
 def one_line(message: str) -> str:
     """A message in one line: the key as it is typed, what was expected, what was given.
@@ -64,7 +67,11 @@ def one_line(message: str) -> str:
 def readable(text: str) -> str:
     """The text without Python's spelling of types."""
     text = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", text)
-    text = re.sub(r"Type typing\.\S+ ?\S* expects a function or a callable class: ", "", text)
+    text = re.sub(r"Type typing\..+ expects a function or a callable class: ", "", text)
+    if match := re.match(r"Option '(\w+)' is not accepted\. Got value: Namespace\(class_path='([\w.]+)'", text):
+        if (example := UNNAMED.get(match[2])) is None:
+            return f"{match[2]} has no argument {match[1]!r}"
+        return f"there is no class that could have an argument {match[1]!r}; name one in its place, such as {example}"
     text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", text)
     text = re.sub(r"(No module named '.+?')", r"\1; put its folder into PYTHONPATH, or install it", text)
     text = re.sub(
