@@ -20,6 +20,7 @@ commands:
   test        evaluate a checkpoint on the test split
   predict     show what a checkpoint predicts for the first items of the test split
   generate    write text with a trained model
+  export      write a trained model as ONNX or safetensors
   sweep       train once for each combination of a grid's values, with several seeds
   figure      draw the results of sweeps
   curves      draw loss and accuracy of runs against optimizer steps
@@ -41,7 +42,10 @@ start here:
 
 python cli.py COMMAND --help lists all keys of a command."""
 
-EXPERIMENTS = ("generate", "sweep", "figure", "curves", "gradients", "attractors", "longest", "hops", "report")
+EXPERIMENTS = (
+    *("generate", "export", "sweep", "figure", "curves"),
+    *("gradients", "attractors", "longest", "hops", "report"),
+)
 """Commands, each a function in a module of ``experiments``."""
 
 MODULES = {name: name for name in EXPERIMENTS} | {"figure": "plot_command", "gradients": "grads_over_time"}

@@ -40,10 +40,10 @@ from benchmarks.rounds import seconds_of
 from benchmarks.text_training import time_limit
 from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
-from experiments.text_generator import load_network
 from models.decoding import read, sampling, write
 from models.networks.stacked_lstm import CharacterSteps, StackedLSTM
 from training.errors import UserError
+from training.loading import load_text_network
 
 CPU_RECIPE = (
     *("config/train_shakespeare_char.py", "--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=1"),
@@ -163,7 +163,7 @@ def copied_share(written: str, source: str, length: int) -> float:
 
 def evaluate_ours(folder: Path, text: str, held_out: str) -> tuple[list[float], str]:
     """Loss in each of ``BLOCKS`` and in streaming, and characters per second, of a run; and what it copied."""
-    _, network, vocabulary = load_network(str(folder))
+    _, network, vocabulary = load_text_network(str(folder))
     steps, ids = CharacterSteps(network), torch.tensor(vocabulary.encode(held_out))
     losses = [windows_loss(lambda x: network(x)[0], ids, block) for block in BLOCKS]
     rate = NUM_WRITTEN / seconds_of(lambda: write_ours(steps, vocabulary, NUM_WRITTEN))

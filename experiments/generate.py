@@ -4,7 +4,6 @@ import contextlib
 import json as json_format
 import logging
 import math
-import secrets
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,35 +14,18 @@ from typing import Any
 import torch
 
 from datamodules.text_file import read_string
-from experiments.text_generator import DecodingOptions, OnUnknown, TextGenerator
+from models.generation import OnUnknown, TextGenerator, check_together, decoding_options
 from training.errors import UserError
-from training.seeds import SEED_MAX
+from training.loading import load_text_network
 
 log = logging.getLogger(__name__)
 
 EXAMPLE = 'python cli.py generate --ckpt_path runs/text_grimm --prompt "Sleeping beauty is"'
 
-CHARACTERS_MAX = 1 << 24
-"""The most characters of all samples, or of all hypotheses of a beam: each needs some bytes of memory."""
-
-RANGES = {
-    "length": (1, math.inf),
-    "num_samples": (1, math.inf),
-    "top_k": (1, math.inf),
-    "beam": (1, 10_000),
-    "tau": (0, math.inf),
-    "temperature": (0, math.inf),
-    "length_penalty": (0, 10),
-    "seed": (0, SEED_MAX),
-}
-"""The lowest and the highest value of the options."""
-
 WEIGHTS_PER_THREAD = 250_000
 """A step mainly reads the weights. With fewer weights per thread than this, another thread makes it slower."""
 
 Show = Callable[[TextGenerator, str], None]
-
-SAMPLING = ("tau", "temperature", "top_k", "top_p")
 
 
 def generate(
@@ -92,24 +74,24 @@ def generate(
         json: print one JSON object.
         interactive: read prompts from the standard input, one in each line.
     """
-    given = dict(locals())
-    check(given)
-    samples = beam is None and (num_samples > 1 or any(given[name] is not None for name in (*SAMPLING, "seed")))
-    if samples and seed is None:
-        seed = secrets.randbelow(SEED_MAX + 1)
-    if temperature is not None:
-        tau = math.inf if temperature == 0 else 1 / temperature
-    tau = 1.0 if tau is None else tau
-    penalty = 1.0 if length_penalty is None else length_penalty
-    options = DecodingOptions(length, num_samples, tau, top_k, top_p, beam, stop, penalty, seed if samples else None)
-    generator = TextGenerator(ckpt_path, options, on_unknown)
+    check_together(
+        dict(locals()),
+        ("prompt", "prompt_file", "both give the prompt"),
+        ("interactive", "prompt", "interactive reads prompts from the input"),
+        ("interactive", "prompt_file", "interactive reads prompts from the input"),
+        ("stream", "json", "stream prints a text in parts, and json prints it whole"),
+        ("beam", "stream", "a beam search has its best text only at the end"),
+    )
+    options = decoding_options(length, num_samples, tau, temperature, top_k, top_p, beam, stop, length_penalty, seed)
+    path, network, vocabulary = load_text_network(ckpt_path)
+    generator = TextGenerator(network, vocabulary, options, on_unknown)
     num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
     torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
     text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
-    if samples and given["seed"] is None and not json:
-        log.info("--seed %d generates the same text again.", seed)
+    if options.seed is not None and seed is None and not json:
+        log.info("--seed %d generates the same text again.", options.seed)
     streams = stream or (interactive and beam is None)
-    show: Show = show_json if json else partial(show_text, streams=streams)
+    show: Show = partial(show_json, path) if json else partial(show_text, streams=streams)
     if interactive:
         answer_prompts(generator, show)
     else:
@@ -130,7 +112,7 @@ def show_text(generator: TextGenerator, prompt: str, streams: bool) -> None:
         print(flush=True)
 
 
-def show_json(generator: TextGenerator, prompt: str) -> None:
+def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
     """Print a JSON object with the completions and everything that is needed to reproduce them."""
     options = generator.options
     decoding: dict[str, Any] = {"decoding": "greedy"}
@@ -144,7 +126,7 @@ def show_json(generator: TextGenerator, prompt: str) -> None:
         measured = {} if log_prob is None else {"log_prob": log_prob, "score": score}
         samples.append({"text": "".join(parts), **measured})
     chosen = {name: getattr(options, name) for name in ("beam", "seed", "length", "stop")}
-    answer = {"checkpoint": str(generator.path), **decoding, **chosen, "prompt": prompt, "samples": samples}
+    answer = {"checkpoint": str(path), **decoding, **chosen, "prompt": prompt, "samples": samples}
     print(json_format.dumps(answer, ensure_ascii=False), flush=True)
 
 
@@ -165,40 +147,5 @@ def answer_prompts(generator: TextGenerator, show: Show) -> None:
             return
         try:
             show(generator, generator.prompt(text))
-        except UserError as error:
+        except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
-
-
-def check(given: dict[str, Any]) -> None:
-    """Refuse arguments of ``generate`` that are out of range or contradict each other."""
-    for name, (low, high) in RANGES.items():
-        if given[name] is not None and not low <= given[name] <= high:
-            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-            raise UserError(f"{name} is {given[name]}; it must be {limits}")
-    if given["top_p"] is not None and not 0 < given["top_p"] <= 1:
-        raise UserError(f"top_p is {given['top_p']}; it must be above 0 and at most 1")
-    name = "num_samples" if given["beam"] is None else "beam"
-    num_characters = given[name] * given["length"]
-    if num_characters > CHARACTERS_MAX:
-        raise UserError(
-            f"{name} is {given[name]} and length is {given['length']}: {num_characters} characters; the limit is "
-            f"{CHARACTERS_MAX}, so lower one of them"
-        )
-    for first, second, reason in (
-        ("tau", "temperature", "tau is 1 / temperature"),
-        ("prompt", "prompt_file", "both give the prompt"),
-        ("interactive", "prompt", "interactive reads prompts from the input"),
-        ("interactive", "prompt_file", "interactive reads prompts from the input"),
-        ("stream", "json", "stream prints a text in parts, and json prints it whole"),
-        ("beam", "stream", "a beam search has its best text only at the end"),
-        *(("beam", name, "a beam search does not sample") for name in SAMPLING),
-    ):
-        if all(given[name] is not None and given[name] is not False and given[name] != "" for name in (first, second)):
-            values = " and ".join(f"{name} is {given[name]!r}" for name in (first, second))
-            raise UserError(f"{values}, but {reason}; give one of them")
-    if given["length_penalty"] is not None and (given["beam"] is None or not given["stop"]):
-        raise UserError(f"length_penalty is {given['length_penalty']}, but it needs beam and stop; give them too")
-    if given["beam"] is not None and given["num_samples"] > given["beam"]:
-        raise UserError(
-            f"num_samples is {given['num_samples']}, but the limit is beam = {given['beam']}; increase beam"
-        )

@@ -3,7 +3,8 @@
 Legend: B items of a batch, n predictions for each item (a dimension that is missing if there is one), K classes.
 """
 
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from pytorch_lightning import LightningModule
@@ -56,6 +57,21 @@ class Classifier(ReportingModel, LightningModule):
         self.step_metrics = StepMetrics(("loss", *metric_names, "gradient_norm"), self.correctness)
         self.eval_metrics = EvalMetrics(metric_names)
         self.test_results: list[dict[str, Any]] = []
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A trained model, on the CPU, ready to predict.
+
+        Args:
+            path: a checkpoint file, a run's folder or an experiment's folder (the best checkpoint of its newest run),
+                or what ``python cli.py export --format safetensors`` wrote.
+        Raises:
+            training.errors.UserError: there is no such checkpoint, it is damaged, or it is one of another class.
+        """
+        # The one import against the direction: only the room above reads files.
+        from training.loading import load_model
+
+        return load_model(cls, str(path))
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The network's logits (B, n, K), floating point, and the targets (B, n), int64, of a batch of the datamodule.

@@ -1,6 +1,6 @@
 """What the command line asks of a model, and what a model asks of its data. Neither needs torch or Lightning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -43,6 +43,14 @@ class ReportingModel:
         """
         return weights, ""
 
+    def remember(self, data_arguments: Mapping[str, Any], vocabulary: "Characters | None") -> None:
+        """Take from the data that the model was trained on what predictions need; called when it is loaded.
+
+        Args:
+            data_arguments: of the datamodule's ``__init__``.
+            vocabulary: the characters of a text.
+        """
+
     def training_metrics(self) -> "dict[str, Tensor]":
         """Metrics of the training steps since the last call, by the names under which they are logged."""
         return {}
@@ -73,6 +81,30 @@ class PalindromeData(Protocol):
     """Different digits, K."""
     train_lengths: Any
     """The lengths of the next training batches; a curriculum changes them."""
+
+
+class Characters(Protocol):
+    """The characters that a model of text knows; ``datamodules.vocabulary.Vocabulary`` is one."""
+
+    @property
+    def characters(self) -> Sequence[str]:
+        """In the order of their ids."""
+
+    @property
+    def char_to_id(self) -> Mapping[str, int]:
+        """The id of each character."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the characters; a ValueError names those that are unknown."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of these ids."""
+
+    def without_unknown(self, text: str) -> str:
+        """``text`` without the characters that are unknown."""
+
+    def with_replacements(self, text: str) -> str:
+        """``text`` with similar characters in place of unknown ones."""
 
 
 @runtime_checkable

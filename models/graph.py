@@ -10,7 +10,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.classifier import Classifier, first_items
+from models.classifier import Classifier, first_items, most_likely
 from models.contracts import GraphData
 from models.metrics import wilson_interval
 from models.networks import GCN, LSTM
@@ -55,6 +55,20 @@ class NodeModel(Classifier):
     def forward(self, features: Tensor, edges: Tensor) -> Tensor:
         """Logits of all nodes, (N, C)."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def probabilities(self, features: Tensor, edges: Tensor) -> Tensor:
+        """The probability of each class for all nodes, (N, C).
+
+        Args:
+            features: (N, F), dense or CSR; those of a ``GraphDataModule`` are its ``features``.
+            edges: (2, M) int64, each undirected edge once; those of a ``GraphDataModule`` are its ``graph.edges``.
+        """
+        return self(features, edges).softmax(dim=1)
+
+    def predict(self, features: Tensor, edges: Tensor) -> Tensor:
+        """The most probable class of all nodes, (N,) int64. Arguments as for ``probabilities``."""
+        return most_likely(self.probabilities(features, edges))
 
     def decayed_weights(self) -> Tensor:
         """The weights that ``weight_decay`` keeps small."""

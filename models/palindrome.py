@@ -3,6 +3,7 @@
 Legend: B batch, T length of the palindrome, n digits to predict (1 or floor(T/2)), K different digits.
 """
 
+from collections.abc import Mapping
 from operator import truediv
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier, cross_entropy, first_items
-from models.contracts import PalindromeData
+from models.classifier import Classifier, cross_entropy, first_items, most_likely
+from models.contracts import Characters, PalindromeData
 from models.metrics import wilson_interval
 from models.networks.build import build_palindrome_network
 from models.networks.gcn import Connection
@@ -167,6 +168,7 @@ class PalindromeClassifier(PalindromeModel):
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        self.task = "last_digit"  # of a model that was loaded, the one it was trained for
         self.network = build_palindrome_network(
             network=network,
             num_classes=num_classes,
@@ -182,6 +184,50 @@ class PalindromeClassifier(PalindromeModel):
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         logits, _ = self.network(digits, num_last_steps=num_last_steps)
         return logits
+
+    def remember(self, data_arguments: Mapping[str, Any], vocabulary: Characters | None) -> None:
+        self.task = data_arguments.get("task", "last_digit")
+
+    def predict(self, digits: str) -> str:
+        """What completes a palindrome: its last digit, or for the task ``every_digit`` its second half.
+
+        Args:
+            digits: the first T-1 of T digits, each from 0 to K - 1.
+        Raises:
+            ValueError: there is no digit, or one that the model does not know.
+        """
+        ids = self.ids_of(digits)
+        num = 1 if self.task == "last_digit" else (len(digits) + 1) // 2
+        with torch.no_grad():
+            logits = self(ids, num)
+        return "".join(map(str, most_likely(logits)[0].tolist()))
+
+    def hidden_states(self, digits: str) -> dict[str, Tensor]:
+        """The network's state after each digit.
+
+        Args:
+            digits: each from 0 to K - 1; T' of them.
+        Returns:
+            ``h``, the hidden states, (T', H), and for an LSTM also ``c``, the cell states, (T', H).
+        Raises:
+            ValueError: there is no digit, or one that the model does not know.
+        """
+        steps: list[tuple[Tensor, ...]] = []
+        state: Any = None
+        with torch.no_grad():
+            for digit in self.ids_of(digits).unbind(1):
+                _, state = self.network(digit[:, None], state)
+                steps.append((state,) if isinstance(state, Tensor) else state)
+        return dict(zip("hc", (torch.cat(parts) for parts in zip(*steps, strict=True)), strict=False))
+
+    def ids_of(self, digits: str) -> Tensor:
+        """The digits as a batch of one palindrome, (1, T') int64, on the model's device."""
+        num_classes = self.network.input_size
+        unknown = [digit for digit in digits if not (digit.isascii() and digit.isdigit() and int(digit) < num_classes)]
+        if unknown or not digits:
+            found = f"has {unknown[0]!r}" if unknown else "is empty"
+            raise ValueError(f"digits {found}; the model reads digits from 0 to {num_classes - 1}, at least one")
+        return torch.tensor([[int(digit) for digit in digits]], device=self.device)
 
     def hidden_state_gradients(self, batch: Batch) -> Tensor:
         """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).

@@ -13,10 +13,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from models.classifier import Classifier, most_likely
-from models.contracts import TextData
+from models.contracts import Characters, TextData
 from models.decoding import read, sampling, write
+from models.generation import OnUnknown, TextGenerator, decoding_options
 from models.networks.build import build_text_network
-from models.networks.stacked_lstm import CharacterSteps, Initialization, State
+from models.networks.stacked_lstm import CharacterSteps, Initialization, State, for_vocabulary
 from models.tables import percent
 
 Batch = tuple[Tensor, Tensor]
@@ -161,6 +162,7 @@ class TextModel(CharacterModel):
                 f"reset_probability is {reset_probability}, but carry_state is false, so every row begins with zeros; "
                 "leave one of them out"
             )
+        self.vocabulary: Characters | None = None  # of a model that was loaded
         self.network = build_text_network(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -185,17 +187,11 @@ class TextModel(CharacterModel):
             return weights, ""
         theirs: str = data_state["characters"]
         ours = data.vocabulary.decode(range(len(data.vocabulary)))
-        rows = [theirs.find(character) for character in ours]
-        num_new, num_gone = rows.count(-1), len(set(theirs) - set(ours))
-        dims = {"output.weight": 0, "output.bias": 0}
-        dims |= {"lstm.weight_ih_l0": 1} if self.network.embedding is None else {"embedding.weight": 0}
-        adapted = {
-            f"network.{name}": for_characters(weights[f"network.{name}"], dim, rows)
-            for name, dim in dims.items()
-            if f"network.{name}" in weights and weights[f"network.{name}"].shape[dim : dim + 1] == (len(theirs),)
-        }
-        counts = f"{len(rows) - num_new} characters known, {num_new} new, {num_gone} dropped"
-        return weights | adapted, counts
+        known = set(theirs) & set(ours)
+        counts = f"{len(known)} characters known, {len(ours) - len(known)} new, {len(set(theirs) - known)} dropped"
+        of_network = {name.removeprefix("network."): weight for name, weight in weights.items()}
+        adapted = for_vocabulary(of_network, theirs, ours)
+        return {f"network.{name}": weight for name, weight in adapted.items()}, counts
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -221,6 +217,27 @@ class TextModel(CharacterModel):
         if logits.dim() > y.dim() + 1:  # (B, T, S, V), of several dropout masks
             logits, y = logits.flatten(1, 2), y.repeat_interleave(logits.shape[2], dim=1)
         return logits, y
+
+    def remember(self, data_arguments: Mapping[str, Any], vocabulary: Characters | None) -> None:
+        self.vocabulary = vocabulary
+
+    def generate(self, prompt: str = "", on_unknown: OnUnknown = "error", **options: Any) -> str:
+        """A text that begins with the prompt; the same as ``python cli.py generate`` prints.
+
+        Args:
+            prompt: the text to complete; without one, the text begins after a line end.
+            on_unknown: what to do with characters of the prompt that the model does not know: ``error``, ``skip`` or
+                ``replace``.
+            options: ``length``, ``tau``, ``temperature``, ``top_k``, ``top_p``, ``seed``, ``beam``, ``stop`` and
+                ``length_penalty``; see ``models.generation.decoding_options``.
+        Raises:
+            ValueError: an option is out of range, a character is unknown, or the model was not loaded.
+        """
+        if self.vocabulary is None:
+            raise ValueError("this model has no vocabulary; make it with TextModel.load, or set its vocabulary")
+        generator = TextGenerator(self.network, self.vocabulary, decoding_options(**options), on_unknown)
+        beginning = generator.prompt(prompt)
+        return beginning + "".join(next(iter(generator.complete(beginning))).parts)
 
     def write(self, first: Tensor, length: int, tau: Tensor, seeds: list[int]) -> Tensor:
         """Generate texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.
@@ -260,22 +277,6 @@ class TextModel(CharacterModel):
     def on_test_epoch_start(self) -> None:
         super().on_test_epoch_start()
         self.eval_state = None
-
-
-def for_characters(weights: Tensor, dim: int, rows: list[int]) -> Tensor:
-    """Weights of characters for another vocabulary.
-
-    Args:
-        weights: in which ``dim`` counts the characters of a vocabulary.
-        dim: that dimension.
-        rows: for each character of the other vocabulary its place in ``dim``, -1 for a new one.
-    Returns:
-        the weights of each character; a new one has the mean of those in ``rows``, or of all if none is there.
-    """
-    known = [row for row in rows if row >= 0] or list(range(weights.shape[dim]))
-    mean = weights.index_select(dim, torch.tensor(known)).mean(dim, keepdim=True)
-    num = weights.shape[dim]  # where the mean is appended
-    return torch.cat([weights, mean], dim).index_select(dim, torch.tensor([row if row >= 0 else num for row in rows]))
 
 
 def check_precision(trainer: Trainer, lstm: nn.LSTM, dtype: torch.dtype) -> None:

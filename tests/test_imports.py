@@ -12,6 +12,8 @@ MAY_IMPORT = {
     "callbacks": {"callbacks"},
     "training": {"training", "callbacks", "datamodules", "models"},
 }
+EXCEPTIONS = {ROOT / "models" / "classifier.py": {"training"}}
+"""``Classifier.load`` reads a file, which only the room above can."""
 ROOMS = {*MAY_IMPORT, "experiments", "benchmarks", "tests", "cli"}
 
 
@@ -24,4 +26,4 @@ def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").split(".")[0])
-        assert imported & ROOMS <= MAY_IMPORT[room], path
+        assert imported & ROOMS <= MAY_IMPORT[room] | EXCEPTIONS.get(path, set()), path

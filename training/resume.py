@@ -60,7 +60,7 @@ def find_checkpoint(
         wanted: ``best``, ``last`` or ``auto`` of the newest run in ``experiment_dir``, a checkpoint file, the folder of
             a run, or the folder of an experiment (its newest run).
         experiment_dir: the folder of the experiment's runs.
-        default: which checkpoint to use if ``wanted`` is a folder or ``auto``.
+        default: which checkpoint to use if ``wanted`` is a folder or ``auto``; without a best one, the last.
         option: that names it, for messages.
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
@@ -118,6 +118,8 @@ def locate(wanted: str, experiment_dir: Path, default: CheckpointName, option: s
         if not runs:
             raise UserError(f"{option} {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
     name = wanted if wanted in ("best", "last") else default
+    if name == "best" and wanted != "best" and not runs[-1].checkpoint("best").is_file():
+        name = "last"  # without validation there is no best
     candidates = [runs[-1].checkpoint(kind) for kind in (("last", "previous") if name == "last" else (name,))]
     if not any(candidate.is_file() for candidate in candidates):
         present = " and ".join(kind for kind in NAMES if runs[-1].checkpoint(kind).is_file())

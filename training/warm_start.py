@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.contracts import ReportingModel
 from training.errors import UserError
+from training.loading import check_finite
 from training.parser import LINKS, LINKS_TO_OBJECTS
 from training.processes import print_rank_zero
 from training.recorded_config import Config, import_class
@@ -79,8 +80,7 @@ def load_weights(model: LightningModule, data: LightningDataModule, opened: Open
     """
     path, checkpoint = opened.path, opened.checkpoint
     weights: dict[str, Tensor] = checkpoint["state_dict"]
-    if not all(weight.isfinite().all() for weight in weights.values()):
-        raise UserError(f"the weights in {path} are not all finite; give a checkpoint from before the loss diverged")
+    check_finite(path, checkpoint)
     adapted = ""
     if isinstance(model, ReportingModel):
         data_class = checkpoint["config"]["data"]["class_path"].rpartition(".")[2]

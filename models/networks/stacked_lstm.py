@@ -148,6 +148,31 @@ def drop_weights(weights: Tensor, probability: float) -> Tensor:
 INT64 = torch.iinfo(torch.int64)
 
 
+def for_vocabulary(weights: dict[str, Tensor], theirs: str, ours: str) -> dict[str, Tensor]:
+    """The weights of a ``StackedLSTM`` for another vocabulary.
+
+    Args:
+        weights: its ``state_dict``.
+        theirs: its characters, in the order of their ids.
+        ours: the characters of the other vocabulary.
+    Returns:
+        the same weights, but characters that are in both keep theirs, and new ones have the mean of those; if none is
+        in both, the mean of all.
+    """
+    dims = {"output.weight": 0, "output.bias": 0}
+    dims |= {"embedding.weight": 0} if "embedding.weight" in weights else {"lstm.weight_ih_l0": 1}
+    places = [theirs.find(character) for character in ours]
+    known = [place for place in places if place >= 0] or list(range(len(theirs)))
+    new = len(theirs)  # where the mean is appended
+    ids = torch.tensor([new if place < 0 else place for place in places])
+    adapted = dict(weights)
+    for name, dim in dims.items():
+        weight = weights[name]
+        mean = weight.index_select(dim, torch.tensor(known)).mean(dim, keepdim=True)
+        adapted[name] = torch.cat([weight, mean], dim).index_select(dim, ids)
+    return adapted
+
+
 class CharacterSteps:
     """A trained ``StackedLSTM`` one character at a time: the same function without dropout and gradients, and faster.
 

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 from benchmarks import nanogpt
-from experiments.text_generator import load_network
 from models.networks.stacked_lstm import StackedLSTM
 from training.errors import UserError
+from training.loading import load_text_network
 
 PREPARE = """
 import pickle
@@ -153,7 +153,7 @@ def test_a_row_for_each(
     assert [line.split()[:3] for line in ours] == [["ours,", "seed", "1"], ["ours,", "seed", "2"]]
     settings, limits = ["--model.dropout", "0.5"], ["--trainer.max_time=00:00:01:27", "--trainer.max_steps=-1"]
     assert given == [(settings, ["--trainer.max_steps=1"], 1), (settings, limits, 1), (settings, limits, 2)]
-    _, _, vocabulary = load_network(str(text_run_dir))
+    _, _, vocabulary = load_text_network(str(text_run_dir))
     assert [vocabulary.decode(ids.tolist()) for ids in read] == [text[int(len(text) * 0.9) :]] * 2
     losses = ours[0].split()[4:7]
     assert all(float(loss) > 0 for loss in losses)

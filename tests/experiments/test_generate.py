@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import cli
-from experiments.text_generator import load_network
 from models.decoding import beam_search, greedy, read, write
 from models.networks.stacked_lstm import CharacterSteps
+from training.loading import load_text_network
 
 Generate = Any
 
@@ -51,7 +51,7 @@ def test_a_second_thread_is_for_large_models(generate: Generate, monkeypatch: py
 
 
 def continuation(run: Path, prompt: str, choose: Any, length: int) -> str:
-    _, network, vocabulary = load_network(str(run))
+    _, network, vocabulary = load_text_network(str(run))
     steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode(prompt)])
     logits, state = read(steps, ids, steps.start(1))
     return vocabulary.decode(int(i) for i in write(steps, logits, state, choose, length))
@@ -102,7 +102,7 @@ def test_the_text_does_not_depend_on_the_length(generate: Generate) -> None:
 
 
 def test_a_beam_search_prints_its_best_hypotheses(generate: Generate, text_run_dir: Path) -> None:
-    _, network, vocabulary = load_network(str(text_run_dir))
+    _, network, vocabulary = load_text_network(str(text_run_dir))
     steps, ids = CharacterSteps(network), torch.tensor([vocabulary.encode("The king")])
     logits, state = read(steps, ids, steps.start(1))
     (best,) = beam_search(steps, logits, state, 20, 6, num_best=3)

@@ -54,6 +54,7 @@ def test_runs_are_ordered_by_number(experiment: Path) -> None:
         ("{exp}", "last", "version_10/checkpoints/last.ckpt"),
         ("{exp}", "best", "version_10/checkpoints/best.ckpt"),
         ("{exp}/version_2", "last", "version_2/checkpoints/last.ckpt"),
+        ("{exp}/version_2", "best", "version_2/checkpoints/last.ckpt"),  # it has no best
         ("{exp}/version_10/checkpoints/previous.ckpt", "last", "version_10/checkpoints/previous.ckpt"),
     ],
 )
@@ -72,7 +73,6 @@ def test_auto_starts_a_run_if_there_is_no_checkpoint(experiment: Path) -> None:
     ("wanted", "message"),
     [
         ("{exp}/version_2/checkpoints/nothing.ckpt", "no such file or folder; it may also be best, last or auto"),
-        ("{exp}/version_2", "there is no .*best.ckpt; that run has last"),
         ("https://example.org/last.ckpt", "a checkpoint is a file on this machine"),
         ("{exp}/version_x", "holds neither checkpoints/ nor version_<k>/"),
     ],
@@ -80,6 +80,12 @@ def test_auto_starts_a_run_if_there_is_no_checkpoint(experiment: Path) -> None:
 def test_a_checkpoint_that_is_not_there_is_an_error(experiment: Path, wanted: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         find_checkpoint(wanted.format(exp=experiment), experiment, "best")
+
+
+def test_best_means_best(experiment: Path) -> None:
+    (experiment / "version_10" / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(UserError, match="there is no .*best.ckpt; that run has last"):
+        find_checkpoint("best", experiment, "best")
 
 
 def test_last_without_a_run_is_an_error(experiment: Path) -> None:
