@@ -36,7 +36,7 @@ SHORTER: dict[str, list[str]] = {
     r"make bench .*memory": ["--networks", "rnn", "--seeds", "1", "--lengths", "5", "--num-test", "20"],
     r"make bench": ["--lengths", "5", "--steps", "20", "--rounds", "1"],
     r"tests\.stress\.chaos": ["--kills", "1", "--minutes", "0"],
-    r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "10", "--seeds", "1"],
+    r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "20", "--seeds", "1"],
     r"benchmarks\.text_generation": ["--length", "50", "--rounds", "1"],
     r"benchmarks\.gcn": ["--graph", "karate"],
     r"pip install": ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation"],
