@@ -3,7 +3,10 @@
 Heavy libraries are imported only by the commands that need them.
 """
 
+import codecs
 import errno
+import io
+import locale
 import os
 import signal
 import sys
@@ -119,10 +122,23 @@ def leave_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def use_utf8() -> None:
+    """Read and write UTF-8, whatever the locale. A terminal shows what it lacks as escapes, and never half a text."""
+    terminal = getattr(sys.stdout, "encoding", None) or locale.getencoding()
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getencoding()).name != "utf-8":
+        # Files, their names and arguments follow the locale, which is fixed when Python starts.
+        environment = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{terminal}:backslashreplace"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
+
+
 if __name__ == "__main__":
     # A Slurm job gets SIGUSR1 when its time is nearly up. It stays pending until a listener exists.
     # Commands without one have nothing to save.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    use_utf8()
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:  # it is None if stdout was closed from the start

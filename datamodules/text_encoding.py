@@ -1,23 +1,52 @@
 """The encoding of a text file: its byte order mark, else UTF-8 where that is valid, else what chardet detects."""
 
 import codecs
-import unicodedata
 from pathlib import Path
+from typing import NamedTuple
+
+from datamodules.file_formats import format_of
+from datamodules.text_oddities import is_text, num_oddities
 
 SAMPLE_BYTES = 1 << 16
-"""Bytes that an encoding is detected from."""
+"""Bytes of lines beyond ASCII that an encoding is detected from."""
 
-ODD_MAX = 0.001
-"""Largest fraction of control characters and unassigned code points in a text; in compressed data it is a tenth."""
-
-CONTROLS_OF_TEXT = set("\t\n\v\f\r\x08\x1a\x1b")
-"""Control characters that a text may have."""
-
-CONFIDENCE_MIN = 0.1
-"""Below this confidence, Windows-1252 is a better guess than chardet's; a few words of a Western text have it."""
+PIECE_BYTES = 1 << 20
+"""Bytes read at a time."""
 
 CONTINUATION_BYTES_MIN = 8
 """So many continuation bytes of UTF-8 do not occur by chance. One in seven characters of GB 18030 is valid UTF-8."""
+
+CONFIDENCE_MIN = 0.15
+"""Below this confidence of chardet only Windows-1252 is certain. Texts of 4 kB in languages that it knows have 0.2 and
+more."""
+
+LEAD = 0.97
+"""Another encoding whose confidence is at least this share of the best is as good."""
+
+SPARSE = 0.01
+"""Below this share of bytes beyond ASCII, and below ``FEW`` of them, chardet has no evidence. Then the encoding is
+Windows-1252 unless that looks odd: its languages are written with few such letters, others are not."""
+
+FEW = 8
+
+ODDITIES_MIN = 0.02
+"""An encoding in which so large a share of the bytes beyond ASCII looks odd is wrong; fewer are misprints."""
+
+WESTERN = ("cp1252", "iso8859-1")
+"""The second is for texts with bytes that the first does not have."""
+
+RARE = (
+    *("cp037", "cp500", "cp720", "cp737", "cp775", "cp852", "cp855", "cp857", "cp858", "cp861", "cp862", "cp863"),
+    *("cp864", "cp865", "cp869", "cp1006", "hp-roman8", "johab", "kz1048", "mac-iceland", "mac-latin2", "ptcp154"),
+    *("iso8859-3", "iso8859-4", "iso8859-10", "iso8859-14", "iso8859-16"),
+)
+"""Encodings that lose against others that are as good."""
+
+GUESSES_MAX = 3
+"""The most encodings that a message names."""
+
+ISO_2022 = (b"\x1b$@", b"\x1b$B", b"\x1b$)", b"\x1b(J")
+"""Escape sequences with which the ISO 2022 encodings of East Asia leave ASCII. All their bytes are valid UTF-8."""
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
@@ -25,6 +54,12 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+"""Encodings with several bytes for each character, also of ASCII."""
+
+EXCERPT_BYTES = 30
+"""Bytes before and after an invalid one that a message shows."""
 
 
 class InvalidBytesError(ValueError):
@@ -43,7 +78,8 @@ class InvalidBytesError(ValueError):
     ) -> None:
         super().__init__(
             f"{path} is read as {encoding}, but byte 0x{error.object[error.start]:02x} at offset {offset} is not valid "
-            "in it; repair the file or convert it to UTF-8, or, for a book, set data.encoding to its encoding"
+            f"in it ({place_of(path, offset, encoding)}); repair the file or convert it to UTF-8, or, for a book, set "
+            "data.encoding to its encoding"
         )
         self.offset = offset
         self.num_continuation_bytes = num_continuation_bytes
@@ -59,52 +95,177 @@ def check_encoding(name: str) -> None:
         ) from None
 
 
+def place_of(path: Path, offset: int, encoding: str) -> str:
+    """The number of the line with this byte, and the text around it; what cannot be decoded is shown as ``\\xff``."""
+    line = 1
+    with path.open("rb") as file:
+        for begin in range(0, offset, PIECE_BYTES):
+            line += file.read(min(PIECE_BYTES, offset - begin)).count(b"\n")
+        begin = max(0, offset - EXCERPT_BYTES) // 4 * 4  # where a character of UTF-16 or UTF-32 begins
+        file.seek(begin)
+        before, after = file.read(offset - begin), file.read(EXCERPT_BYTES)
+    parts = (part.decode(encoding, "backslashreplace") for part in (before, after))
+    shown = "".join(character if character.isprintable() else " " for character in "".join(parts))
+    return f"line {line}: ...{' '.join(shown.split())}..."
+
+
 def first_guess(path: Path) -> str:
     """UTF-8, unless the first bytes of the file are a byte order mark of another encoding, or not text in UTF-8.
 
     Raises:
         ValueError: the file is not a text.
     """
-    head = read_sample(path, 0)
-    marked = (encoding for mark, encoding in BYTE_ORDER_MARKS if head.startswith(mark))
-    return next(marked, None) or ("utf-8" if is_text(head, "utf-8") else detect_encoding(path, 0))
+    with path.open("rb") as file:
+        head = file.read(SAMPLE_BYTES)
+    if (marked := next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)) is not None:
+        return marked
+    is_plain = is_text(decoded([head], "utf-8"))
+    if (found := format_of(head, is_plain)) is not None:
+        raise ValueError(f"{path} is {found[0]}, but a plain text is expected; {found[1]}")
+    return (seven_bit_encoding(head) or "utf-8") if is_plain else detect_encoding(path)
 
 
-def detect_encoding(path: Path, offset: int) -> str:
-    """The encoding that chardet detects in the bytes from ``offset`` on; all before it are ASCII."""
+def seven_bit_encoding(head: bytes) -> str | None:
+    """The encoding of East Asia that a text seems to be in, all of whose bytes are ASCII, if any."""
+    if not any(escape in head for escape in ISO_2022) and not (b"~{" in head and b"~}" in head):
+        return None
     import chardet
 
-    sample = read_sample(path, offset)
-    guess = chardet.detect(sample, prefer_superset=False, compat_names=False)
-    encoding = guess["encoding"]
-    if encoding == "iso8859-1" or guess["confidence"] < CONFIDENCE_MIN:
-        encoding = "cp1252"  # it has typographic quotes where Latin-1 has control characters, which no text uses
-    if encoding is None or not is_text(sample, encoding):
+    encoding = str(chardet.detect(head, compat_names=False)["encoding"])
+    return encoding if encoding.startswith(("iso2022", "hz")) else None
+
+
+class Sample(NamedTuple):
+    """Lines of a file that are not ASCII, the number of their bytes beyond ASCII, and of all bytes of the file.
+
+    Every byte beyond ASCII that occurs in the file is in one of the lines.
+    """
+
+    lines: list[bytes]
+    num_high: int
+    num_bytes: int
+
+
+def detect_encoding(path: Path) -> str:
+    """The encoding of a file that is not UTF-8.
+
+    Raises:
+        ValueError: it is not a text, or several encodings are as likely.
+    """
+    sample = read_sample(path)
+    candidates = candidates_for(sample.lines)
+    if not candidates:
         raise ValueError(
             f"{path} is a binary file, but a text is expected; convert it to UTF-8, or, for a book, set data.encoding "
             "to its encoding"
         )
-    return encoding
+    limit = 2 * min(candidate.num_oddities for candidate in candidates) + 1
+    plausible = [candidate for candidate in candidates if candidate.num_oddities <= limit]
+    certain = [candidate for candidate in plausible if candidate.confidence >= LEAD * plausible[0].confidence]
+    certain = [candidate for candidate in certain if candidate.encoding not in RARE] or certain
+    western = [candidate for candidate in plausible if candidate.is_western]
+    if western and sample.num_high < max(FEW, SPARSE * sample.num_bytes):
+        return western[0].encoding
+    best, first = certain[0], candidates[0]
+    is_better = best.confidence >= LEAD * first.confidence or first.num_oddities >= ODDITIES_MIN * sample.num_high
+    has_evidence = best.confidence >= CONFIDENCE_MIN or best.is_western
+    if len(certain) > 1 or not has_evidence or not is_better:
+        guesses = list(dict.fromkeys(candidate.encoding for candidate in (*certain, *candidates)))[:GUESSES_MAX]
+        raise ValueError(
+            f"{path} is not UTF-8, and its encoding is not certain; it may be {' or '.join(guesses)}: convert it to "
+            "UTF-8, or, for a book, set data.encoding"
+        )
+    return best.encoding
 
 
-def is_text(sample: bytes, encoding: str) -> bool:
-    """Whether the sample has no NUL, and hardly any control character or unassigned code point."""
-    string = codecs.getincrementaldecoder(encoding)("replace").decode(sample)  # its last character may be incomplete
-    odd = (c for c in set(string) - CONTROLS_OF_TEXT if unicodedata.category(c) in {"Cc", "Cn", "Cs"})
-    return "\0" not in string and sum(map(string.count, odd)) <= ODD_MAX * len(string)
+class Candidate(NamedTuple):
+    """An encoding in which a file is a text.
+
+    Args:
+        encoding: its name.
+        confidence: chardet's, from 0 to 1.
+        num_oddities: in the text, with bytes that are not valid.
+        is_western: whether the text is that of Windows-1252, or of ISO-8859-1 if that has no such bytes.
+    """
+
+    encoding: str
+    confidence: float
+    num_oddities: int
+    is_western: bool
+
+
+def candidates_for(lines: list[bytes]) -> list[Candidate]:
+    """The encodings in which these lines are a text, the most likely first; one of those that give the same text."""
+    import chardet
+
+    content = b"".join(lines)
+    results = chardet.detect_all(
+        content, ignore_threshold=True, prefer_superset=False, compat_names=False, max_bytes=len(content)
+    )
+    confidences = {str(result["encoding"]): result["confidence"] for result in results if result["encoding"]}
+    enough = max(confidences.values(), default=0.0) / 2
+    texts: dict[str, Candidate] = {}
+    for encoding in dict.fromkeys([*confidences, *(WIDE if b"\0" in content else ()), *WESTERN]):
+        confidence, is_western = confidences.get(encoding, 0.0), encoding in WESTERN
+        if confidence < enough and not is_western and encoding not in WIDE:
+            continue
+        text = decoded(lines, encoding)
+        if text in texts:
+            texts[text] = texts[text]._replace(is_western=texts[text].is_western or is_western)
+        elif is_text(text) and not (encoding in WIDE and not has_spaces(text)):
+            confidence = 1.0 if encoding in WIDE else confidence
+            texts[text] = Candidate(encoding, confidence, num_oddities(text) + text.count("\ufffd"), is_western)
+    return sorted(texts.values(), key=lambda candidate: -candidate.confidence)
+
+
+def has_spaces(text: str) -> bool:
+    """Whether a text has spaces or line ends, which with the bytes in another order are other characters."""
+    return text.count(" ") + text.count("\n") > text.count("\u2000") + text.count("\u0a00")
+
+
+def decoded(lines: list[bytes], encoding: str) -> str:
+    """The text of the lines, each of which may end within a character; bytes that are not valid become U+FFFD."""
+    make = codecs.getincrementaldecoder(encoding)
+    return "".join(make("replace").decode(line) for line in lines)
+
+
+def read_sample(path: Path) -> Sample:
+    """Lines of the whole file: the first ones that are not ASCII, and later ones with further bytes beyond ASCII."""
+    lines: list[bytes] = []
+    seen: set[int] = set()
+    size = num_high = num_bytes = 0
+    rest = b""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            num_bytes += len(piece)
+            num_high += len(piece) - len(piece.translate(None, HIGH_BYTES))
+            if b"\0" in piece and not lines:  # UTF-16, UTF-32 or no text: a line end is more than a byte
+                return Sample([piece[:SAMPLE_BYTES]], len(piece), len(piece))
+            *complete, rest = (rest + piece).split(b"\n")
+            for line in complete:
+                if line.isascii():
+                    continue
+                if size < SAMPLE_BYTES or not seen.issuperset(line):
+                    kept = line[:SAMPLE_BYTES]
+                    lines.append(kept + b"\n" if kept == line else kept)
+                    size += len(kept)
+                    seen.update(line)
+            rest = rest[:SAMPLE_BYTES] if len(rest) > PIECE_BYTES else rest
+    if not rest.isascii() or not lines:
+        lines.append(rest[:SAMPLE_BYTES])
+    return Sample(lines, num_high, num_bytes)
+
+
+HIGH_BYTES = bytes(range(128, 256))
 
 
 def is_damaged_utf8(path: Path, error: InvalidBytesError) -> bool:
     """Whether a file that is not valid UTF-8 is UTF-8 all the same: most characters beyond ASCII are valid."""
     if error.num_continuation_bytes >= CONTINUATION_BYTES_MIN:
         return True
-    string = read_sample(path, error.offset).decode("utf-8", "replace")
+    with path.open("rb") as file:
+        file.seek(error.offset)
+        string = file.read(SAMPLE_BYTES).decode("utf-8", "replace")
     num_invalid = string.count("\ufffd")
     num_valid = len(string) - len(string.encode("ascii", "ignore")) - num_invalid
     return error.num_continuation_bytes + num_valid > num_invalid
-
-
-def read_sample(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(SAMPLE_BYTES)

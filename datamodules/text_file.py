@@ -66,7 +66,7 @@ def read_pieces(
     except InvalidBytesError as error:
         if encoding is not None or pieces.encoding != "utf-8" or is_damaged_utf8(path, error):
             raise
-        pieces = TextPieces(path, detect_encoding(path, error.offset), keep_licences)
+        pieces = TextPieces(path, detect_encoding(path), keep_licences)
     return collect(pieces), pieces
 
 

@@ -99,3 +99,36 @@ KOREAN = """\
 없나요?” 선생님은 지도를 펴고 손가락으로 먼 길을 따라갔다. 여름이 되자 모두 함께 기차를 타고 바다를 보러 갔고, 아이들은
 모래 위에 자기 이름을 크게 썼다.
 """
+
+TURKISH = """\
+Köyün sonundaki küçük evde yaşlı bir saatçi otururdu. Her sabah güneş doğmadan kalkar, çayını demler ve “Bugün hangi
+saat duracak acaba?” diye düşünürdü. Bir gün kapısına şehirden gelen genç bir kız çıktı; elinde dedesinden kalma,
+çalışmayan bir saat vardı. Saatçi gözlüğünü taktı, kapağı açtı ve içindeki tozu üfledi. “İçinde bir ağıt saklı,” dedi
+gülerek. Akşama doğru saat yeniden işlemeye başladı, ama kız artık gitmek istemiyordu.
+"""
+
+HEBREW = """\
+בקצה הרחוב גר איש זקן שתיקן מטריות. בכל בוקר פתח את החנות הקטנה, הניח כיסא ליד הדלת וחיכה לגשם. הילדים שאלו אותו: „מה
+אתה עושה בקיץ?” והוא ענה שבקיץ הוא מספר סיפורים על עננים. יום אחד באה ילדה עם מטרייה אדומה ושבורה, ואמרה שסבתא שלה קנתה
+אותה לפני שנים רבות. הוא עבד עליה כל הלילה, ובבוקר ירד גשם ראשון על העיר, וכולם יצאו לרקוד.
+"""
+
+ARABIC = """\
+كان في القرية رجل عجوز يصنع الأقفاص للطيور، لكنه لم يحبس طائرا في حياته. كل صباح كان يفتح دكانه الصغير ويضع الماء والحب
+أمام الباب، ثم يجلس وينتظر. سأله الأطفال: لماذا تصنع الأقفاص إذن؟ قال إن القفص الجميل يعلم الناس أن الباب المفتوح أجمل
+منه. وفي يوم من الأيام جاءت فتاة من المدينة واشترت كل ما عنده، ثم فتحت الأبواب كلها وعلقتها على الأشجار.
+"""
+
+UKRAINIAN = """\
+На краю села жила вдова, яка пекла хліб для всієї громади. Щоночі вона розпалювала піч, місила тісто й співала тихих пісень,
+щоб воно краще сходило. Якось узимку до неї зайшов замерзлий подорожній і попросив притулку. Він мовчки їв гарячий хліб, а
+вранці залишив на столі дерев’яну скриньку. У ній не було ні грошей, ні листа — лише жменя зерна, якого ніхто в окрузі ще
+не бачив. Навесні вона посіяла його за хатою, і з того часу їй завжди вистачало борошна.
+"""
+
+HUNGARIAN = """\
+A tó partján állt egy öreg malom, amelyet évek óta senki sem használt. Egy őszi estén különös fény szűrődött ki az ablakán,
+és a falubeliek azt suttogták, hogy visszatért a molnár. A legkisebb fiú, aki semmitől sem félt, bekopogott: „Jó estét, van
+itt valaki?” Odabent egy hölgy ült, könyveket rendezett hosszú polcokra, és mosolyogva hívta be. Azóta a malom könyvtár, ahová
+esténként összegyűlnek, hogy régi történeteket olvassanak föl egymásnak, amíg a tűz le nem ég.
+"""
