@@ -127,7 +127,8 @@ def show_json(path: Path, generator: TextGenerator, prompt: str) -> None:
         samples.append({"text": "".join(parts), **measured})
     chosen = {name: getattr(options, name) for name in ("beam", "seed", "length", "stop")}
     answer = {"checkpoint": str(path), **decoding, **chosen, "prompt": prompt, "samples": samples}
-    print(json_format.dumps(answer, ensure_ascii=False), flush=True)
+    is_utf8 = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
+    print(json_format.dumps(answer, ensure_ascii=not is_utf8), flush=True)
 
 
 def answer_prompts(generator: TextGenerator, show: Show) -> None:
