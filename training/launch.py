@@ -6,10 +6,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import _InstantiatorFn
+from pytorch_lightning.loggers import Logger
 
 from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
+from training.external_loggers import WantedLogger
 from training.parser import LINKS_TO_OBJECTS, Command
 from training.processes import launched_world_size
 from training.resume import config_to_record
@@ -37,10 +39,14 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
     pl.seed_everything(command.config.seed_everything, workers=True)
     command.parser.add_instantiator(Instantiator(command, "model"), LightningModule)
     command.parser.add_instantiator(Instantiator(command, "data"), LightningDataModule)
+    command.parser.add_instantiator(WantedLogger.instantiate, Logger)
     with config_errors():
         objects = command.parser.instantiate_classes(command.config)
         trainer = Trainer(**objects.trainer)
         check_processes(objects.data, trainer, command.name)
+        if command.name == "fit":
+            for wanted in trainer.external_loggers:
+                wanted.check()
         if command.name == "fit" and isinstance(objects.model, Classifier):
             # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
             Classifier.configure_optimizers(objects.model)

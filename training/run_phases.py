@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from callbacks import RunCheckpoints, RunSummary
 from models.contracts import ReportingModel
 from training.errors import UserError, comes_from_user_code
+from training.external_loggers import close_loggers, open_loggers
 from training.hints import how_to_resume
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.processes import LostProcess, is_rank_zero, print_rank_zero
@@ -59,7 +60,9 @@ def prepare_folder(run: "Run") -> RunFolder:
         run.save_config(folder.path / ("config.yaml" if is_start else f"config.resume_{step}.yaml"))
         if any(isinstance(callback, RunCheckpoints) for callback in trainer.callbacks):
             folder.make_checkpoint_folder()
-        trainer.loggers = [*trainer.loggers, RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
+        trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
+        arguments = run.model.hparams_initial.keys() | run.data.hparams_initial.keys()
+        trainer.loggers += open_loggers(trainer.external_loggers, folder.path, step, arguments)
     except OSError as error:
         raise UserError(cannot_write(error, folder.path)) from error
     return folder
@@ -71,6 +74,7 @@ def remove_new_folder(run: "Run") -> None:
         return
     for logger in run.trainer.loggers:
         logger.finalize("failed")
+    close_loggers(1)
     folder, *parents = run.new_folders
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):  # another process has begun a run there
