@@ -9,6 +9,8 @@ import signal
 import sys
 from importlib import import_module
 
+from training.terminal import show_threads_on_sigquit, survive_lost_terminal
+
 HELP = """\
 usage: python cli.py COMMAND [--config FILE] [--key value ...]
 
@@ -119,6 +121,8 @@ if __name__ == "__main__":
     # A Slurm job gets SIGUSR1 when its time is nearly up. It stays pending until a listener exists.
     # Commands without one have nothing to save.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    show_threads_on_sigquit()
+    survive_lost_terminal()
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:  # it is None if stdout was closed from the start

@@ -4,7 +4,6 @@ A config only names a logger. It is made when the run's folder is known: there i
 ``loggers.json`` keeps the ids with which a resumed run continues the same external runs.
 """
 
-import functools
 import importlib.util
 import inspect
 import json
@@ -133,7 +132,6 @@ class ExternalLogger(Logger):
             self.guarded(self._experiment.finish, exit_code, default=None)
 
 
-@functools.cache
 def guarded_class(kind: type[Logger]) -> type[ExternalLogger]:
     """A subclass of a logger's class that is also an ``ExternalLogger``."""
     if issubclass(kind, ExternalLogger):
