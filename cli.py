@@ -81,7 +81,6 @@ def run_experiment(name: str, *args: str) -> int:
 
 
 def run(args: list[str]) -> int:
-    from training.messages import set_up_messages
     from training.processes import LostProcess, is_rank_zero
     from training.signals import AbortedRun, InterruptedRun, SignalListener, report_stop
 
@@ -92,7 +91,6 @@ def run(args: list[str]) -> int:
             from training.launch import prepare
 
             listener.raises = True
-            set_up_messages()
             getattr(prepare(args, listener), args[0])()
     except (InterruptedRun, AbortedRun) as stopped:
         report_stop(stopped)

@@ -12,6 +12,7 @@ from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
 from training.external_loggers import WantedLogger
+from training.messages import ignore_library_warnings, set_up_messages
 from training.parser import LINKS_TO_OBJECTS, Command
 from training.processes import launched_world_size
 from training.resume import config_to_record
@@ -34,6 +35,8 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
     Raises:
         UserError: a key is unknown, a value is of the wrong type, or a class refuses it.
     """
+    ignore_library_warnings()
+    set_up_messages()
     command = Command(words)
     config_to_record(command.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
     pl.seed_everything(command.config.seed_everything, workers=True)

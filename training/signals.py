@@ -34,6 +34,10 @@ class InterruptedRun(Exception):  # noqa: N818 - it is no error
         self.signum = signum
         self.step = step
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f"{self}; {self.hint}"]
+
 
 class AbortedRun(BaseException):
     """A signal stopped the command at once: a second Ctrl-C, or a signal while there was nothing to save.
@@ -46,6 +50,10 @@ class AbortedRun(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} at once")
         self.signum = signum
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f"{self}; {self.hint}"]
 
 
 class SignalListener:
