@@ -267,7 +267,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns at every resume
     print(f"{'signal':16} {'sent':>5} {'outside training':>17} {'runs':>5} {'most steps lost':>16} {'seconds':>8}")
-    for signals, num in (([signal.SIGKILL], args.kills), ([signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], args.signals)):
+    for signals, num in (
+        ([signal.SIGKILL], args.kills),
+        ([signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], args.signals),
+    ):
         if num > 0:
             tally = disturb_runs(signals, num, args.seed, args.minutes * 60, folder)
             name = "+".join(s.name for s in signals)
