@@ -12,6 +12,8 @@ import signal
 import sys
 from importlib import import_module
 
+from training.terminal import show_threads_on_sigquit, survive_lost_terminal
+
 HELP = """\
 usage: python cli.py COMMAND [--config FILE] [--key value ...]
 
@@ -86,7 +88,6 @@ def run_experiment(name: str, *args: str) -> int:
 
 
 def run(args: list[str]) -> int:
-    from training.messages import set_up_messages
     from training.processes import LostProcess, is_rank_zero
     from training.signals import AbortedRun, InterruptedRun, SignalListener, report_stop
 
@@ -97,7 +98,6 @@ def run(args: list[str]) -> int:
             from training.launch import prepare
 
             listener.raises = True
-            set_up_messages()
             getattr(prepare(args, listener), args[0])()
     except (InterruptedRun, AbortedRun) as stopped:
         report_stop(stopped)
@@ -139,6 +139,8 @@ if __name__ == "__main__":
     # Commands without one have nothing to save.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     use_utf8()
+    show_threads_on_sigquit()
+    survive_lost_terminal()
     try:
         status = main(sys.argv[1:])
         if sys.stdout is not None:  # it is None if stdout was closed from the start

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar in a terminal and in a notebook, plain lines elsewhere."""
 
 import math
 import sys
@@ -31,8 +31,27 @@ WIDTH_BESIDE_BAR = 92
 """Characters that all columns but the bar need together."""
 
 
+class NotebookBar(Progress):
+    """The bar in a notebook. Rich's own needs ipywidgets there; this one replaces what the cell has shown before."""
+
+    shown: Any = None
+    """Where the cell shows the bar."""
+
+    def start(self) -> None:
+        from IPython.display import display
+
+        self.shown = display(self.make_tasks_table(self.tasks), display_id=True)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        self.shown.update(self.make_tasks_table(self.tasks))
+
+    def stop(self) -> None:
+        """The last update stays."""
+
+
 class StepProgress(ProgressBar):
-    """A Rich progress bar over optimizer steps in a terminal; without a terminal, a line at every validation.
+    """A Rich progress bar over optimizer steps in a terminal and in a notebook; elsewhere a line at every validation.
 
     The bar shows metrics and the words of each callback's ``describe_progress()``.
 
@@ -51,7 +70,7 @@ class StepProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         console = Console()
-        if console.is_terminal and trainer.is_global_zero:
+        if (console.is_terminal or console.is_jupyter) and trainer.is_global_zero:
             columns: dict[ProgressColumn, int] = {
                 TextColumn("training"): MIN_WIDTH_FOR_ALL,
                 BarColumn(bar_width=max(4, console.width - WIDTH_BESIDE_BAR)): 0,
@@ -62,7 +81,7 @@ class StepProgress(ProgressBar):
                 TextColumn("{task.fields[metrics]}", table_column=Column(no_wrap=False)): 0,
             }
             shown = [column for column, width in columns.items() if console.width >= width]
-            self.bar = Progress(*shown, console=console)
+            self.bar = (NotebookBar if console.is_jupyter else Progress)(*shown, console=console)
             self.bar.add_task("training", total=total_steps(trainer), metrics="")
             self.bar.start()
 

@@ -19,11 +19,17 @@ import torch
 
 import cli
 from experiments.sweep.local import num_cores
+from training.signals import SIGNALS
 
 LONGEST_FIRST = (
     *("cluster/test_fit.py", "test_commands.py", "experiments/sweep/test_sweep.py", "test_processes.py"),
     *("test_tensorboard.py", "test_reach.py", "test_resume.py", "stress/test_chaos.py", "stress/test_damage.py"),
-    *("training/test_interruption.py", "benchmarks/test_nanogpt.py", "training/test_command_line.py"),
+    *(
+        "training/test_interruption.py",
+        "test_terminal.py",
+        "benchmarks/test_nanogpt.py",
+        "training/test_command_line.py",
+    ),
 )
 """Files whose tests take longest. Each file's tests run in one worker, so a long file at the end would run alone."""
 
@@ -53,14 +59,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def restored_globals() -> Iterator[None]:
     """Seed, dtype, threads, gradient mode, signal handlers and log levels are as before after every test."""
     state, dtype, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    handlers = {s: signal.getsignal(s) for s in SIGNALS}
     torch.manual_seed(0)
     yield
     assert torch.is_grad_enabled()
     torch.set_rng_state(state)
     torch.set_default_dtype(dtype)
     torch.set_num_threads(threads)
-    assert handlers == {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    assert handlers == {s: signal.getsignal(s) for s in SIGNALS}
     logging.disable(logging.NOTSET)
 
 

@@ -42,6 +42,11 @@ class PythonProcess:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         """The exit status; minus the signal's number where one has killed the process; ``None`` while it runs."""
         return self._process.exitcode
@@ -50,9 +55,8 @@ class PythonProcess:
         return self.returncode
 
     def send_signal(self, signum: int) -> None:
-        assert self._process.pid is not None
         if self.returncode is None:
-            os.kill(self._process.pid, signum)
+            os.kill(self.pid, signum)
 
     def wait(self, timeout: float = 600) -> int:
         """Wait for the end; the exit status.

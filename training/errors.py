@@ -19,6 +19,10 @@ class UserError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f"error: {self}"]
+
 
 LESS_MEMORY = "lower data.batch_size, the length (data.length, of a text data.seq_len) or model.hidden_size"
 

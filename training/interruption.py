@@ -5,7 +5,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.checkpoints import RunCheckpoints
 from callbacks.contracts import RunCallback, RunTrainer
-from training.signals import InterruptedRun, SignalListener
+from training.signals import SIGNALS, InterruptedRun, SignalListener
 
 
 class StopOnSignal(RunCallback):
@@ -38,7 +38,8 @@ class StopOnSignal(RunCallback):
         """The signal that any process of the run has received, so that all of them stop after the same step."""
         if self.listener is None or trainer.world_size == 1:
             return self.listener.received if self.listener else None
-        signum = torch.tensor(self.listener.received or 0, device=trainer.strategy.root_device)
-        # The largest number is SIGTERM's, which has priority over SIGUSR1's and SIGINT's.
-        torch.distributed.all_reduce(signum, torch.distributed.ReduceOp.MAX)
-        return int(signum) or None
+        received = self.listener.received
+        priority = torch.tensor(0 if received is None else 1 + SIGNALS.index(received))
+        priority = priority.to(trainer.strategy.root_device)
+        torch.distributed.all_reduce(priority, torch.distributed.ReduceOp.MAX)
+        return SIGNALS[int(priority) - 1] if priority else None

@@ -6,10 +6,13 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import _InstantiatorFn
+from pytorch_lightning.loggers import Logger
 
 from datamodules.sharding import ShardedDataModule
 from models.classifier import Classifier
 from training.errors import UserError, config_errors
+from training.external_loggers import WantedLogger
+from training.messages import ignore_library_warnings, set_up_messages
 from training.own_config import own_config
 from training.parser import LINKS_TO_OBJECTS, Command
 from training.processes import launched_world_size
@@ -58,15 +61,21 @@ def prepare(words: list[str], listener: SignalListener | None = None) -> Run:
     Raises:
         UserError: a key is unknown, a value is of the wrong type, or a class refuses it.
     """
+    ignore_library_warnings()
+    set_up_messages()
     command, source = parse(words)
     config_to_record(command.config_dump)  # refuses a callback that is there twice, before Lightning fails on it
     pl.seed_everything(command.config.seed_everything, workers=True)
     command.parser.add_instantiator(Instantiator(command, "model"), LightningModule)
     command.parser.add_instantiator(Instantiator(command, "data"), LightningDataModule)
+    command.parser.add_instantiator(WantedLogger.instantiate, Logger)
     with config_errors():
         objects = command.parser.instantiate_classes(command.config)
         trainer = Trainer(**objects.trainer)
         check_processes(objects.data, trainer, command.name)
+        if command.name == "fit":
+            for wanted in trainer.external_loggers:
+                wanted.check()
         if command.name == "fit" and isinstance(objects.model, Classifier):
             # Finds a learning rate of -1 now, and not in the middle of fit. An override may need the trainer.
             Classifier.configure_optimizers(objects.model)

@@ -56,7 +56,8 @@ def one_line(message: str) -> str:
         if text and not NOISE.match(text):
             causes.append(readable(text))
     if not all(cause.startswith("Expected") for cause in causes):
-        causes = [cause for cause in causes if cause != "Expected a list"]
+        alternatives = ("Expected a list", "Expected a Iterable", "Expected a bool")  # to the class that was meant
+        causes = [cause for cause in causes if cause not in alternatives]
     line = " ".join(dict.fromkeys(causes)) if causes else "not a value that fits"
     if len(causes) > 1 and all(cause.startswith("Expected") for cause in causes):
         line = "expected one of: " + ", ".join(c.removeprefix("Expected a ").removeprefix("one of ") for c in causes)

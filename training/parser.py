@@ -188,7 +188,6 @@ LIMITS = {"log_every_n_steps": 1, "check_val_every_n_epoch": 1, "accumulate_grad
 LEFT_OUT: dict[str, tuple[tuple[Any, ...], str]] = {
     "overfit_batches": ((0,), "it is not supported, because training batches of this project never repeat"),
     "barebones": ((False,), "if it is true, a run neither measures nor saves"),
-    "logger": ((None, True), "a run always writes TensorBoard's events and metrics.csv"),
 }
 """Arguments of the trainer that must keep one of these values, and the reason."""
 
@@ -205,6 +204,10 @@ def check_trainer(config: Any) -> None:
     for name, (allowed, reason) in LEFT_OUT.items():
         if config[name] not in allowed:
             raise UserError(f"trainer.{name} is {config[name]}; leave it out: {reason}")
+    if config.logger is False:
+        raise UserError(
+            "trainer.logger is False; leave it out: a run always writes TensorBoard's events and metrics.csv"
+        )
     if config.default_root_dir is None:
         raise UserError("trainer.default_root_dir is null; it must be a folder, such as runs")
     if config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():

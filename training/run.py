@@ -24,6 +24,7 @@ from models.contracts import ReportingModel
 from training import run_phases
 from training.changes import ChangesOnPurpose
 from training.errors import UserError, config_errors
+from training.external_loggers import close_loggers
 from training.hints import how_to_resume, what_next
 from training.loggers import silent_writer_thread
 from training.processes import print_rank_zero
@@ -195,11 +196,14 @@ class Run:
                 yield
         except InterruptedRun as interrupted:
             interrupted.hint = how_to_resume(self.words, self.folder)
-            raise
+            raise  # external runs end with the process: a network that hangs must not delay a requeued job
         except Exception:
             if not self.trainer.has_begun:
                 run_phases.remove_new_folder(self)
+            close_loggers(1)
             raise
+        else:
+            close_loggers(0)
         finally:
             if self.folder is not None:
                 self.folder.unlock()

@@ -14,6 +14,7 @@ from callbacks import RunCheckpoints, RunSummary
 from models.contracts import ReportingModel
 from training.changes import described
 from training.errors import UserError, comes_from_user_code
+from training.external_loggers import close_loggers, open_loggers
 from training.hints import how_to_resume
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.processes import LostProcess, is_rank_zero, print_rank_zero
@@ -65,7 +66,9 @@ def prepare_folder(run: "Run") -> RunFolder:
             config_path.write_text(f"# {described(run.changes, step)}\n{config_path.read_text()}")
         if any(isinstance(callback, RunCheckpoints) for callback in trainer.callbacks):
             folder.make_checkpoint_folder()
-        trainer.loggers = [*trainer.loggers, RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
+        trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
+        arguments = run.model.hparams_initial.keys() | run.data.hparams_initial.keys()
+        trainer.loggers += open_loggers(trainer.external_loggers, folder.path, step, arguments)
     except OSError as error:
         raise UserError(cannot_write(error, folder.path)) from error
     return folder
@@ -77,6 +80,7 @@ def remove_new_folder(run: "Run") -> None:
         return
     for logger in run.trainer.loggers:
         logger.finalize("failed")
+    close_loggers(1)
     folder, *parents = run.new_folders
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):  # another process has begun a run there

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: received at any time, acted on between two training steps.
+"""Ctrl-C, SIGHUP, SIGTERM and SIGUSR1: received at any time, acted on between two training steps.
 
 Importing this module imports neither torch nor Lightning, so that signals are handled while those are imported.
 """
@@ -15,7 +15,12 @@ from typing import Any
 from training import slurm
 from training.processes import is_rank_zero
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+"""The signals that end a run, in the order of their priority.
+
+A request to stop for good has priority over SIGUSR1, with which Slurm asks for a pause. SIGHUP comes when the terminal
+is lost. If it is ignored from the start, as under ``nohup``, it stays ignored.
+"""
 
 
 class InterruptedRun(Exception):  # noqa: N818 - it is no error
@@ -29,6 +34,10 @@ class InterruptedRun(Exception):  # noqa: N818 - it is no error
         self.signum = signum
         self.step = step
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f"{self}; {self.hint}"]
+
 
 class AbortedRun(BaseException):
     """A signal stopped the command at once: a second Ctrl-C, or a signal while there was nothing to save.
@@ -41,6 +50,10 @@ class AbortedRun(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name} at once")
         self.signum = signum
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows."""
+        return [f"{self}; {self.hint}"]
 
 
 class SignalListener:
@@ -74,7 +87,8 @@ class SignalListener:
         """Install the handlers, also after a library has replaced them; returns the previous ones by signal."""
         if threading.current_thread() is not threading.main_thread():
             return {}  # Python delivers signals to the main thread only
-        return {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+        wanted = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        return {signum: signal.signal(signum, self._receive) for signum in wanted}
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.raises:
@@ -82,7 +96,6 @@ class SignalListener:
             os._exit(128 + signum)
         if not self.waits_for_step or (self.received is not None and signum == signal.SIGINT):
             raise AbortedRun(signum)
-        # A request to stop for good has priority over SIGUSR1, with which Slurm asks for a pause.
         self.received = signum if self.received in (None, signal.SIGUSR1) else self.received
 
 
@@ -95,8 +108,8 @@ def report_stop(stopped: InterruptedRun | AbortedRun) -> None:
     if not is_rank_zero():
         return
     hint = stopped.hint
-    # Slurm ends a job that it requeues, often before the line below is printed.
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Slurm ends a job that it requeues, often before the line below is printed. A lost terminal may send SIGHUP twice.
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGTERM, signal.SIGHUP)}
     try:
         if stopped.signum == signal.SIGUSR1 and slurm.job_id() is not None:
             try:
@@ -105,4 +118,5 @@ def report_stop(stopped: InterruptedRun | AbortedRun) -> None:
                 hint = f"Slurm does not requeue the job ({error}); {hint}"
         print(f"{stopped}; {hint}", file=sys.stderr, flush=True)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

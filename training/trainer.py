@@ -21,6 +21,7 @@ from callbacks import RunCheckpoints, RunSummary, StepProgress, TrainingMetrics
 from callbacks.contracts import RunTrainer
 from training.checkpoint_file import read_checkpoint, write_checkpoint
 from training.errors import UserError
+from training.external_loggers import as_loggers, begin_logging
 from training.fast_step import loop_class
 from training.interruption import StopOnSignal
 from training.recorded_config import as_list
@@ -51,6 +52,7 @@ class Trainer(RunTrainer):
     Args:
         precision: as in Lightning, or ``auto``: ``bf16-mixed`` on a device with instructions for bfloat16, else
             ``32-true``.
+        logger: loggers beside TensorBoard's events and ``metrics.csv``, which every run has. Only ``fit`` uses them.
     """
 
     def __init__(self, *, precision: _PRECISION_INPUT | Literal["auto"] | None = None, **kwargs: Any) -> None:
@@ -80,7 +82,8 @@ class Trainer(RunTrainer):
         options["plugins"] = [*as_list(options.get("plugins")), self.checkpoint_io]
         if SLURMEnvironment.detect():
             options["plugins"].append(SLURMEnvironment(auto_requeue=False))
-        options["logger"] = options.get("logger") or False  # the run's folder brings its own
+        self.external_loggers = as_loggers(options.get("logger"))
+        options["logger"] = False  # a run that is trained brings its own, and those
         kwargs.update(options)  # jsonargparse follows this name to the arguments of Lightning's Trainer
         super().__init__(precision=precision, **kwargs)
         theirs = self.fit_loop.epoch_loop
@@ -154,13 +157,19 @@ PLAIN_TYPES = (bool, int, float, str, type(None))
 
 
 class NoteBeginning(Callback):
-    """Notes on the trainer that the work has begun."""
+    """Notes on the trainer, and in external loggers, that the work has begun."""
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(trainer, Trainer)
         trainer.has_begun = True
 
-    on_validation_start = on_test_start = on_predict_start = on_train_start
+    on_test_start = on_predict_start = on_validation_start
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.on_validation_start(trainer, pl_module)
+        assert isinstance(trainer, Trainer)
+        if trainer.run_dir is not None and trainer.is_global_zero:
+            begin_logging(trainer.loggers, trainer.run_dir, trainer.run_config or {})
 
 
 def precision_for(accelerator: Any) -> Literal["bf16-mixed", "32-true"]:

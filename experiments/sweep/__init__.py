@@ -66,7 +66,8 @@ def sweep(
         list_runs(results, retry_failed)
         return 0
     results.open(grid, seeds, config)
-    sigterm_before = signal.signal(signal.SIGTERM, exit_at_signal)
+    stops = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    handlers_before = {signum: signal.signal(signum, exit_at_signal) for signum in stops}
     try:
         for run in results.failed() if retry_failed else ():
             results.forget(run)
@@ -81,7 +82,8 @@ def sweep(
         print(f"{len(results.unfinished())} runs are not finished; the same command resumes them", file=sys.stderr)
         raise
     finally:
-        signal.signal(signal.SIGTERM, sigterm_before)
+        for signum, handler in handlers_before.items():
+            signal.signal(signum, handler)
         results.write_csv()
         results.lock.release()
     status = report_results(results)
@@ -117,4 +119,5 @@ def report_results(results: ResultsFolder) -> int:
 
 def exit_at_signal(signum: int, frame: FrameType | None) -> None:
     """Raise an exception, as Ctrl-C does, so that the workers save their runs."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a lost terminal may send it twice; the workers need time to save
     raise SystemExit(128 + signum)

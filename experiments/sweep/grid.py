@@ -118,10 +118,10 @@ def resolve(base: Path, values: dict[str, Any], message: str) -> dict[str, Any]:
 
 
 def flat_config(config: dict[str, Any]) -> dict[str, Any]:
-    """A complete configuration with keys as on the command line, without unset arguments of the trainer."""
+    """A complete configuration with keys as on the command line, without the trainer's loggers and unset arguments."""
     from callbacks.run_summary import flatten
 
-    trainer = {key: value for key, value in config["trainer"].items() if value is not None}
+    trainer = {key: value for key, value in config["trainer"].items() if value is not None and key != "logger"}
     flat = flatten({**config, "trainer": trainer})
     return {key: value for key, value in flat.items() if key not in LOCATION_KEYS}
 

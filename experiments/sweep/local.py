@@ -1,7 +1,7 @@
 """Does the runs of a sweep in processes of this machine, each one run after the other."""
 
 import contextlib
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 from collections.abc import Collection, Generator
@@ -52,6 +52,7 @@ def run_in_a_pool(base: Path, results: ResultsFolder, num_workers: int) -> Gener
     # torch's threads in this process do not survive a fork: a server that only imports forks the workers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([IMPORTED])
+    start_server()
     running: dict[Future[None], Run] = {}
     pool = ProcessPool(min(num_workers, len(pending)), context=context, initializer=start_worker)
     try:
@@ -70,6 +71,16 @@ def run_in_a_pool(base: Path, results: ResultsFolder, num_workers: int) -> Gener
     finally:
         pool.stop()  # SIGTERM: a worker whose run is under way saves it after the current step
         pool.join()
+
+
+def start_server() -> None:
+    """Start the process that forks the workers. A lost terminal, or Ctrl-\\, ends neither it nor them.
+
+    They keep the mask of signals, so only this process gets SIGHUP; it then lets the workers save their runs.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGQUIT})
+    multiprocessing.forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cause_of(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
 import warnings
@@ -16,6 +17,7 @@ from experiments.sweep.grid import Run, fit_words, flat_config
 from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
 from training.messages import ignore_library_warnings, one_line, set_up_messages
+from training.terminal import show_threads_on_sigquit
 
 IMPORTED = "training.launch"
 """The module that imports torch and Lightning."""
@@ -33,6 +35,8 @@ def start_worker(num_threads: int = 1) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=exit_with, args=(parent,), daemon=True).start()
+    show_threads_on_sigquit()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGQUIT})
     import_module(IMPORTED)
     import torch
 

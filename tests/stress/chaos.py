@@ -6,7 +6,7 @@ command then starts it again, until all signals are sent. At last each run train
 
 - the last checkpoint, TensorBoard's curves and metrics.csv are equal, bit for bit, to those of the undisturbed run;
 - SIGKILL costs at most the steps since the last checkpoint that was due;
-- SIGTERM and SIGUSR1 cost nothing: the step that the last message names is the step of the checkpoint.
+- SIGTERM, SIGHUP and SIGUSR1 cost nothing: the step that the last message names is the step of the checkpoint.
 
     python -m tests.stress.chaos [--kills 100] [--signals 100] [--seed 1] [--minutes 60]
 """
@@ -260,14 +260,17 @@ def main() -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--kills", type=int, default=100, help="number of SIGKILLs")
-    parser.add_argument("--signals", type=int, default=100, help="number of SIGTERMs and SIGUSR1s")
+    parser.add_argument("--signals", type=int, default=100, help="number of SIGTERMs, SIGHUPs and SIGUSR1s")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments and of the runs")
     parser.add_argument("--minutes", type=float, default=60, help="start no run after that, for each kind of signal")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos"))
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns at every resume
     print(f"{'signal':16} {'sent':>5} {'outside training':>17} {'runs':>5} {'most steps lost':>16} {'seconds':>8}")
-    for signals, num in (([signal.SIGKILL], args.kills), ([signal.SIGTERM, signal.SIGUSR1], args.signals)):
+    for signals, num in (
+        ([signal.SIGKILL], args.kills),
+        ([signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], args.signals),
+    ):
         if num > 0:
             tally = disturb_runs(signals, num, args.seed, args.minutes * 60, folder)
             name = "+".join(s.name for s in signals)

@@ -13,7 +13,9 @@ from tests.stress.comparison import difference
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("signals", "name"), [([signal.SIGKILL], "palindromes"), ([signal.SIGTERM, signal.SIGUSR1], "book")], ids=str
+    ("signals", "name"),
+    [([signal.SIGKILL], "palindromes"), ([signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1], "book")],
+    ids=str,
 )
 def test_disturbed_runs_equal_undisturbed_ones(
     signals: list[signal.Signals], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,20 @@ from training.checkpoint_file import read_checkpoint
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.fixture(autouse=True)
+def no_nohup() -> Iterator[None]:
+    """SIGHUP is not ignored, however the tests were started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def disturbed_by(callback: str, **init_args: object) -> str:
     arguments = ", ".join(f'"{key}": {value!r}'.replace("'", '"') for key, value in init_args.items())
     return f'--trainer.callbacks={{"class_path": "tests.training.helpers.{callback}", "init_args": {{{arguments}}}}}'
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138)])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGUSR1", 138), ("SIGHUP", 129)])
 def test_the_current_step_is_finished_and_saved(
     name: str, status: int, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -32,6 +41,12 @@ def test_the_current_step_is_finished_and_saved(
     assert f"stopped by {name} after step 5; resume with: python cli.py fit --ckpt_path {run}" in error
     assert error.strip().endswith(f"--ckpt_path {run}")
     assert "Traceback" not in error
+
+
+def test_an_ignored_sighup_stays_ignored(command: Command, tmp_path: Path) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert command("fit", disturbed_by("SignalAt", step=5, name="SIGHUP")) == 0
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_the_printed_resume_command_runs(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +81,7 @@ def test_ctrl_c_before_the_first_step(command: Command, tmp_path: Path, capsys: 
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 @pytest.mark.parametrize("command_name", ["fit", "test"])
 def test_a_signal_during_the_test(
     command_name: str, name: str, status: int, command: Command, run_dir: Path, capsys: pytest.CaptureFixture[str]
@@ -130,7 +145,7 @@ def test_slurm_ends_a_job_as_soon_as_it_is_queued_again(scontrol: Path, config: 
     assert ended.returncode == 138 and "; job 17 is queued again and will resume by itself\n" in ended.stderr
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGHUP"])
 def test_a_signal_while_libraries_are_imported(name: str, config: Path) -> None:
     code = (
         "import os, signal, sys, threading, time\n"
