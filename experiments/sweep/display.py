@@ -29,7 +29,7 @@ class Display(Progress):
         for run in self.results.runs:
             if run not in self.ended and (result := self.results.result(run)) is not None:
                 self.ended.add(run)
-                count = f"{len(self.ended)} of {len(self.results.runs)} runs ended"
+                count = f"{len(self.ended)} of {self.results.num_planned} runs ended"
                 self.console.print(f"{run.name}: {outcome(result)} ({count})", markup=False, highlight=False)
         for run in self.bars.keys() - set(running):
             self.remove_task(self.bars.pop(run))
@@ -41,8 +41,10 @@ class Display(Progress):
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """How a run ended: its error, or its accuracy and seconds."""
+    """How a run ended: its error, where it was pruned, or its accuracy and seconds."""
     if result["status"] == "failed":
         return f"failed: {result['error']}"
+    if result["status"] == "pruned":
+        return f"pruned after {result['steps']} steps, {result['seconds']:.0f} s"
     known = [f"{name} {100 * result['metrics'][name]:.2f} %, " for name in METRICS_SHOWN if name in result["metrics"]]
     return f"{''.join(known[:1])}{result['seconds']:.0f} s"

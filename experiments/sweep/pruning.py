@@ -1,0 +1,62 @@
+"""Stops the run of a trial that is worse than most of the trials before it."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from callbacks.contracts import RunCallback, RunTrainer
+from callbacks.run_summary import RunSummary
+from experiments.sweep.settings import Search
+
+
+class PrunedTrial(Exception):  # noqa: N818 - it is no error
+    """The run of a trial was stopped after a step, because most of the trials before it were better."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"pruned after step {step}")
+
+
+class TrialPruning(RunCallback):
+    """Notes the metric of a search after each validation, and stops the run if its pruner says so.
+
+    It decides by the trials that have ended, and by what the run itself had reached until then. So a run that is
+    resumed from a checkpoint ends after the same step.
+
+    Args:
+        search: the metric and the pruner.
+        journal: the file with the trials that have ended.
+    Attributes:
+        values: the metric after each validation, by optimizer steps.
+    Raises:
+        PrunedTrial: from ``on_step_complete``.
+    """
+
+    def __init__(self, search: Search, journal: Path) -> None:
+        self.search = search
+        self.journal = journal
+        self.values: dict[int, float] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["intermediate_values"] = dict(self.values)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit":
+            self.values = dict(checkpoint.get("intermediate_values", {}))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.search.metric)
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and value is not None:
+            self.values[trainer.global_step] = float(value)
+
+    def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
+        step = trainer.global_step
+        if step not in self.values or step == trainer.max_steps:  # a run that is complete is not pruned
+            return
+        from experiments.sweep.optuna_study import should_prune
+
+        if should_prune(self.search, self.journal, self.values):
+            for callback in trainer.callbacks:
+                if isinstance(callback, RunSummary):
+                    callback.on_fit_end(trainer, trainer.lightning_module)
+            raise PrunedTrial(step)
