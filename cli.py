@@ -20,7 +20,7 @@ commands:
   test        evaluate a checkpoint on the test split
   predict     show what a checkpoint predicts for the first items of the test split
   generate    write text with a trained model
-  sweep       train once for each combination of a grid's values, with several seeds
+  sweep       train once for each combination of a grid's values, or search for the best
   figure      draw the results of sweeps
   curves      draw loss and accuracy of runs against optimizer steps
   gradients   show how far back in time the gradient of the loss reaches

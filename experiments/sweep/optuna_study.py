@@ -6,6 +6,7 @@ and prunes the same again.
 
 import json
 import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,9 @@ def should_prune(search: Search, journal: Path, intermediate_values: dict[int, f
     trial = study.ask()
     for step, value in intermediate_values.items():
         trial.report(value, step)
-    return trial.should_prune()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of values that are all NaN
+        return trial.should_prune()
 
 
 def study_in_memory(search: Search, **options: Any) -> optuna.Study:

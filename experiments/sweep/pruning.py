@@ -18,7 +18,7 @@ class PrunedTrial(Exception):  # noqa: N818 - it is no error
 
 
 class TrialPruning(RunCallback):
-    """Notes the metric of a search after each validation, and stops the run if its pruner says so.
+    """Notes the metric of a search after each validation, and stops a run that its pruner rejects before its end.
 
     It decides by the trials that have ended, and by what the run itself had reached until then. So a run that is
     resumed from a checkpoint ends after the same step.
@@ -51,7 +51,8 @@ class TrialPruning(RunCallback):
 
     def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
         step = trainer.global_step
-        if step not in self.values or step == trainer.max_steps:  # a run that is complete is not pruned
+        is_complete = step == trainer.max_steps or (is_last and trainer.current_epoch + 1 == trainer.max_epochs)
+        if step not in self.values or is_complete:
             return
         from experiments.sweep.optuna_study import should_prune
 

@@ -64,7 +64,7 @@ def check_metric(base: Path, values: dict[str, Any], metric: str) -> None:
     words = ["fit", f"--config={base}", *overrides(values), "--trainer.fast_dev_run=1"]
     try:
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            run = prepare([*words, "--trainer.enable_progress_bar=false"])
+            run = prepare(words)
             run.fit()
     except (AbortedRun, InterruptedRun) as stopped:
         raise SystemExit(128 + stopped.signum) from None

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import statistics
 import sys
@@ -40,7 +41,7 @@ def write_search(folder: Path, grid: dict[str, Any] = GRID, **options: Any) -> l
 
 
 def trials_of(out: Path) -> list[dict[str, str]]:
-    """The rows without what differs between two searches; NaN would not equal itself, so they stay text."""
+    """The rows without what differs between two searches."""
     return [{key: value for key, value in row.items() if key not in NOT_METRICS} for row in rows_of(out)]
 
 
@@ -103,29 +104,36 @@ def test_the_best_config_trains_the_best_trial_again(
 
 
 def test_more_trials_continue_the_search(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(write_search(tmp_path, search=SEARCH | {"trials": 4})) == 0
+    assert trials_of(tmp_path / "out") == trials_of(finished / "out")[:4]
     command = write_search(tmp_path, search=SEARCH | {"trials": 7})
+    capsys.readouterr()
+    assert cli.main([*command, "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "7 runs, 3 of them to do"
     assert cli.main(command) == 0
     assert trials_of(tmp_path / "out") == trials_of(finished / "out")[:7]
-    capsys.readouterr()
-    assert cli.main([*write_search(tmp_path), "--dry_run"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "12 runs, 5 of them to do"
-    assert cli.main(write_search(tmp_path)) == 0
-    assert trials_of(tmp_path / "out") == trials_of(finished / "out")
 
 
 def test_jobs_of_a_cluster_do_the_same_trials(finished: Path, pretended_cluster: Path, tmp_path: Path) -> None:
-    assert cli.main(write_search(tmp_path, executor="slurm", search=SEARCH | {"trials": 7})) == 0
-    assert trials_of(tmp_path / "out") == trials_of(finished / "out")[:7]
+    """The last trial that was pruned, and those after it."""
+    rows = trials_of(finished / "out")
+    first = max(k for k, row in enumerate(rows) if row["status"] == "pruned")
+    shutil.copytree(finished / "out", tmp_path / "out")
+    trials = tmp_path / "out" / "trials.json"
+    trials.write_text(json.dumps(json.loads(trials.read_text())[:first]))
+    for k in range(first, 12):
+        shutil.rmtree(tmp_path / "out" / "runs" / f"trial_{k}+seed=1")
+    assert cli.main(write_search(tmp_path, executor="slurm")) == 0
+    assert trials_of(tmp_path / "out") == rows
 
 
-def test_concurrent_trials(tmp_path: Path) -> None:
-    assert cli.main(write_search(tmp_path, workers=3, search=SEARCH | {"pruner": "none", "sampler": "random"})) == 0
+def test_concurrent_trials(finished: Path, tmp_path: Path) -> None:
+    """What is random does not depend on the trials that have ended."""
+    random = SEARCH | {"trials": 6, "pruner": "none", "sampler": "random"}
+    assert cli.main(write_search(tmp_path, workers=3, search=random)) == 0
     rows = rows_of(tmp_path / "out")
-    assert [row["status"] for row in rows] == ["finished"] * 12
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    assert cli.main(write_search(alone, search=SEARCH | {"trials": 3, "pruner": "none", "sampler": "random"})) == 0
-    assert trials_of(tmp_path / "out")[:3] == trials_of(alone / "out")
+    assert [row["status"] for row in rows] == ["finished"] * 6
+    assert [row[RATE] for row in rows[:5]] == [row[RATE] for row in rows_of(finished / "out")[:5]]
 
 
 def test_a_trial_is_worth_the_mean_over_its_seeds(tmp_path: Path) -> None:
@@ -156,22 +164,21 @@ def test_a_failed_trial_is_a_row_and_can_be_done_again(tmp_path: Path, capsys: p
     rows = rows_of(tmp_path / "out")
     failed = [row for row in rows if row["status"] == "failed"]
     assert 0 < len(failed) < 6 and {row["error"] for row in failed} == {"RuntimeError: a bug; see log.txt"}
-    before = {row["run_dir"]: row for row in rows}
     capsys.readouterr()
     command = write_search(tmp_path, grid, search=SEARCH | {"trials": 6}, retry_failed=True)
     assert cli.main([*command, "--dry_run"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"6 runs, {len(failed)} of them to do"
     assert cli.main(command) == 1
-    assert [row[RATE] for row in rows_of(tmp_path / "out")] == [row[RATE] for row in rows]
-    assert {row["run_dir"] for row in rows_of(tmp_path / "out")} >= set(before) - {""}
+    assert f"{len(failed)} failed; --retry_failed does them again" in capsys.readouterr().out
+    assert trials_of(tmp_path / "out") == [{k: v for k, v in row.items() if k not in NOT_METRICS} for row in rows]
 
 
 def test_a_diverged_trial_is_the_worst(tmp_path: Path) -> None:
     """Its loss is NaN; the sampler learns from it, and the best trial is another."""
-    grid = {"model.optimizer": [{"class_path": "torch.optim.SGD"}], RATE: [1e38, 0.1], "trainer.max_steps": [8]}
-    search = {"trials": 6, "metric": "train/loss", "mode": "min", "pruner": "none"}
+    grid = {"model.optimizer": [{"class_path": "torch.optim.SGD"}], RATE: [1e38, 0.1], "trainer.max_steps": [12]}
+    search = SEARCH | {"trials": 6, "pruner": "none"}
     assert cli.main(write_search(tmp_path, grid, search=search)) == 0
-    losses = {row[RATE]: float(row["train/loss"]) for row in rows_of(tmp_path / "out")}
+    losses = {row[RATE]: float(row["val/loss"]) for row in rows_of(tmp_path / "out")}
     assert math.isnan(losses["1e+38"]) and losses["0.1"] < 3
     config = yaml.safe_load((tmp_path / "out" / "best.yaml").read_text())
     assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.1
@@ -324,9 +331,10 @@ from experiments.sweep import trials
 def killed(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 
-drawn = trials.draw_values
-trials.draw_values = lambda *args: killed() if args[3] == {number} else drawn(*args)
-sys.exit(cli.main(sys.argv[1:]))
+if __name__ == "__main__":
+    drawn = trials.draw_values
+    trials.draw_values = lambda *args: killed() if args[3] == {number} else drawn(*args)
+    sys.exit(cli.main(sys.argv[1:]))
 """
 
 
