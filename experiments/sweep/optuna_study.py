@@ -9,12 +9,12 @@ import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import MedianPruner
+from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -82,17 +82,36 @@ def value_of(given: list[Any] | dict[str, Any], drawn: Any) -> Any:
     return min(max(float(f"{drawn:.4g}"), given["low"]), given["high"])
 
 
-def should_prune(search: Search, journal: Path, intermediate_values: dict[int, float]) -> bool:
-    """Whether a trial with these values, by optimizer steps, is worse than most of the trials in the journal."""
-    pruner = MedianPruner(n_startup_trials=search.startup_trials)
+class Decision(NamedTuple):
+    """Whether to stop a run, and what the pruner notes about its trial for the decisions about later trials."""
+
+    is_pruned: bool
+    notes: dict[str, Any]
+
+
+def decide(search: Search, journal: Path, intermediate_values: dict[int, float]) -> Decision:
+    """Compare a run with the trials in the journal.
+
+    Args:
+        search: names the pruner.
+        journal: all trials that have ended.
+        intermediate_values: the metric of the run after each validation, by optimizer steps; at least one.
+    """
+    steps = sorted(intermediate_values)
+    is_median = search.pruner == "median"
+    pruner = MedianPruner(n_startup_trials=0) if is_median else SuccessiveHalvingPruner(min_resource=steps[0])
+    ended = optuna.load_study(study_name=STUDY, storage=storage_in(journal)).trials
     study = study_in_memory(search, sampler=RandomSampler(), pruner=pruner)
-    study.add_trials(optuna.load_study(study_name=STUDY, storage=storage_in(journal)).trials)
+    study.add_trials(ended)
     trial = study.ask()
-    for step, value in intermediate_values.items():
-        trial.report(value, step)
+    is_pruned = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of values that are all NaN
-        return trial.should_prune()
+        for step in steps:  # each of them, because halving makes a note at some of them
+            trial.report(intermediate_values[step], step)
+            is_pruned = trial.should_prune()
+    num_finished = sum(other.state == TrialState.COMPLETE for other in ended)
+    return Decision(is_pruned and num_finished >= search.startup_trials, study.trials[-1].system_attrs)
 
 
 def study_in_memory(search: Search, **options: Any) -> optuna.Study:
@@ -107,8 +126,19 @@ def frozen_trial(
     state: State,
     value: float | None = None,
     intermediate_values: dict[int, float] | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> FrozenTrial:
-    """A trial as Optuna records it. A diverged one, whose value is NaN, has the worst of all values."""
+    """A trial as Optuna records it.
+
+    Args:
+        grid: that of the search.
+        number: of the trial.
+        values: for the keys of the grid.
+        state: how it has ended, or that it has not.
+        value: that of a finished trial.
+        intermediate_values: the metric after each validation, by optimizer steps.
+        notes: those of the last ``Decision`` about it.
+    """
     return optuna.trial.create_trial(
         state=STATES[state],
         value=value,
@@ -118,6 +148,7 @@ def frozen_trial(
         distributions=distributions_of(grid),
         user_attrs={"trial": number},
         intermediate_values=intermediate_values,
+        system_attrs=notes,
     )
 
 

@@ -28,6 +28,7 @@ class TrialPruning(RunCallback):
         journal: the file with the trials that have ended.
     Attributes:
         values: the metric after each validation, by optimizer steps.
+        notes: those of the pruner about this trial.
     Raises:
         PrunedTrial: from ``on_step_complete``.
     """
@@ -36,13 +37,14 @@ class TrialPruning(RunCallback):
         self.search = search
         self.journal = journal
         self.values: dict[int, float] = {}
+        self.notes: dict[str, Any] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["intermediate_values"] = dict(self.values)
+        checkpoint["trial"] = {"values": dict(self.values), "notes": self.notes}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == "fit":
-            self.values = dict(checkpoint.get("intermediate_values", {}))
+            self.values, self.notes = checkpoint["trial"]["values"], checkpoint["trial"]["notes"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         value = trainer.callback_metrics.get(self.search.metric)
@@ -51,12 +53,14 @@ class TrialPruning(RunCallback):
 
     def on_step_complete(self, trainer: RunTrainer, is_last: bool) -> None:
         step = trainer.global_step
-        is_complete = step == trainer.max_steps or (is_last and trainer.current_epoch + 1 == trainer.max_epochs)
-        if step not in self.values or is_complete:
+        if step not in self.values:
             return
-        from experiments.sweep.optuna_study import should_prune
+        from experiments.sweep.optuna_study import decide
 
-        if should_prune(self.search, self.journal, self.values):
+        decision = decide(self.search, self.journal, self.values)
+        self.notes = decision.notes
+        is_complete = step == trainer.max_steps or (is_last and trainer.current_epoch + 1 == trainer.max_epochs)
+        if decision.is_pruned and not is_complete:
             for callback in trainer.callbacks:
                 if isinstance(callback, RunSummary):
                     callback.on_fit_end(trainer, trainer.lightning_module)

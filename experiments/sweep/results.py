@@ -24,8 +24,8 @@ STATUSES = ("finished", "pruned", "failed")
 OF_FINISHED: dict[str, Any] = {"metrics": {}, "steps": "", "seconds": "", "git_commit": "", "config": {}}
 """What only a finished or pruned run has, and what a failed run has in its place."""
 
-OF_A_TRIAL: dict[str, Any] = {"intermediate_values": {}}
-"""What a run of a search has in addition: the metric after each validation, by optimizer steps."""
+OF_A_TRIAL: dict[str, Any] = {"intermediate_values": {}, "notes": {}}
+"""What a run of a search has, too: the metric after each validation, by optimizer steps, and the pruner's notes."""
 
 
 class ResultsFolder:

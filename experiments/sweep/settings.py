@@ -20,8 +20,9 @@ class Search:
         metric: what to optimize, as it is logged, such as val/loss; its last value counts.
         mode: whether a small (min) or a large (max) value is good.
         sampler: chooses the values; tpe learns from the trials before (Bergstra et al. 2011), random does not.
-        pruner: median stops a trial whose best value so far is worse than the median of the others at the same step;
-            none stops no trial.
+        pruner: median stops a trial whose best value so far is worse than the median of the finished trials at the same
+            step; halving stops, at the first validation and whenever four times as many steps are done, all but the
+            best quarter (Li et al. 2020, asynchronous successive halving); none stops no trial.
         startup_trials: so many trials are drawn at random, and no trial is pruned before so many are finished.
     """
 
@@ -29,7 +30,7 @@ class Search:
     metric: str
     mode: Literal["min", "max"]
     sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "none"] = "median"
+    pruner: Literal["median", "halving", "none"] = "median"
     startup_trials: int = 5
 
     def check(self) -> None:

@@ -196,4 +196,4 @@ class Trials:
             value = sum(result["metrics"][self.search.metric] for result in results) / len(results)
             value = worst_for(self.search) if math.isnan(value) else value
         of_first = {int(step): value for step, value in results[0].get("intermediate_values", {}).items()}
-        return frozen_trial(self.grid, trial.number, trial.values, state, value, of_first)
+        return frozen_trial(self.grid, trial.number, trial.values, state, value, of_first, results[0].get("notes"))

@@ -94,6 +94,6 @@ def fit(words: list[str], folder: Path, pruning: "TrialPruning | None") -> None:
         write_result(folder, f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
     else:
         summary = json.loads((run.folder.path / "summary.json").read_text())
-        values = {} if pruning is None else pruning.values
-        ended = summary | {"config": flat_config(run.config), "intermediate_values": values}
+        of_trial = {} if pruning is None else {"intermediate_values": pruning.values, "notes": pruning.notes}
+        ended = summary | {"config": flat_config(run.config)} | of_trial
         write_result(folder, ended=ended, is_pruned=is_pruned)

@@ -17,7 +17,7 @@ import yaml
 import cli
 from experiments.runs import read_metric
 from experiments.sweep.grid import Grid
-from experiments.sweep.optuna_study import Journal, draw_values, frozen_trial, should_prune
+from experiments.sweep.optuna_study import Journal, decide, draw_values, frozen_trial
 from experiments.sweep.results import num_steps_done
 from experiments.sweep.settings import Search
 from tests.experiments.sweep.test_sweep import NOT_METRICS, ROOT, pretended_cluster, rows_of, start, write_sweep
@@ -216,6 +216,30 @@ def test_running_trials_are_avoided() -> None:
     assert statistics.stdev(values["x"] for values in together) > statistics.stdev(alone)
 
 
+def is_pruned(search: Search, journal: Path, values: dict[int, float]) -> bool:
+    return decide(search, journal, values).is_pruned
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_halving_leaves_the_best_quarter(mode: Any, tmp_path: Path) -> None:
+    """Of eight trials before it, a trial must be among the best two at step 5, and among those at step 20, too."""
+    sign = 1 if mode == "min" else -1
+    search = Search(30, "loss", mode, pruner="halving", startup_trials=1)
+    journal = Journal(tmp_path / "journal", search, [])
+    for k in range(7):
+        values = {5: float(sign * k), 20: float(sign * -k)} if k < 2 else {5: float(sign * k)}
+        notes: dict[str, Any] = {}
+        for num_steps in range(1, len(values) + 1):
+            notes = decide(search, tmp_path / "journal", dict(list(values.items())[:num_steps])).notes
+        state: Any = "finished" if k < 2 else "pruned"
+        journal.add(frozen_trial(SPACE, k, {"x": 0.5, "kind": "a"}, state, 0.0 if k < 2 else None, values, notes))
+    assert not is_pruned(search, tmp_path / "journal", {5: sign * 0.5})
+    assert is_pruned(search, tmp_path / "journal", {5: sign * 1.5})
+    assert not is_pruned(search, tmp_path / "journal", {5: sign * 0.5, 10: sign * 99.0})
+    assert is_pruned(search, tmp_path / "journal", {5: sign * 0.5, 20: sign * -0.5})
+    assert not is_pruned(search, tmp_path / "journal", {5: sign * 0.5, 20: sign * -1.5})
+
+
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
 def test_the_pruner_compares_with_the_median(mode: Any, sign: int, tmp_path: Path) -> None:
     search = Search(30, "loss", mode)
@@ -227,14 +251,14 @@ def test_the_pruner_compares_with_the_median(mode: Any, sign: int, tmp_path: Pat
     four, all_of_them = tmp_path / "four", tmp_path / "all"
     Journal(four, search, trials[:4])
     journal = Journal(all_of_them, search, trials[:4])
-    assert not should_prune(search, four, {5: sign * 50.0})
+    assert not is_pruned(search, four, {5: sign * 50.0})
     journal.add(trials[4])
     journal.add(pruned)
-    assert should_prune(search, all_of_them, {5: sign * 2.1})
-    assert not should_prune(search, all_of_them, {5: sign * 1.9})
-    assert not should_prune(search, all_of_them, {5: sign * 0.9, 10: sign * 50.0})  # the best so far counts
-    assert should_prune(search, all_of_them, {5: sign * 1.9, 10: sign * 1.5})
-    assert should_prune(search, all_of_them, {5: math.nan})
+    assert is_pruned(search, all_of_them, {5: sign * 2.1})
+    assert not is_pruned(search, all_of_them, {5: sign * 1.9})
+    assert not is_pruned(search, all_of_them, {5: sign * 0.9, 10: sign * 50.0})  # the best so far counts
+    assert is_pruned(search, all_of_them, {5: sign * 1.9, 10: sign * 1.5})
+    assert is_pruned(search, all_of_them, {5: math.nan})
 
 
 @pytest.mark.parametrize(
@@ -251,7 +275,7 @@ def test_the_pruner_compares_with_the_median(mode: Any, sign: int, tmp_path: Pat
         ({"search": SEARCH | {"trials": 0}}, "search.trials is 0; it must be at least 1"),
         ({"search": SEARCH | {"trials": "x"}}, "search.trials: "),
         ({"search": SEARCH | {"sampler": "grid"}}, "one of 'tpe', 'random', got grid"),
-        ({"search": SEARCH | {"pruner": "mean"}}, "one of 'median', 'none', got mean"),
+        ({"search": SEARCH | {"pruner": "mean"}}, "one of 'median', 'halving', 'none', got mean"),
         ({"search": SEARCH | {"mode": "best"}}, "one of 'min', 'max', got best"),
         ({"search": SEARCH | {"metirc": "a"}}, "Option 'metirc' is not accepted"),
         ({"search": {"trials": 3}}, "required: metric, mode"),
