@@ -91,7 +91,8 @@ def sweep(
                 trials.read()
         if results.num_left():
             executed = execute(Path(base), results, trials, executor, workers, slurm or {})
-            with Display(results, config["trainer.max_steps"]) as display, contextlib.closing(executed) as progress:
+            display = Display(results, config["trainer.max_steps"], None if search is None else search.metric)
+            with display, contextlib.closing(executed) as progress:
                 for running in progress:
                     results.write_csv()
                     display.show(running)

@@ -99,10 +99,9 @@ def decide(search: Search, journal: Path, intermediate_values: dict[int, float])
     """
     steps = sorted(intermediate_values)
     is_median = search.pruner == "median"
-    pruner = MedianPruner(n_startup_trials=0) if is_median else SuccessiveHalvingPruner(min_resource=steps[0])
-    ended = optuna.load_study(study_name=STUDY, storage=storage_in(journal)).trials
+    pruner = MedianPruner(search.startup_trials) if is_median else SuccessiveHalvingPruner(min_resource=steps[0])
     study = study_in_memory(search, sampler=RandomSampler(), pruner=pruner)
-    study.add_trials(ended)
+    study.add_trials(optuna.load_study(study_name=STUDY, storage=storage_in(journal)).trials)
     trial = study.ask()
     is_pruned = False
     with warnings.catch_warnings():
@@ -110,8 +109,7 @@ def decide(search: Search, journal: Path, intermediate_values: dict[int, float])
         for step in steps:  # each of them, because halving makes a note at some of them
             trial.report(intermediate_values[step], step)
             is_pruned = trial.should_prune()
-    num_finished = sum(other.state == TrialState.COMPLETE for other in ended)
-    return Decision(is_pruned and num_finished >= search.startup_trials, study.trials[-1].system_attrs)
+    return Decision(is_pruned, study.trials[-1].system_attrs)
 
 
 def study_in_memory(search: Search, **options: Any) -> optuna.Study:

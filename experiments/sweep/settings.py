@@ -23,7 +23,7 @@ class Search:
         pruner: median stops a trial whose best value so far is worse than the median of the finished trials at the same
             step; halving stops, at the first validation and whenever four times as many steps are done, all but the
             best quarter (Li et al. 2020, asynchronous successive halving); none stops no trial.
-        startup_trials: so many trials are drawn at random, and no trial is pruned before so many are finished.
+        startup_trials: so many trials are drawn at random; median stops no trial before so many are finished.
     """
 
     trials: int
