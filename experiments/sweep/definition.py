@@ -42,15 +42,14 @@ class Definition:
         there = read_definition(folder)
         if there is None:
             return False
-        for seed in there.seeds:
-            if seed not in self.seeds:
-                raise UserError(f"{folder} has results of seed {seed}, which seeds lacks; add it, or {WAY_OUT}")
-        if self.search and (more := [seed for seed in self.seeds if seed not in there.seeds]):
-            raise UserError(f"{folder} has a search without seed {more[0]}; leave it out, or {WAY_OUT}")
         before, now = there.search.get("trials", 0), self.search.get("trials", 0)
         may_grow = {"trials": now} if 0 < before <= now else {}
+        for seed in there.seeds if not self.search else ():
+            if seed not in self.seeds:
+                raise UserError(f"{folder} has results of seed {seed}, which seeds lacks; add it, or {WAY_OUT}")
         for what, theirs, ours in (
             ("search", there.search | may_grow, self.search),
+            ("search", {"seeds": there.seeds}, {"seeds": self.seeds if self.search else there.seeds}),
             ("grid", there.grid, self.grid),
             ("base", there.config, self.config),
         ):
@@ -69,6 +68,7 @@ def read_definition(folder: Path) -> Definition | None:
     try:
         there = Definition(**json.loads(path.read_text()))
         is_whole = isinstance(there.seeds, list) and isinstance(there.config, dict) and isinstance(there.search, dict)
+        is_whole = is_whole and isinstance(there.search.get("trials", 0), int)
         if not is_whole or not all(isinstance(values, list | dict) for values in there.grid.values()):
             raise ValueError
     except FileNotFoundError:

@@ -161,9 +161,12 @@ class Trials:
         print(f"Next: python cli.py fit --config {shlex.quote(str(path))}")
 
     def _begin(self) -> TrialRun:
+        """Draw the values of the next trial and record them; returns its first run."""
         number = len(self.begun)
-        running = (frozen_trial(self.grid, t.number, t.values, "running") for t in self.begun)
-        others = [self.ended.get(t.number, trial) for t, trial in zip(self.begun, running, strict=True)]
+        others = [
+            self.ended.get(trial.number) or frozen_trial(self.grid, trial.number, trial.values, "running")
+            for trial in self.begun
+        ]
         values = draw_values(self.search, self.grid, self.seeds, number, others)
         self.begun.append(self._trial(number, values))
         all_values = [trial.values for trial in self.begun]

@@ -318,8 +318,8 @@ def test_a_metric_that_a_finished_run_has_not_logged(tmp_path: Path, capsys: pyt
         ({"search": SEARCH | {"sampler": "random"}}, "another search: sampler is tpe there and random here"),
         ({"search": SEARCH | {"trials": 11}}, "another search: trials is 12 there and 11 here"),
         ({"grid": GRID | {"model.hidden_size": {"low": 4, "high": 32, "step": 4}}}, "another grid: model.hidden_size"),
-        ({"seeds": [1, 2]}, "out has a search without seed 2; leave it out, or choose another --output_dir"),
-        ({"seeds": [2]}, "out has results of seed 1, which seeds lacks"),
+        ({"seeds": [1, 2]}, "another search: seeds is 1 there and 1, 2 here; choose another --output_dir"),
+        ({"seeds": [2]}, "another search: seeds is 1 there and 2 here"),
         ({"grid": {"model.network": ["rnn"]}, "search": None}, "another search: trials is 12 there and not set here"),
     ],
 )
