@@ -21,6 +21,7 @@ import cli
 from experiments.sweep.local import num_cores
 
 LONGEST_FIRST = (
+    "experiments/sweep/test_search.py",
     *("cluster/test_fit.py", "test_commands.py", "experiments/sweep/test_sweep.py", "test_processes.py"),
     *("test_tensorboard.py", "test_reach.py", "test_resume.py", "stress/test_chaos.py", "stress/test_damage.py"),
     *("training/test_interruption.py", "benchmarks/test_nanogpt.py", "training/test_command_line.py"),

@@ -127,6 +127,20 @@ def test_jobs_of_a_cluster_do_the_same_trials(finished: Path, pretended_cluster:
     assert trials_of(tmp_path / "out") == rows
 
 
+def test_trials_whose_processes_are_killed_once_are_the_same(finished: Path, tmp_path: Path) -> None:
+    """Each is resumed from a checkpoint, with the values that it had reported until then."""
+    killer = {"class_path": "tests.training.helpers.SignalUnlessResumed", "init_args": {"step": 14, "name": "SIGKILL"}}
+    grid = GRID | {"trainer.callbacks": [[killer]]}
+    assert cli.main(write_search(tmp_path, grid, search=SEARCH | {"trials": 2})) == 0
+    for ours, theirs in zip(rows_of(tmp_path / "out"), rows_of(finished / "out"), strict=False):
+        assert {key: ours[key] for key in (RATE, "status", "steps", "val/loss", "test/loss")}.items() <= theirs.items()
+        reported = [
+            json.loads((out / row["run_dir"]).parent.parent.joinpath("result.json").read_text())["intermediate_values"]
+            for out, row in ((tmp_path / "out", ours), (finished / "out", theirs))
+        ]
+        assert reported[0] == reported[1] and len(reported[0]) > 4
+
+
 def test_concurrent_trials(finished: Path, tmp_path: Path) -> None:
     """What is random does not depend on the trials that have ended."""
     random = SEARCH | {"trials": 6, "pruner": "none", "sampler": "random"}
@@ -242,18 +256,19 @@ def test_halving_leaves_the_best_quarter(mode: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
 def test_the_pruner_compares_with_the_median(mode: Any, sign: int, tmp_path: Path) -> None:
-    search = Search(30, "loss", mode)
+    search = Search(30, "loss", mode, startup_trials=4)
     trials = [
         frozen_trial(SPACE, k, {"x": 0.5, "kind": "a"}, "finished", sign * k, {5: sign * k, 10: sign * k / 2})
         for k in (0, 1, 2, 3, 4)
     ]
     pruned = frozen_trial(SPACE, 5, {"x": 0.5, "kind": "a"}, "pruned", None, {5: sign * 100})
-    four, all_of_them = tmp_path / "four", tmp_path / "all"
-    Journal(four, search, trials[:4])
-    journal = Journal(all_of_them, search, trials[:4])
-    assert not is_pruned(search, four, {5: sign * 50.0})
-    journal.add(trials[4])
+    all_of_them = tmp_path / "journal"
+    journal = Journal(all_of_them, search, trials[:3])
     journal.add(pruned)
+    assert not is_pruned(search, all_of_them, {5: sign * 50.0})
+    journal.add(trials[3])
+    assert is_pruned(search, all_of_them, {5: sign * 50.0})
+    journal.add(trials[4])
     assert is_pruned(search, all_of_them, {5: sign * 2.1})
     assert not is_pruned(search, all_of_them, {5: sign * 1.9})
     assert not is_pruned(search, all_of_them, {5: sign * 0.9, 10: sign * 50.0})  # the best so far counts
