@@ -26,7 +26,7 @@ commands:
   predict     show what a checkpoint predicts for the first items of the test split
   generate    write text with a trained model
   export      write a trained model as ONNX or safetensors
-  sweep       train once for each combination of a grid's values, with several seeds
+  sweep       train once for each combination of a grid's values, or search for the best
   figure      draw the results of sweeps
   curves      draw loss and accuracy of runs against optimizer steps
   gradients   show how far back in time the gradient of the loss reaches

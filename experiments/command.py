@@ -32,7 +32,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)
     see_help = f"see python cli.py {function.__name__} --help"
     try:
-        arguments: dict[str, Any] = parser.parse_args(to_yaml_words(function, args)).as_dict()
+        arguments: dict[str, Any] = vars(parser.instantiate_classes(parser.parse_args(to_yaml_words(function, args))))
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{textwrap.shorten(one_line(str(error)), 300, placeholder=' ...')}; {see_help}") from error
     arguments.pop("config", None)

@@ -22,6 +22,7 @@ from experiments.sweep.local import num_cores
 from training.signals import SIGNALS
 
 LONGEST_FIRST = (
+    "experiments/sweep/test_search.py",
     *("cluster/test_fit.py", "test_commands.py", "experiments/sweep/test_sweep.py", "test_processes.py"),
     *("test_tensorboard.py", "test_reach.py", "test_resume.py", "stress/test_chaos.py", "stress/test_damage.py"),
     *(

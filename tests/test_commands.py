@@ -81,8 +81,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         marker.touch()
     for path in (folder / "configs" / "sweep").iterdir():
         sweep = yaml.safe_load(path.read_text())
-        grid = {key: values[:1] for key, values in sweep["grid"].items()} | {"trainer.max_steps": [20]}
-        path.write_text(yaml.safe_dump(sweep | {"grid": grid, "seeds": sweep["seeds"][:1]}))
+        grid = {key: given[:1] if isinstance(given, list) else given for key, given in sweep["grid"].items()}
+        shorter = {"grid": grid | {"trainer.max_steps": [20]}, "seeds": sweep["seeds"][:1]}
+        if "search" in sweep:
+            shorter["search"] = sweep["search"] | {"trials": 2}
+        path.write_text(yaml.safe_dump(sweep | shorter))
 
     for name in ("rnn", "lstm"):
         path = folder / "configs" / f"{name}_T1000.yaml"

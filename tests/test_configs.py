@@ -76,7 +76,8 @@ def test_a_sweeps_grid_fits_its_base(
     assert cli.main(args) == 0
     config = yaml.safe_load(path.read_text())
     assert config["output_dir"] == f"runs/{path.parent.name}/{path.stem}"
-    num_runs = math.prod(map(len, config["grid"].values())) * len(config["seeds"])
+    num_trials = config["search"]["trials"] if "search" in config else math.prod(map(len, config["grid"].values()))
+    num_runs = num_trials * len(config["seeds"])
     assert f"{num_runs} runs, {num_runs} of them to do" in capsys.readouterr().out
 
 

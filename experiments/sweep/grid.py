@@ -5,12 +5,17 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from experiments.sweep.ranges import range_of
 from training.errors import UserError
 from training.seeds import check_seeds
 
-Grid = dict[str, list[Any]]
+if TYPE_CHECKING:
+    from experiments.sweep.pruning import TrialPruning
+
+Grid = dict[str, list[Any] | dict[str, Any]]
+"""Keys of a config, each with a list of values, or, in a search, with a dictionary that ``range_of`` reads."""
 
 NAME_MAX = 120
 """The most characters of a run's name without its seed; the name is that of a folder."""
@@ -42,15 +47,22 @@ class Run:
         """The columns that identify the run in results.csv."""
         return {**{key: format_value(value) for key, value in self.values.items()}, "seed_everything": self.seed}
 
+    def pruning(self) -> "TrialPruning | None":
+        """The callback that may stop the run before its end; a run of a grid has none."""
+        return None
+
 
 def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
     """Every combination with every seed, in the order of the grid; the seed changes fastest.
 
     Raises:
         UserError: the grid, the values of a key or the seeds are empty or have duplicates, or a key cannot be in a
-            grid.
+            grid, or has a range.
     """
     check(grid, seeds)
+    for key, given in grid.items():
+        if isinstance(given, dict):
+            raise UserError(f"grid has a range for {key}, which needs a search; give a list of values, or add search")
     varied = [key for key, values in grid.items() if len(values) > 1]
     last_parts = [key.rpartition(".")[2] for key in varied]
     shown = {key: last if last_parts.count(last) == 1 else key for key, last in zip(varied, last_parts, strict=True)}
@@ -68,6 +80,7 @@ def runs_of(grid: Grid, seeds: list[int]) -> list[Run]:
 
 
 def check(grid: Grid, seeds: list[int]) -> None:
+    """Raise a ``UserError`` for a wrong grid or wrong seeds, before the base is read."""
     if not grid:
         raise UserError("grid is empty; give at least one key with a list of values, such as data.length: [5, 10]")
     plain = [key.replace(".init_args", "") for key in grid]
@@ -81,6 +94,9 @@ def check(grid: Grid, seeds: list[int]) -> None:
             raise UserError(f"grid has {key}; give a key of the config, which begins with {', '.join(PREFIXES)}")
         if not values:
             raise UserError(f"grid has no values for {key}; give at least one, or leave the key out")
+        if isinstance(values, dict):
+            range_of(key, values)
+            continue
         written = [json.dumps(value, sort_keys=True) for value in values]
         for value, text in zip(values, written, strict=True):
             if (count := written.count(text)) > 1:
@@ -89,7 +105,7 @@ def check(grid: Grid, seeds: list[int]) -> None:
 
 
 def check_values(base: Path, grid: Grid) -> dict[str, Any]:
-    """Try each value of the grid once, before any run starts.
+    """Try each value of the grid once, before any run starts; of a range, its ends.
 
     Returns:
         the complete configuration for the first value of each key, flat.
@@ -98,10 +114,14 @@ def check_values(base: Path, grid: Grid) -> dict[str, Any]:
     """
     first: dict[str, Any] = {}
     for key, values in grid.items():
-        for value in reversed(values):  # the first value is last: it stays
+        for value in reversed(values_to_try(values)):  # the first value is last: it stays
             first[key] = value
             config = resolve(base, first, f"grid has {key} = {format_value(value)}, which {base} does not accept")
     return flat_config(config)
+
+
+def values_to_try(values: list[Any] | dict[str, Any]) -> list[Any]:
+    return [values["low"], values["high"]] if isinstance(values, dict) else values
 
 
 def resolve(base: Path, values: dict[str, Any], message: str) -> dict[str, Any]:

@@ -4,15 +4,16 @@ import contextlib
 import multiprocessing.forkserver
 import os
 import signal
-from collections.abc import Collection, Generator
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
 from experiments.sweep.grid import Run
+from experiments.sweep.queue import ToDo, take
 from experiments.sweep.results import ResultsFolder
 from experiments.sweep.worker import IMPORTED, Stopped, do_run, start_worker
 from training.errors import UserError
@@ -23,15 +24,25 @@ REFRESH_SECONDS = 0.5
 POOLS_MAX = 5
 """How often processes may die at their start before the sweep stops."""
 
+DEATHS_MAX = 4
+"""How often the process of a run may die before the run has failed. It is resumed from its checkpoint."""
+
 
 def num_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_locally(base: Path, results: ResultsFolder, num_workers: int | None) -> Generator[Collection[Run], None, None]:
-    """Do the unfinished runs in processes of one thread each, by default as many as there are cores.
+def run_locally(
+    base: Path, results: ResultsFolder, to_do: ToDo, num_workers: int
+) -> Generator[Collection[Run], None, None]:
+    """Do runs in processes of one thread each.
 
+    Args:
+        base: the config that all runs share.
+        results: the folder of the sweep.
+        to_do: gives the runs.
+        num_workers: processes, and so runs at a time.
     Yields:
         now and then the runs that are under way.
     Raises:
@@ -41,23 +52,24 @@ def run_locally(base: Path, results: ResultsFolder, num_workers: int | None) -> 
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     for _ in range(POOLS_MAX):
         with contextlib.suppress(BrokenProcessPool):
-            yield from run_in_a_pool(base, results, num_workers or num_cores())
+            yield from run_in_a_pool(base, results, to_do(), num_workers)
             return
     raise UserError(f"processes died {POOLS_MAX} times before their first run; lower --workers if memory is short")
 
 
-def run_in_a_pool(base: Path, results: ResultsFolder, num_workers: int) -> Generator[Collection[Run], None, None]:
-    pending = results.unfinished()
-    waiting = iter(pending)
+def run_in_a_pool(
+    base: Path, results: ResultsFolder, waiting: Iterator[Run | None], num_workers: int
+) -> Generator[Collection[Run], None, None]:
+    deaths: Counter[Run] = Counter()
     # torch's threads in this process do not survive a fork: a server that only imports forks the workers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([IMPORTED])
     start_server()
     running: dict[Future[None], Run] = {}
-    pool = ProcessPool(min(num_workers, len(pending)), context=context, initializer=start_worker)
+    pool = ProcessPool(num_workers, context=context, initializer=start_worker)
     try:
         while True:
-            for run in islice(waiting, num_workers - len(running)):
+            for run in take(waiting, num_workers - len(running)):
                 running[pool.schedule(do_run, args=[base, run, results.folder(run)])] = run
             if not running:
                 return
@@ -65,7 +77,10 @@ def run_in_a_pool(base: Path, results: ResultsFolder, num_workers: int) -> Gener
                 run, error = running.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
                     raise error
-                if error is not None and not isinstance(error, Stopped):
+                if isinstance(error, ProcessExpired) and deaths[run] + 1 < DEATHS_MAX:
+                    deaths[run] += 1
+                    running[pool.schedule(do_run, args=[base, run, results.folder(run)])] = run
+                elif error is not None and not isinstance(error, Stopped):
                     results.fail(run, cause_of(error))
             yield running.values()
     finally:

@@ -1,4 +1,4 @@
-"""The output folder of a sweep: its definition, the folder of each run, and ``results.csv``."""
+"""The output folder of a sweep: the folder and the result of each run, and ``results.csv``."""
 
 import csv
 import io
@@ -9,7 +9,8 @@ from typing import Any
 
 import filelock
 
-from experiments.sweep.grid import Grid, Run, format_value
+from experiments.sweep.definition import WAY_OUT, Definition
+from experiments.sweep.grid import Run
 from training.errors import UserError
 from training.files import write_atomically
 from training.run_folder import run_folders
@@ -17,10 +18,14 @@ from training.run_folder import run_folders
 KEYS_BEFORE_METRICS = ("status", "error")
 KEYS_AFTER_METRICS = ("steps", "seconds", "git_commit", "run_dir")
 
-OF_FINISHED: dict[str, Any] = {"metrics": {}, "steps": "", "seconds": "", "git_commit": "", "config": {}}
-"""What only a finished run has, and what a failed run has in its place."""
+STATUSES = ("finished", "pruned", "failed")
+"""How a run may end."""
 
-NOT_SET = "not set"
+OF_FINISHED: dict[str, Any] = {"metrics": {}, "steps": "", "seconds": "", "git_commit": "", "config": {}}
+"""What only a finished or pruned run has, and what a failed run has in its place."""
+
+OF_A_TRIAL: dict[str, Any] = {"intermediate_values": {}, "notes": {}}
+"""What a run of a search has, too: the metric after each validation, by optimizer steps, and the pruner's notes."""
 
 
 class ResultsFolder:
@@ -28,61 +33,34 @@ class ResultsFolder:
 
     The process that does a run writes the ``result.json`` in its folder. ``results.csv`` is made from these files, so
     it can be written again at any time.
+
+    Args:
+        path: the folder.
+        runs: those of a grid. A search adds its own when they are due, and sets ``num_planned``.
     """
 
     def __init__(self, path: Path, runs: list[Run]) -> None:
         self.path = path
         self.runs = runs
+        self.num_planned = len(runs)
         self.lock = filelock.FileLock(path / ".lock", timeout=0)
         self._results: dict[str, dict[str, Any]] = {}
         self._num_rows = 0  # of results.csv
 
-    def check(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
-        """Refuse a folder with results of another sweep; more seeds than before are accepted.
-
-        ``config`` is the complete configuration for the first values of the grid.
-
-        Raises:
-            UserError: the folder has another grid, other seeds, another base, or other files.
-        """
-        path = self.path / "sweep.json"
-        way_out = "choose another --output_dir"
-        try:
-            sweep = json.loads(path.read_text())
-            lists, their_config = (sweep["seeds"], *sweep["grid"].values()), sweep["config"]
-            if not all(isinstance(values, list) for values in lists) or not isinstance(their_config, dict):
-                raise ValueError
-        except FileNotFoundError:
-            # A sweep that was killed may have left a lock or a temporary file before it wrote sweep.json.
-            if self.path.is_dir() and any(f.name != ".lock" and f.suffix != ".tmp" for f in self.path.iterdir()):
-                raise UserError(f"{self.path} is not empty, but has no sweep; {way_out}") from None
-            return
-        except NotADirectoryError:
-            raise UserError(f"{self.path} is not a folder; {way_out}") from None
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged or cannot be read; {way_out}") from error
-        for seed in sweep["seeds"]:
-            if seed not in seeds:
-                raise UserError(f"{self.path} has results of seed {seed}, which seeds lacks; add it, or {way_out}")
-        for what, before, now in (("grid", sweep["grid"], grid), ("base", their_config, config)):
-            for key in {**before, **now}:
-                if before.get(key, NOT_SET) != now.get(key, NOT_SET):
-                    there, here = (format_values(values.get(key, NOT_SET)) for values in (before, now))
-                    raise UserError(
-                        f"{self.path} has results of another {what}: {key} is {there} there and {here} here; {way_out}"
-                    )
-
-    def open(self, grid: Grid, seeds: list[int], config: dict[str, Any]) -> None:
+    def open(self, definition: Definition) -> None:
         """Create the folder, lock it, and write ``sweep.json``; a UserError if another process has locked it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock.acquire()
-            definition = {"grid": grid, "seeds": seeds, "config": config}
-            write_atomically(self.path / "sweep.json", json.dumps(definition, indent=2) + "\n")
+            self.write("sweep.json", definition.to_json())
         except filelock.Timeout:
             raise UserError(f"{self.path} is in use by another process; wait until it ends") from None
         except OSError as error:
-            raise UserError(f"cannot write to {self.path}: {error.strerror}; choose another --output_dir") from error
+            raise UserError(f"cannot write to {self.path}: {error.strerror}; {WAY_OUT}") from error
+
+    def write(self, name: str, content: str) -> None:
+        """Replace a file of the folder, completely or not at all."""
+        write_atomically(self.path / name, content)
 
     def folder(self, run: Run) -> Path:
         return self.path / "runs" / run.name
@@ -94,11 +72,15 @@ class ResultsFolder:
         return self._results.get(run.name)
 
     def status(self, run: Run) -> str:
-        """``finished``, ``failed`` or ``to do``."""
+        """``finished``, ``pruned``, ``failed`` or ``to do``."""
         return (self.result(run) or {"status": "to do"})["status"]
 
     def unfinished(self) -> list[Run]:
         return [run for run in self.runs if self.result(run) is None]
+
+    def num_left(self) -> int:
+        """The number of runs that have not ended, or not even begun."""
+        return self.num_planned - len(self.runs) + len(self.unfinished())
 
     def failed(self) -> list[Run]:
         return [run for run in self.runs if self.status(run) == "failed"]
@@ -135,11 +117,7 @@ class ResultsFolder:
         writer = csv.DictWriter(file, [*first, *sorted(others)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.path / "results.csv", file.getvalue())
-
-
-def format_values(values: Any) -> str:
-    return ", ".join(str(format_value(value)) for value in values) if isinstance(values, list) else str(values)
+        self.write("results.csv", file.getvalue())
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -149,18 +127,18 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     keys = {*KEYS_BEFORE_METRICS, *KEYS_AFTER_METRICS, *OF_FINISHED}
-    is_complete = isinstance(result, dict) and result.keys() >= keys and result["status"] in ("finished", "failed")
+    is_complete = isinstance(result, dict) and result.keys() >= keys and result["status"] in STATUSES
     return result if is_complete and all(isinstance(result[key], dict) for key in ("metrics", "config")) else None
 
 
-def write_result(folder: Path, error: str = "", finished: dict[str, Any] | None = None) -> None:
-    """Record that a run has failed with an error, or finished with a summary that includes its ``config``."""
+def write_result(folder: Path, error: str = "", ended: dict[str, Any] | None = None, is_pruned: bool = False) -> None:
+    """Record that a run has failed with an error, or ended with a summary that includes its ``config``."""
     run_dir = newest_run(folder)
     result = {
-        "status": "failed" if finished is None else "finished",
+        "status": "failed" if ended is None else "pruned" if is_pruned else "finished",
         "error": error,
         "run_dir": str(run_dir.relative_to(folder.parent.parent)) if run_dir else "",
-        **{key: (finished or {}).get(key, default) for key, default in OF_FINISHED.items()},
+        **{key: (ended or {}).get(key, default) for key, default in (OF_FINISHED | OF_A_TRIAL).items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "result.json", json.dumps(result, indent=2) + "\n")

@@ -13,6 +13,7 @@ from shutil import which
 from typing import Any
 
 from experiments.sweep.grid import Run
+from experiments.sweep.queue import ToDo, take
 from experiments.sweep.results import ResultsFolder
 from experiments.sweep.worker import Stopped, do_run, start_worker
 from training.errors import ROOT, UserError
@@ -61,10 +62,23 @@ def check_cluster() -> None:
 
 
 def run_on_slurm(
-    base: Path, results: ResultsFolder, num_workers: int | None, parameters: dict[str, Any]
+    base: Path,
+    results: ResultsFolder,
+    to_do: ToDo,
+    num_workers: int,
+    parameters: dict[str, Any],
+    one_by_one: bool = False,
 ) -> Generator[Collection[Run], None, None]:
-    """Submit the unfinished runs as an array of ``num_workers`` jobs, by default one for each run, and wait for them.
+    """Submit runs as arrays of jobs, and wait for them.
 
+    Args:
+        base: the config that all runs share.
+        results: the folder of the sweep.
+        to_do: gives the runs.
+        num_workers: jobs at a time.
+        parameters: of the jobs, as submitit names them.
+        one_by_one: give each run a job of its own as soon as fewer than ``num_workers`` jobs are left; by default all
+            runs are shared out among the jobs at once.
     Yields:
         now and then the runs that have not ended.
     Raises:
@@ -72,36 +86,48 @@ def run_on_slurm(
     """
     import submitit
 
-    # Absolute paths: a job may start in another folder.
-    runs = [(base.resolve(), run, results.folder(run).resolve()) for run in results.unfinished()]
-    num_workers = min(num_workers or len(runs), len(runs))
+    waiting = to_do()
     folder = results.path.resolve() / "slurm"
     cancel(folder)
     search_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     python = f"env PYTHONPATH={shlex.quote(search_path)} {shlex.quote(sys.executable)}"
     executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_python=python)
+    parameters = DEFAULTS | parameters
+    jobs: dict[Any, JobRuns] = {}
     try:
-        parameters = DEFAULTS | parameters
-        executor.update_parameters(name="palimpsest", **parameters)
-        jobs_runs = [JobRuns(runs[k::num_workers], parameters["cpus_per_task"]) for k in range(num_workers)]
-        jobs = executor.submit_array(jobs_runs)
-    except (NameError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
-    (folder / JOBS).write_text(" ".join(str(job.job_id) for job in jobs))
-    ended = False
-    try:
-        while not ended:
+        while True:
+            free = num_workers - len(jobs)
+            runs = take(waiting, free if one_by_one else None)
+            # Absolute paths: a job may start in another folder.
+            new = [(base.resolve(), run, results.folder(run).resolve()) for run in runs]
+            if new:
+                num_new = min(free, len(new))
+                jobs |= submit(executor, [new[k::num_new] for k in range(num_new)], parameters)
+                (folder / JOBS).write_text(" ".join(str(job.job_id) for job in jobs))
+            if not jobs:
+                return
             time.sleep(REFRESH_SECONDS)
-            ended = all(job.done() for job in jobs)  # before the results are read: runs without one then are unfinished
-            for job, job_runs in zip(jobs, jobs_runs, strict=True):
-                left = [run for _, run, _ in job_runs.runs if results.result(run) is None]
-                if left and job.done() and job.state.startswith(FATAL_STATES) and not was_stopped(job):
+            # All of them before the results are read: runs without one then are unfinished.
+            ended = [job for job in jobs if job.done()]
+            for job in ended:
+                left = [run for _, run, _ in jobs.pop(job).runs if results.result(run) is None]
+                if left and job.state.startswith(FATAL_STATES) and not was_stopped(job):
                     log = job.paths.stderr.relative_to(results.path.resolve())
                     for run in left:
                         results.fail(run, f"Slurm job {job.job_id} ended as {job.state}; see {log}")
             yield results.unfinished()
     finally:
         cancel(folder)
+
+
+def submit(executor: Any, shares: list[list[tuple[Path, Run, Path]]], parameters: dict[str, Any]) -> dict[Any, JobRuns]:
+    """Submit an array with a job for each share. Errors as for ``run_on_slurm``."""
+    try:
+        executor.update_parameters(name="palimpsest", **parameters)
+        jobs_runs = [JobRuns(share, parameters["cpus_per_task"]) for share in shares]
+        return dict(zip(executor.submit_array(jobs_runs), jobs_runs, strict=True))
+    except (NameError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"slurm: {error}; see --slurm in python cli.py sweep --help") from error
 
 
 def cancel(folder: Path) -> None:

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
@@ -18,6 +19,9 @@ from experiments.sweep.results import read_result, write_result
 from training.errors import UserError
 from training.messages import ignore_library_warnings, one_line, set_up_messages
 from training.terminal import show_threads_on_sigquit
+
+if TYPE_CHECKING:
+    from experiments.sweep.pruning import TrialPruning
 
 IMPORTED = "training.launch"
 """The module that imports torch and Lightning."""
@@ -62,17 +66,25 @@ def do_run(base: Path, run: Run, folder: Path) -> None:
             return
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log), warnings.catch_warnings():
             set_up_messages(log)
-            fit(fit_words(base, run, folder), folder)
+            fit(fit_words(base, run, folder), folder, run.pruning())
 
 
-def fit(words: list[str], folder: Path) -> None:
+def fit(words: list[str], folder: Path, pruning: "TrialPruning | None") -> None:
+    from experiments.sweep.pruning import PrunedTrial
     from training.launch import prepare
     from training.signals import AbortedRun, InterruptedRun
 
     ignore_library_warnings()
     try:
         run = prepare(words)
-        run.fit()
+        if pruning is not None:
+            run.trainer.callbacks.insert(0, pruning)
+        is_pruned = False
+        try:
+            run.fit()
+        except PrunedTrial as pruned:
+            print(pruned)
+            is_pruned = True
         if run.folder is None:
             raise UserError("trainer.fast_dev_run saves no results; leave it out")
     except (InterruptedRun, AbortedRun) as stopped:
@@ -86,4 +98,6 @@ def fit(words: list[str], folder: Path) -> None:
         write_result(folder, f"{type(error).__name__}: {one_line(str(error))}; see log.txt")
     else:
         summary = json.loads((run.folder.path / "summary.json").read_text())
-        write_result(folder, finished=summary | {"config": flat_config(run.config)})
+        of_trial = {} if pruning is None else {"intermediate_values": pruning.values, "notes": pruning.notes}
+        ended = summary | {"config": flat_config(run.config)} | of_trial
+        write_result(folder, ended=ended, is_pruned=is_pruned)

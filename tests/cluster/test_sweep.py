@@ -8,6 +8,7 @@ import pytest
 import cli
 from experiments.sweep import slurm as sweep_on_slurm
 from tests.cluster.slurm import Cluster
+from tests.experiments.sweep.test_search import trials_of, write_search
 from tests.experiments.sweep.test_sweep import rows_of, write_sweep
 
 SACCT = """\
@@ -51,3 +52,13 @@ def test_its_runs_are_those_of_one_machine(login: None, tmp_path: Path) -> None:
     assert cli.main(write_sweep(local, grid, workers=1)) == 0
     (there,) = rows_of(local / "out")
     assert finished["test/loss"] == there["test/loss"] and finished["status"] == "finished"
+
+
+def test_a_search_has_the_trials_of_one_machine(login: None, tmp_path: Path) -> None:
+    search = {"trials": 2, "metric": "val/loss", "mode": "min", "pruner": "halving", "startup_trials": 1}
+    local = tmp_path / "local"
+    local.mkdir()
+    words = write_search(tmp_path, search=search, slurm={"timeout_min": 5}, executor="slurm")
+    assert cli.main(words) == 0 == cli.main(write_search(local, search=search))
+    assert trials_of(tmp_path / "out") == trials_of(local / "out")
+    assert len(trials_of(local / "out")) == 2

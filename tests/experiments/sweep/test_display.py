@@ -22,7 +22,7 @@ def test_a_terminal_shows_a_bar_for_each_running_run(
         display.show([first])
         (bar,) = display.tasks
         assert (bar.description, bar.completed, bar.total) == (first.name, 50, 100)
-        write_result(results.folder(first), finished={"metrics": {"test/accuracy": 0.5}, "seconds": 3.0})
+        write_result(results.folder(first), ended={"metrics": {"test/accuracy": 0.5}, "seconds": 3.0})
         display.show([second])
         (bar,) = display.tasks
         assert (bar.description, bar.completed, bar.total) == (second.name, 0, None)

@@ -22,6 +22,7 @@ import yaml
 
 import cli
 from experiments.sweep import local, slurm
+from experiments.sweep.definition import Definition
 from experiments.sweep.results import ResultsFolder, num_steps_done
 from tests.forked import PythonProcess
 
@@ -269,9 +270,9 @@ def test_workers_that_die_before_their_first_run(tmp_path: Path, monkeypatch: py
     pools: list[Any] = []
     real = local.run_in_a_pool
 
-    def breaking(base: Path, results: Any, num_workers: int) -> Any:
+    def breaking(base: Path, results: Any, waiting: Any, num_workers: int) -> Any:
         pools.append(len(results.unfinished()))
-        with contextlib.closing(real(base, results, num_workers)) as progress:
+        with contextlib.closing(real(base, results, waiting, num_workers)) as progress:
             for running in progress:
                 yield running
                 if len(pools) == 1 and len(results.unfinished()) == 1:
@@ -285,7 +286,7 @@ def test_workers_that_die_before_their_first_run(tmp_path: Path, monkeypatch: py
 
 def test_a_folder_in_use(again: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = ResultsFolder(again / "out", [])
-    results.open(GRID, [1], json.loads((again / "out" / "sweep.json").read_text())["config"])
+    results.open(Definition(**json.loads((again / "out" / "sweep.json").read_text())))
     try:
         assert cli.main(["sweep", "--config", str(again / "sweep.yaml"), "--seeds=[1]"]) == 2
     finally:
