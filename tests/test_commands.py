@@ -38,6 +38,7 @@ SHORTER: dict[str, list[str]] = {
     r"tests\.stress\.chaos": ["--kills", "1", "--minutes", "0"],
     r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "20", "--seeds", "1"],
     r"benchmarks\.text_generation": ["--length", "50", "--rounds", "1"],
+    r"benchmarks\.loggers": ["--length", "5", "--steps", "20", "--rounds", "1"],
     r"benchmarks\.gcn": ["--graph", "karate"],
     r"pip install": ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation"],
     r"tensorboard": ["--host=127.0.0.1", "--port=0"],
