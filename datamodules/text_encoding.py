@@ -1,6 +1,7 @@
 """The encoding of a text file: its byte order mark, else UTF-8 where that is valid, else what chardet detects."""
 
 import codecs
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ SAMPLE_BYTES = 1 << 16
 
 PIECE_BYTES = 1 << 20
 """Bytes read at a time."""
+
+LINE_PARTS = re.compile(rb".{1,4095}(?:\s|\Z)|.{1,4096}", re.DOTALL)
+"""Parts of a line: to its end, or to a space before 4,096 bytes if there is one."""
 
 CONTINUATION_BYTES_MIN = 8
 """So many continuation bytes of UTF-8 do not occur by chance. One in seven characters of GB 18030 is valid UTF-8."""
@@ -78,7 +82,7 @@ class InvalidBytesError(ValueError):
     ) -> None:
         super().__init__(
             f"{path} is read as {encoding}, but byte 0x{error.object[error.start]:02x} at offset {offset} is not valid "
-            f"in it ({place_of(path, offset, encoding)}); repair the file or convert it to UTF-8, or, for a book, set "
+            f"in it{place_of(path, offset, encoding)}; repair the file or convert it to UTF-8, or, for a book, set "
             "data.encoding to its encoding"
         )
         self.offset = offset
@@ -96,17 +100,20 @@ def check_encoding(name: str) -> None:
 
 
 def place_of(path: Path, offset: int, encoding: str) -> str:
-    """The number of the line with this byte, and the text around it; what cannot be decoded is shown as ``\\xff``."""
-    line = 1
+    """The line of this byte and the text around it, in brackets; nothing for encodings whose line ends are no bytes."""
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        return ""
+    line, before = 1, b""
     with path.open("rb") as file:
         for begin in range(0, offset, PIECE_BYTES):
-            line += file.read(min(PIECE_BYTES, offset - begin)).count(b"\n")
-        begin = max(0, offset - EXCERPT_BYTES) // 4 * 4  # where a character of UTF-16 or UTF-32 begins
-        file.seek(begin)
-        before, after = file.read(offset - begin), file.read(EXCERPT_BYTES)
-    parts = (part.decode(encoding, "backslashreplace") for part in (before, after))
-    shown = "".join(character if character.isprintable() else " " for character in "".join(parts))
-    return f"line {line}: ...{' '.join(shown.split())}..."
+            piece = file.read(min(PIECE_BYTES, offset - begin))
+            line += piece.count(b"\n")
+            before = (before + piece)[-EXCERPT_BYTES:]
+        after = file.read(EXCERPT_BYTES)
+    # The excerpt may begin within a character.
+    text = before.rpartition(b"\n")[2].decode(encoding, "ignore") + after.decode(encoding, "backslashreplace")
+    shown = "".join(character if character.isprintable() else " " for character in text.partition("\n")[0])
+    return f" (line {line}: ...{' '.join(shown.split())}...)"
 
 
 def first_guess(path: Path) -> str:
@@ -241,19 +248,21 @@ def read_sample(path: Path) -> Sample:
             num_high += len(piece) - len(piece.translate(None, HIGH_BYTES))
             if b"\0" in piece and not lines:  # UTF-16, UTF-32 or no text: a line end is more than a byte
                 return Sample([piece[:SAMPLE_BYTES]], len(piece), len(piece))
-            *complete, rest = (rest + piece).split(b"\n")
+            *complete, rest = parts_of(rest + piece)
             for line in complete:
-                if line.isascii():
-                    continue
-                if size < SAMPLE_BYTES or not seen.issuperset(line):
-                    kept = line[:SAMPLE_BYTES]
-                    lines.append(kept + b"\n" if kept == line else kept)
-                    size += len(kept)
+                if not line.isascii() and (size < SAMPLE_BYTES or not seen.issuperset(line)):
+                    lines.append(line)
+                    size += len(line)
                     seen.update(line)
-            rest = rest[:SAMPLE_BYTES] if len(rest) > PIECE_BYTES else rest
     if not rest.isascii() or not lines:
-        lines.append(rest[:SAMPLE_BYTES])
+        lines.append(rest)
     return Sample(lines, num_high, num_bytes)
+
+
+def parts_of(content: bytes) -> list[bytes]:
+    """Lines with their ends; long ones are cut at spaces, which are no part of another character."""
+    parts = [part for line in content.splitlines(keepends=True) for part in LINE_PARTS.findall(line)]
+    return [*parts, b""] if content.endswith((b"\n", b"\r")) else parts
 
 
 HIGH_BYTES = bytes(range(128, 256))

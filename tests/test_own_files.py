@@ -320,7 +320,7 @@ def test_what_is_said_is_true_in_a_folder_without_the_project(folder: Path) -> N
     assert again[1] == first[1] and again[1].endswith("tensorboard --logdir runs")
     palindromes = ("fit", "--config=my_run.yaml")
     look = output_of(folder, *palindromes).splitlines()[-1].partition(", or ")[2]
-    assert f"{ROOT / 'cli.py'} predict --config=my_run.yaml --ckpt_path runs/my_run/version_0" in look
+    assert f"{ROOT / 'cli.py'} predict --ckpt_path runs/my_run/version_0" in look
     *_, place, following = output_of(folder, *palindromes, "--trainer.enable_checkpointing=false").splitlines()
     assert "checkpoints" not in place and ", or " not in following
 

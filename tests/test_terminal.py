@@ -1,5 +1,6 @@
 """Commands on a real terminal: it may be lost, and Ctrl-\\ shows where the threads are."""
 
+import contextlib
 import csv
 import os
 import select
@@ -33,7 +34,8 @@ class Terminal:
         while not has_come():
             assert time.monotonic() < deadline and self.process.poll() is None, self.shown
             if select.select([self.master], [], [], 0.05)[0]:
-                self.shown += os.read(self.master, 4096).decode(errors="replace")
+                with contextlib.suppress(OSError):  # the program has ended, and nothing holds the terminal open
+                    self.shown += os.read(self.master, 4096).decode(errors="replace")
 
     def type(self, key: bytes) -> None:
         os.write(self.master, key)

@@ -160,6 +160,13 @@ def test_a_text_in_one_line(line_end: str, tmp_path: Path) -> None:
         assert read_string(tmp_path / "book.txt") == expected
 
 
+def test_a_long_line_is_seen_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datamodules.text_encoding.SAMPLE_BYTES", 5000)
+    text = typed(prose.FRENCH).replace("\n", " ") * 60 + "“Oui”"
+    (tmp_path / "book.txt").write_bytes(text.encode("cp1252"))
+    assert read_string(tmp_path / "book.txt") == text
+
+
 def zipped(files: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
