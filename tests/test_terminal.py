@@ -1,6 +1,5 @@
 """Commands on a real terminal: it may be lost, and Ctrl-\\ shows where the threads are."""
 
-import contextlib
 import csv
 import os
 import select
@@ -32,10 +31,13 @@ class Terminal:
         """Read what the program shows until something has come."""
         deadline = time.monotonic() + 60
         while not has_come():
-            assert time.monotonic() < deadline and self.process.poll() is None, self.shown
-            if select.select([self.master], [], [], 0.05)[0]:
-                with contextlib.suppress(OSError):  # the program has ended, and nothing holds the terminal open
-                    self.shown += os.read(self.master, 4096).decode(errors="replace")
+            has_ended = self.process.poll() is not None
+            try:
+                is_more = bool(select.select([self.master], [], [], 0.05)[0])
+                self.shown += os.read(self.master, 4096).decode(errors="replace") if is_more else ""
+            except OSError:  # the program has ended, and nothing holds the terminal open
+                is_more = False
+            assert time.monotonic() < deadline and (is_more or not has_ended), self.shown
 
     def type(self, key: bytes) -> None:
         os.write(self.master, key)
