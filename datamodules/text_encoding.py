@@ -218,7 +218,9 @@ def candidates_for(lines: list[bytes]) -> list[Candidate]:
             continue
         text = decoded(lines, encoding)
         if text in texts:
-            texts[text] = texts[text]._replace(is_western=texts[text].is_western or is_western)
+            if is_western:  # of the names for the same text, the one that most files deserve
+                name = WESTERN[0] if encoding == WESTERN[0] else texts[text].encoding
+                texts[text] = texts[text]._replace(encoding=name, is_western=True)
         elif is_text(text) and not (encoding in WIDE and not has_spaces(text)):
             confidence = 1.0 if encoding in WIDE else confidence
             texts[text] = Candidate(encoding, confidence, num_oddities(text) + text.count("\ufffd"), is_western)

@@ -3,8 +3,7 @@
 Legend: B items of a batch, n predictions for each item (a dimension that is missing if there is one), K classes.
 """
 
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -14,6 +13,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from models.contracts import ReportingModel
+from models.loadable import Loadable
 from models.metrics import EvalMetrics, StepMetrics
 from models.schedules import WarmupCosine
 from models.tables import format_table
@@ -22,7 +22,7 @@ CLIPPING_EPSILON = 1e-6
 """``torch.nn.utils.clip_grads_with_norm_`` adds this to the norm before it divides by it."""
 
 
-class Classifier(ReportingModel, LightningModule):
+class Classifier(Loadable, ReportingModel, LightningModule):
     """Minimizes the cross-entropy and measures loss and accuracy; a subclass implements ``logits_and_target``.
 
     ``training_metrics`` gives the means over the training steps since its last call: ``train/loss`` (nats per
@@ -57,21 +57,6 @@ class Classifier(ReportingModel, LightningModule):
         self.step_metrics = StepMetrics(("loss", *metric_names, "gradient_norm"), self.correctness)
         self.eval_metrics = EvalMetrics(metric_names)
         self.test_results: list[dict[str, Any]] = []
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """A trained model, on the CPU, ready to predict.
-
-        Args:
-            path: a checkpoint file, a run's folder or an experiment's folder (the best checkpoint of its newest run),
-                or what ``python cli.py export --format safetensors`` wrote.
-        Raises:
-            training.errors.UserError: there is no such checkpoint, it is damaged, or it is one of another class.
-        """
-        # The one import against the direction: only the room above reads files.
-        from training.loading import load_model
-
-        return load_model(cls, str(path))
 
     def logits_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The network's logits (B, n, K), floating point, and the targets (B, n), int64, of a batch of the datamodule.

@@ -4,7 +4,6 @@ Legend: B batch, T characters of a sample, V different characters, L layers, H h
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,12 +12,11 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from models.classifier import Classifier, most_likely
-from models.contracts import Characters, TextData
-from models.decoding import read, sampling, write
-from models.generation import OnUnknown, TextGenerator, decoding_options
+from models.contracts import TextData
 from models.networks.build import build_text_network
-from models.networks.stacked_lstm import CharacterSteps, Initialization, State, for_vocabulary
+from models.networks.stacked_lstm import Initialization, State
 from models.tables import percent
+from models.text_writer import TextWriter
 
 Batch = tuple[Tensor, Tensor]
 
@@ -91,7 +89,7 @@ class CharacterModel(Classifier):
         return lines[:-1]
 
 
-class TextModel(CharacterModel):
+class TextModel(TextWriter, CharacterModel):
     """Predicts the next character at every step.
 
     With ``carry_state`` each row of a training batch begins in the final state of that row in the previous batch,
@@ -162,7 +160,6 @@ class TextModel(CharacterModel):
                 f"reset_probability is {reset_probability}, but carry_state is false, so every row begins with zeros; "
                 "leave one of them out"
             )
-        self.vocabulary: Characters | None = None  # of a model that was loaded
         self.network = build_text_network(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
@@ -178,20 +175,6 @@ class TextModel(CharacterModel):
         self.carried_state: State | None = None  # in which the next training batch begins
         self.final_state: State | None = None  # of the latest batch; a callback may have looked at others before it
         self.eval_state: State | None = None
-
-    def adapt_weights(
-        self, weights: dict[str, Tensor], data_state: Mapping[str, Any], data: Any
-    ) -> tuple[dict[str, Tensor], str]:
-        """Characters that both texts have keep their weights, new ones get the mean of those."""
-        if not isinstance(data_state.get("characters"), str) or not isinstance(data, TextData):
-            return weights, ""
-        theirs: str = data_state["characters"]
-        ours = data.vocabulary.decode(range(len(data.vocabulary)))
-        known = set(theirs) & set(ours)
-        counts = f"{len(known)} characters known, {len(ours) - len(known)} new, {len(set(theirs) - known)} dropped"
-        of_network = {name.removeprefix("network."): weight for name, weight in weights.items()}
-        adapted = for_vocabulary(of_network, theirs, ours)
-        return {f"network.{name}": weight for name, weight in adapted.items()}, counts
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -217,41 +200,6 @@ class TextModel(CharacterModel):
         if logits.dim() > y.dim() + 1:  # (B, T, S, V), of several dropout masks
             logits, y = logits.flatten(1, 2), y.repeat_interleave(logits.shape[2], dim=1)
         return logits, y
-
-    def remember(self, data_arguments: Mapping[str, Any], vocabulary: Characters | None) -> None:
-        self.vocabulary = vocabulary
-
-    def generate(self, prompt: str = "", on_unknown: OnUnknown = "error", **options: Any) -> str:
-        """A text that begins with the prompt; the same as ``python cli.py generate`` prints.
-
-        Args:
-            prompt: the text to complete; without one, the text begins after a line end.
-            on_unknown: what to do with characters of the prompt that the model does not know: ``error``, ``skip`` or
-                ``replace``.
-            options: ``length``, ``tau``, ``temperature``, ``top_k``, ``top_p``, ``seed``, ``beam``, ``stop`` and
-                ``length_penalty``; see ``models.generation.decoding_options``.
-        Raises:
-            ValueError: an option is out of range, a character is unknown, or the model was not loaded.
-        """
-        if self.vocabulary is None:
-            raise ValueError("this model has no vocabulary; make it with TextModel.load, or set its vocabulary")
-        generator = TextGenerator(self.network, self.vocabulary, decoding_options(**options), on_unknown)
-        beginning = generator.prompt(prompt)
-        return beginning + "".join(next(iter(generator.complete(beginning))).parts)
-
-    def write(self, first: Tensor, length: int, tau: Tensor, seeds: list[int]) -> Tensor:
-        """Generate texts of ``length`` characters that begin with the characters ``first``: (B,) -> (B, length) int64.
-
-        Args:
-            first: the first character of each text, int64.
-            length: characters of a text, at least 1.
-            tau: factor of the logits before a character is drawn, of each text; infinity is greedy.
-            seeds: of the random numbers of each text.
-        """
-        network = CharacterSteps(self.network)
-        logits, state = read(network, first[:, None], network.start(len(first)))
-        written = write(network, logits, state, sampling(seeds, length, tau), length - 1)
-        return torch.stack([first, *written], dim=1)
 
     def on_fit_start(self) -> None:
         if self.carried_state is not None:  # from a checkpoint, whose tensors are on the CPU

@@ -28,8 +28,8 @@ from training.external_loggers import close_loggers
 from training.hints import how_to_resume, what_next
 from training.loggers import silent_writer_thread
 from training.processes import print_rank_zero
-from training.recorded_config import SOURCE_KEYS, Change, compare, config_to_record
-from training.resume import OpenCheckpoint, find_checkpoint, run_to_resume
+from training.recorded_config import Change, compare, config_to_record
+from training.resume import find_checkpoint, run_to_resume
 from training.run_folder import RunFolder
 from training.signals import InterruptedRun, SignalListener
 from training.trainer import Trainer, plain_values
@@ -157,29 +157,13 @@ class Run:
             state = opened.checkpoint.get(type(self.data).__qualname__)
             if state is not None and isinstance(self.data, DataModule):
                 self.data.check_state(state)
-            for_training = default == "last"
-            may_change = bool(self.config.get("allow_changes"))
-            self.changes = compare(opened, config_to_record(self.config), for_training, may_change)
-            if for_training:
-                self._check_source(opened)
+            is_training, may_change = default == "last", bool(self.config.get("allow_changes"))
+            self.changes = compare(opened, config_to_record(self.config), is_training, may_change)
+            if is_training:
+                run_phases.keep_source(self, opened)
             self.trainer.checkpoint_io.provide(opened.path, opened.checkpoint)
         self.ckpt_path = None
         return (None, {}) if opened is None else (opened.path, opened.checkpoint)
-
-    def _check_source(self, opened: OpenCheckpoint) -> None:
-        """A resumed run keeps the note of its first weights; a UserError if it is to start from others."""
-        wanted = self.config.get("init_from")
-        source = opened.checkpoint["config"].get("init_from")
-        if wanted and not (source and Path(source["init_from"]).is_relative_to(wanted)):
-            began = f"weights from {source['init_from']}" if source else "random weights"
-            raise UserError(
-                f"--init_from is {wanted}, but the run of {opened.path} began with {began}; leave --init_from out to "
-                "resume it, or --ckpt_path to start a new run"
-            )
-        if source:
-            self.trainer.recorded_config = {**(self.trainer.recorded_config or {}), "init_from": source}
-            if self.command is not None:
-                self.command.set_source(*(source[key] for key in SOURCE_KEYS))
 
     def _evaluated(self) -> Path | None:
         return self._open("best" if self.ckpt_path == "auto" else self.ckpt_path, "best")[0]

@@ -18,6 +18,8 @@ from training.external_loggers import close_loggers, open_loggers
 from training.hints import how_to_resume
 from training.loggers import RunMetricsFile, RunTensorBoard
 from training.processes import LostProcess, is_rank_zero, print_rank_zero
+from training.recorded_config import SOURCE_KEYS
+from training.resume import OpenCheckpoint
 from training.run_folder import RunFolder, cannot_write
 from training.trainer import Trainer, num_processes
 
@@ -126,6 +128,21 @@ def check_num_processes(trainer: Trainer, path: Path | None, checkpoint: dict[st
             f"the checkpoint {path} was made by {before} process{'es' if before > 1 else ''}, "
             f"trainer.devices and num_nodes ask for {num}; take as many, or start a new run"
         )
+
+
+def keep_source(run: "Run", opened: OpenCheckpoint) -> None:
+    """Keep the note of the resumed run's first weights; a UserError if it is to start from others."""
+    wanted, source = run.config.get("init_from"), opened.checkpoint["config"].get("init_from")
+    if wanted and not (source and Path(source["init_from"]).is_relative_to(wanted)):
+        began = f"weights from {source['init_from']}" if source else "random weights"
+        raise UserError(
+            f"--init_from is {wanted}, but the run of {opened.path} began with {began}; leave --init_from out to "
+            "resume it, or --ckpt_path to start a new run"
+        )
+    if source:
+        run.trainer.recorded_config = {**(run.trainer.recorded_config or {}), "init_from": source}
+        if run.command is not None:
+            run.command.set_source(*(source[key] for key in SOURCE_KEYS))
 
 
 def train(run: "Run", path: Path | None) -> None:
