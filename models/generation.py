@@ -159,7 +159,7 @@ class TextGenerator:
             return self.vocabulary.without_unknown(text)
         if self.on_unknown == "replace":
             return self.vocabulary.with_replacements(text)
-        self._encode("prompt", text, "leave them out, or choose --on_unknown skip or replace")
+        self._encode("prompt", text, "leave them out, or set on_unknown to skip or replace")
         return text
 
     def _encode(self, name: str, text: str, way_out: str) -> list[int]:

@@ -51,6 +51,8 @@ class TextWriter:
         Raises:
             ValueError: an option is out of range, a character is unknown, or the model was not loaded.
         """
+        if "num_samples" in options:
+            raise ValueError("num_samples is given, but generate gives one text; call it again with another seed")
         if self.vocabulary is None:
             raise ValueError("this model has no vocabulary; make it with TextModel.load, or set its vocabulary")
         generator = TextGenerator(self.network, self.vocabulary, decoding_options(**options), on_unknown)

@@ -3,20 +3,29 @@
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 from pytorch_lightning.utilities.types import LRSchedulerConfig
-from torch.optim import Optimizer
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from models.classifier import Classifier
 from training.errors import UserError
 from training.loggers import RunTensorBoard
 from training.recorded_config import Change
 
 log = logging.getLogger(__name__)
+
+ADAMS = {"torch.optim.Adam", "torch.optim.AdamW"}
+"""Their states are the same."""
+
+PLAIN_STATE = (SGD, RMSprop, Adam, AdamW, Adagrad, Adadelta, Adamax, NAdam, RAdam)
+"""Optimizers whose state of a parameter may get more parts with other options, all zero at the beginning."""
 
 OWN_KEYS = ("model.init_args.optimizer", "model.init_args.lr_scheduler")
 """Keys whose values are also in the states of optimizers and schedules."""
@@ -36,11 +45,28 @@ class ChangesOnPurpose(Callback):
 
     def __init__(self, changes: list[Change], checkpoint: dict[str, Any]) -> None:
         self.changes = changes
+        self.num_steps: int = checkpoint["global_step"]
         self.optimizer_states: list[dict[str, Any]] | None = None
         self.scheduler_states: list[dict[str, Any]] = []
         if any(change.name.startswith(OWN_KEYS) for change in changes):
             self.optimizer_states, checkpoint["optimizer_states"] = checkpoint["optimizer_states"], []
             self.scheduler_states, checkpoint["lr_schedulers"] = checkpoint["lr_schedulers"], []
+
+    def check(self, model: pl.LightningModule) -> None:
+        """Raise a ``UserError`` if the states do not fit the new optimizer or schedule, before anything is written."""
+        if self.optimizer_states is None or not isinstance(model, Classifier):
+            return
+        made = Classifier.configure_optimizers(model)
+        optimizer, config = (made["optimizer"], made["lr_scheduler"]) if isinstance(made, dict) else (made, None)
+        try:
+            if config is not None:
+                replay(LRSchedulerConfig(config["scheduler"]), *self.scheduler_states[:1], num_steps=self.num_steps)
+            self.keep(optimizer, self.optimizer_states[0])
+        except UserError:
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            name = type(optimizer).__name__
+            raise UserError(f"the run cannot go on with {name}: {error}; start a new run with --init_from") from error
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         line = described(self.changes, trainer.global_step)
@@ -51,19 +77,26 @@ class ChangesOnPurpose(Callback):
         if self.optimizer_states is None:
             return
         for k, config in enumerate(trainer.lr_scheduler_configs):
-            former = self.scheduler_states[k] if k < len(self.scheduler_states) else {}
-            replay(config, former, trainer.global_step if config.interval == "step" else trainer.current_epoch)
+            num_steps = trainer.global_step if config.interval == "step" else trainer.current_epoch
+            replay(config, *self.scheduler_states[k : k + 1], num_steps=num_steps)
         for optimizer, state in zip(trainer.optimizers, self.optimizer_states, strict=False):
-            keep_state(optimizer, state)
+            self.keep(optimizer, state)
         self.optimizer_states, self.scheduler_states = None, []  # they take as much memory as the weights
+
+    def keep(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Keep the state of an optimizer of the same kind; another one starts afresh."""
+        kinds = [{change.before, change.now} for change in self.changes if change.name.endswith("optimizer.class_path")]
+        is_new = any(change.name == "model.init_args.optimizer" for change in self.changes)
+        if not is_new and all(kind <= ADAMS for kind in kinds):
+            keep_state(optimizer, state)
 
 
 def described(changes: list[Change], step: int) -> str:
     """The changes in a line."""
-    return f"Changed at step {step:,}: {'; '.join(map(str, changes))}"
+    return " ".join(f"Changed at step {step:,}: {'; '.join(map(str, changes))}".split())
 
 
-def replay(config: LRSchedulerConfig, former: dict[str, Any], num_steps: int) -> None:
+def replay(config: LRSchedulerConfig, former: Mapping[str, Any] = MappingProxyType({}), *, num_steps: int) -> None:
     """Bring a new schedule to the place where the run is.
 
     Args:
@@ -88,26 +121,21 @@ def replay(config: LRSchedulerConfig, former: dict[str, Any], num_steps: int) ->
 def keep_state(optimizer: Optimizer, former: dict[str, Any]) -> None:
     """Load the state of each parameter, such as its moments, into a new optimizer whose options stay as they are.
 
-    What the former state lacks, such as the momentum of an optimizer that had none, is zero. An optimizer of another
-    kind, whose state has other parts, starts afresh.
+    What the former state lacks, such as the momentum of an optimizer that had none, is zero.
 
     Args:
-        optimizer: before its first step.
+        optimizer: of the same kind as the former one, before its first step.
         former: the ``state_dict`` of the former optimizer.
     """
     new = optimizer.state_dict()
-    initial = initial_state(optimizer)
-    sizes, former_sizes = ([len(group["params"]) for group in each["param_groups"]] for each in (new, former))
-    if sizes != former_sizes:
-        return
-    states = {k: state for k, state in former["state"].items() if k in initial}
-    has_all = all(state.keys() >= initial[k].keys() for k, state in states.items())
-    options, former_options = ({*each["param_groups"][0]} for each in (new, former))
-    if has_all or options == former_options:
+    new["state"] = former["state"]
+    if type(optimizer) in PLAIN_STATE:
         new["state"] = {
-            k: {name: state.get(name, value) for name, value in initial[k].items()} for k, state in states.items()
+            k: {name: state.get(name, value) for name, value in initial.items()}
+            for k, initial in initial_state(optimizer).items()
+            if (state := former["state"].get(k))
         }
-        optimizer.load_state_dict(new)
+    optimizer.load_state_dict(new)
 
 
 def initial_state(optimizer: Optimizer) -> dict[int, dict[str, Any]]:

@@ -36,7 +36,7 @@ def parse(words: list[str]) -> tuple[Command, OpenCheckpoint | None]:
     if command.config.allow_changes and command.ckpt_path is None:
         raise UserError("allow_changes is true, but no run is resumed; add --ckpt_path, or leave it out")
     init_from, sha256 = (command.config[key] for key in SOURCE_KEYS)
-    if not init_from:
+    if init_from is None:
         return command, None
     used = used_checkpoint(command)
     opened = used or open_source(init_from, sha256)

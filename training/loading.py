@@ -24,24 +24,27 @@ PREFIX = "network."
 """Prefix of the names of the network's weights in the ``state_dict`` of a model."""
 
 
-def read_model(ckpt_path: str, class_name: str = "") -> tuple[Path, dict[str, Any], dict[str, Any]]:
+def read_model(
+    ckpt_path: str, class_name: str = "", option: str = "--ckpt_path"
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """Read the checkpoint of a model.
 
     Args:
         ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run), or
             what ``python cli.py export --format safetensors`` wrote.
         class_name: of the model; any by default.
+        option: that gives ``ckpt_path``, for messages.
     Returns:
         the path of the file, its content, and the arguments of the model's constructor.
     Raises:
         UserError: the checkpoint does not exist, is damaged, or is that of another model.
     """
     if ckpt_path in ("best", "last", "auto"):
-        raise UserError(f"--ckpt_path {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
+        raise UserError(f"{option} {ckpt_path} does not say which run; give its folder, such as runs/lstm_T20")
     if (exported := exported_file(Path(ckpt_path))) is not None:
         path, checkpoint = exported, read_exported(exported)
     else:
-        found = find_checkpoint(ckpt_path, Path("runs"), "best")
+        found = find_checkpoint(ckpt_path, Path("runs"), "best", option)
         assert found is not None  # only "auto" may find none
         path, checkpoint, _ = found
     config = checkpoint.get("config")
@@ -99,7 +102,7 @@ def load_model(model_class: type[Model], ckpt_path: str) -> Model:
     Raises:
         UserError: as for ``read_model``, or the model's class cannot be imported, or its weights are not finite.
     """
-    path, checkpoint, recorded = read_model(ckpt_path)
+    path, checkpoint, recorded = read_model(ckpt_path, option="path")
     class_path = checkpoint["config"]["model"]["class_path"]
     found = import_class(class_path)
     if not (isinstance(found, type) and issubclass(found, model_class)):

@@ -13,11 +13,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from jsonargparse.typing import Path_fr
 from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser, LightningCLI
 
 from training.errors import UserError, bug_behind
 from training.messages import one_line
+from training.recorded_config import FORMER_OPTIMIZERS, with_current_optimizer
 from training.run_folder import experiment_name
 from training.seeds import check_seed
 from training.trainer import DEFAULTS, Trainer
@@ -153,13 +155,28 @@ class Command(LightningCLI):
 
 
 class ConfigFile(ActionConfigFile):
-    """Names the file that is not UTF-8."""
+    """Names the file that is not UTF-8, and reads the configs of the first runs of this project."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         try:
-            super().__call__(parser, cfg, values, option_string)
+            former = former_config(Path(values))
+            super().__call__(parser, cfg, former or values, option_string)
         except UnicodeDecodeError as error:
             raise UserError(f"the config {values} is not UTF-8: {error}; save it as UTF-8") from error
+        if former:
+            cfg[self.dest][-1] = Path_fr(values)
+
+
+def former_config(path: Path) -> str:
+    """A config that names a default optimizer as the first runs do, with its class in that place; else nothing."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:  # it is no file; jsonargparse says so, or takes it for the config itself
+        return ""
+    if not any(name in text for name in FORMER_OPTIMIZERS):
+        return ""
+    config = yaml.safe_load(text)
+    return yaml.safe_dump(config | {"model": with_current_optimizer(config["model"])})
 
 
 def bug_in_a_module(message: str) -> BaseException | None:

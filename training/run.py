@@ -103,7 +103,9 @@ class Run:
             run_phases.check_num_processes(self.trainer, path, checkpoint)
             run_phases.count_earlier_seconds(self.trainer, checkpoint)
             if self.changes:
-                self.trainer.callbacks.append(ChangesOnPurpose(self.changes, checkpoint))
+                on_purpose = ChangesOnPurpose(self.changes, checkpoint)
+                on_purpose.check(self.model)
+                self.trainer.callbacks.append(on_purpose)
             del checkpoint  # training may need the memory
             self.listener.waits_for_step = True
             run_phases.train(self, path)

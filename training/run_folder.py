@@ -16,6 +16,9 @@ from training import slurm
 from training.errors import UserError
 from training.files import sync, write_atomically
 
+CHANGED = "# Changed"
+"""How the configuration of a start begins that changed something on purpose."""
+
 CheckpointName = Literal["best", "last", "previous"]
 NAMES: tuple[CheckpointName, ...] = get_args(CheckpointName)
 
@@ -113,13 +116,20 @@ class RunFolder:
 
     def config_at(self, step: int) -> Path | None:
         """The configuration with which the run went on from ``step``; ``None`` if there is none."""
-        earlier = [start for start in self._resumed_at() if start <= step]
+        earlier = [
+            start for start in self._resumed_at() if start < step or (start == step and not self.changed_at(start))
+        ]
         path = self.config_path(max(earlier, default=0))
         return path if path.is_file() else None
 
     def config_path(self, step: int) -> Path:
         """Where the configuration of the start at this step is."""
         return self.path / (f"config.resume_{step}.yaml" if step else "config.yaml")
+
+    def changed_at(self, step: int) -> bool:
+        """Whether this start changed something on purpose. The checkpoint of this step does not have the change yet."""
+        with self.config_path(step).open(encoding="utf-8", errors="replace") as file:
+            return file.readline().startswith(CHANGED)
 
     def was_resumed(self) -> bool:
         return bool(self._resumed_at())

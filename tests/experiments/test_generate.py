@@ -177,7 +177,7 @@ def test_the_prompt_can_be_in_a_file(generate: Generate, tmp_path: Path) -> None
 def test_unknown_characters(generate: Generate) -> None:
     status, out, err = generate("--prompt", "The Ünknown漢 king")
     assert (status, out) == (2, "")
-    assert "'Ü' '漢'" in err and "--on_unknown skip or replace" in err
+    assert "'Ü' '漢'" in err and "on_unknown to skip or replace" in err
     assert generate("--prompt", "The Ünn漢 king", "--on_unknown", "skip", "--length", "5")[1].startswith("The nn king")
     # There is no U nor u in the book.
     assert generate("--prompt", "The énn漢 king", "--on_unknown", "replace", "--length", "5")[1].startswith(

@@ -63,6 +63,8 @@ def by_hand(former: type[Optimizer], before: dict[str, Any], current: type[Optim
         (Adam, {"lr": 0.01}, AdamW, {"lr": 0.01, "weight_decay": 0.1}, None, True),
         (Adam, {"lr": 0.01}, RMSprop, {"lr": 0.01}, None, False),
         (RMSprop, {"lr": 0.01}, Adam, {"lr": 0.01}, (CosineAnnealingLR, {"T_max": 20}), False),
+        (RMSprop, {"lr": 0.001, "momentum": 0.9}, SGD, {"lr": 0.01, "momentum": 0.9}, None, False),
+        (RMSprop, {"lr": 0.001}, RMSprop, {"lr": 0.001, "momentum": 0.9}, (StepLR, {"step_size": 4}), True),
         (SGD, {"lr": 0.1, "momentum": 0.9}, SGD, {"lr": 0.05, "momentum": 0.5}, (ExponentialLR, {"gamma": 0.9}), True),
     ],
 )
@@ -161,11 +163,51 @@ def test_it_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) ->
     assert "--ckpt_path" in capsys.readouterr().err
 
 
+def test_a_change_that_was_not_saved_is_forgotten(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was killed before its next checkpoint goes on with what the checkpoint has."""
+    changed = ["--model.optimizer.lr=0.5", "--allow_changes=true", "--trainer.max_steps=9"]
+    crash = '{"class_path": "tests.training.helpers.CrashAt", "init_args": {"step": 8}}'
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(
+            [
+                "fit",
+                f"--ckpt_path={run_dir}",
+                *changed,
+                "--trainer.val_check_interval=100",
+                f"--trainer.callbacks={crash}",
+            ]
+        )
+    assert read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["global_step"] == 7
+    assert cli.main(["fit", f"--ckpt_path={run_dir}", "--trainer.max_steps=9"]) == 0
+    recorded = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")["config"]
+    assert recorded["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.001
+
+
+def test_lbfgs(run_dir: Path) -> None:
+    words = ["--model.optimizer=torch.optim.LBFGS", "--model.optimizer.lr=0.1", "--allow_changes=true"]
+    words += ["--trainer.gradient_clip_val=null"]
+    assert cli.main(["fit", f"--ckpt_path={run_dir}", *words, "--trainer.max_steps=9"]) == 0
+    assert (
+        cli.main(
+            [
+                "fit",
+                f"--ckpt_path={run_dir}",
+                "--trainer.max_steps=11",
+                "--model.optimizer.lr=0.2",
+                "--allow_changes=true",
+            ]
+        )
+        == 0
+    )
+
+
 def test_a_schedule_that_is_over(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
     words = ["--model.lr_scheduler=torch.optim.lr_scheduler.OneCycleLR", "--model.lr_scheduler.max_lr=0.1"]
     words += ["--model.lr_scheduler.total_steps=5", "--trainer.max_steps=9", "--allow_changes=true"]
     assert cli.main(["fit", f"--ckpt_path={run_dir}", *words]) == 2
     assert "OneCycleLR" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
 
 
 def test_a_parameter_without_state_starts_afresh() -> None:

@@ -105,3 +105,13 @@ def test_a_config_that_names_a_former_default_optimizer(run_dir: Path) -> None:
     path.write_text(yaml.safe_dump(config))
     assert cli.main(["fit", f"--ckpt_path={run_dir}", "--trainer.max_steps=9"]) == 0
     assert step_of(run_dir) == 9
+
+
+def test_a_former_config_can_be_given(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["model"]["init_args"]["optimizer"] = "models.palindrome.rmsprop"
+    (tmp_path / "former.yaml").write_text(yaml.safe_dump(content))
+    resolved = resolved_config(["fit", f"--config={tmp_path / 'former.yaml'}", "--model.optimizer.alpha=0.5"])
+    optimizer = resolved["model"]["init_args"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.RMSprop"
+    assert (optimizer["init_args"]["lr"], optimizer["init_args"]["alpha"]) == (0.001, 0.5)
