@@ -1,21 +1,11 @@
 """The encoding of a text file: its byte order mark, else UTF-8 where that is valid, else what chardet detects."""
 
 import codecs
-import re
 from pathlib import Path
-from typing import NamedTuple
 
+from datamodules.encoding_evidence import FEW, PIECE_BYTES, SAMPLE_BYTES, WIDE, candidates_for, decoded, read_sample
 from datamodules.file_formats import format_of
-from datamodules.text_oddities import is_text, num_oddities
-
-SAMPLE_BYTES = 1 << 16
-"""Bytes of lines beyond ASCII that an encoding is detected from."""
-
-PIECE_BYTES = 1 << 20
-"""Bytes read at a time."""
-
-LINE_PARTS = re.compile(rb".{1,4095}(?:\s|\Z)|.{1,4096}", re.DOTALL)
-"""Parts of a line: to its end, or to a space before 4,096 bytes if there is one."""
+from datamodules.text_oddities import is_text
 
 CONTINUATION_BYTES_MIN = 8
 """So many continuation bytes of UTF-8 do not occur by chance. One in seven characters of GB 18030 is valid UTF-8."""
@@ -31,13 +21,15 @@ SPARSE = 0.01
 """Below this share of bytes beyond ASCII, and below ``FEW`` of them, chardet has no evidence. Then the encoding is
 Windows-1252 unless that looks odd: its languages are written with few such letters, others are not."""
 
-FEW = 8
+OWN_CONFIDENCE_MIN = 0.5
+"""The same for a text with few bytes beyond ASCII that is not Windows-1252, and for scripts other than Latin, of which
+chardet is more certain."""
 
 ODDITIES_MIN = 0.02
 """An encoding in which so large a share of the bytes beyond ASCII looks odd is wrong; fewer are misprints."""
 
-WESTERN = ("cp1252", "iso8859-1")
-"""The second is for texts with bytes that the first does not have."""
+ODDITIES_MAX = 0.2
+"""No text has a larger share of oddities. (In Chinese some are no oddities.)"""
 
 RARE = (
     *("cp037", "cp500", "cp720", "cp737", "cp775", "cp852", "cp855", "cp857", "cp858", "cp861", "cp862", "cp863"),
@@ -58,9 +50,6 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-
-WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
-"""Encodings with several bytes for each character, also of ASCII."""
 
 EXCERPT_BYTES = 30
 """Bytes before and after an invalid one that a message shows."""
@@ -142,17 +131,6 @@ def seven_bit_encoding(head: bytes) -> str | None:
     return encoding if encoding.startswith(("iso2022", "hz")) else None
 
 
-class Sample(NamedTuple):
-    """Lines of a file that are not ASCII, the number of their bytes beyond ASCII, and of all bytes of the file.
-
-    Every byte beyond ASCII that occurs in the file is in one of the lines.
-    """
-
-    lines: list[bytes]
-    num_high: int
-    num_bytes: int
-
-
 def detect_encoding(path: Path) -> str:
     """The encoding of a file that is not UTF-8.
 
@@ -171,11 +149,16 @@ def detect_encoding(path: Path) -> str:
     certain = [candidate for candidate in plausible if candidate.confidence >= LEAD * plausible[0].confidence]
     certain = [candidate for candidate in certain if candidate.encoding not in RARE] or certain
     western = [candidate for candidate in plausible if candidate.is_western]
-    if western and sample.num_high < max(FEW, SPARSE * sample.num_bytes):
-        return western[0].encoding
     best, first = certain[0], candidates[0]
-    is_better = best.confidence >= LEAD * first.confidence or first.num_oddities >= ODDITIES_MIN * sample.num_high
-    has_evidence = best.confidence >= CONFIDENCE_MIN or best.is_western
+    is_sparse = sample.num_high < max(FEW, SPARSE * sample.num_bytes)
+    if is_sparse and western and western[0].is_common:
+        return western[0].encoding
+    num_odd = ODDITIES_MIN * sample.num_high_in_lines()
+    is_better = best.confidence >= LEAD * first.confidence or first.num_oddities >= num_odd
+    least = OWN_CONFIDENCE_MIN if is_sparse or best.has_own_script else CONFIDENCE_MIN
+    is_odd = best.encoding not in WIDE and best.num_oddities > max(1, ODDITIES_MAX * sample.num_high_in_lines())
+    is_likely = best.confidence >= least or (best.is_western and best.is_common)
+    has_evidence = best.has_usual_capitals and is_likely and not is_odd
     if len(certain) > 1 or not has_evidence or not is_better:
         guesses = list(dict.fromkeys(candidate.encoding for candidate in (*certain, *candidates)))[:GUESSES_MAX]
         raise ValueError(
@@ -183,91 +166,6 @@ def detect_encoding(path: Path) -> str:
             "UTF-8, or, for a book, set data.encoding"
         )
     return best.encoding
-
-
-class Candidate(NamedTuple):
-    """An encoding in which a file is a text.
-
-    Args:
-        encoding: its name.
-        confidence: chardet's, from 0 to 1.
-        num_oddities: in the text, with bytes that are not valid.
-        is_western: whether the text is that of Windows-1252, or of ISO-8859-1 if that has no such bytes.
-    """
-
-    encoding: str
-    confidence: float
-    num_oddities: int
-    is_western: bool
-
-
-def candidates_for(lines: list[bytes]) -> list[Candidate]:
-    """The encodings in which these lines are a text, the most likely first; one of those that give the same text."""
-    import chardet
-
-    content = b"".join(lines)
-    results = chardet.detect_all(
-        content, ignore_threshold=True, prefer_superset=False, compat_names=False, max_bytes=len(content)
-    )
-    confidences = {str(result["encoding"]): result["confidence"] for result in results if result["encoding"]}
-    enough = max(confidences.values(), default=0.0) / 2
-    texts: dict[str, Candidate] = {}
-    for encoding in dict.fromkeys([*confidences, *(WIDE if b"\0" in content else ()), *WESTERN]):
-        confidence, is_western = confidences.get(encoding, 0.0), encoding in WESTERN
-        if confidence < enough and not is_western and encoding not in WIDE:
-            continue
-        text = decoded(lines, encoding)
-        if text in texts:
-            if is_western:  # of the names for the same text, the one that most files deserve
-                name = WESTERN[0] if encoding == WESTERN[0] else texts[text].encoding
-                texts[text] = texts[text]._replace(encoding=name, is_western=True)
-        elif is_text(text) and not (encoding in WIDE and not has_spaces(text)):
-            confidence = 1.0 if encoding in WIDE else confidence
-            texts[text] = Candidate(encoding, confidence, num_oddities(text) + text.count("\ufffd"), is_western)
-    return sorted(texts.values(), key=lambda candidate: -candidate.confidence)
-
-
-def has_spaces(text: str) -> bool:
-    """Whether a text has spaces or line ends, which with the bytes in another order are other characters."""
-    return text.count(" ") + text.count("\n") > text.count("\u2000") + text.count("\u0a00")
-
-
-def decoded(lines: list[bytes], encoding: str) -> str:
-    """The text of the lines, each of which may end within a character; bytes that are not valid become U+FFFD."""
-    make = codecs.getincrementaldecoder(encoding)
-    return "".join(make("replace").decode(line) for line in lines)
-
-
-def read_sample(path: Path) -> Sample:
-    """Lines of the whole file: the first ones that are not ASCII, and later ones with further bytes beyond ASCII."""
-    lines: list[bytes] = []
-    seen: set[int] = set()
-    size = num_high = num_bytes = 0
-    rest = b""
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            num_bytes += len(piece)
-            num_high += len(piece) - len(piece.translate(None, HIGH_BYTES))
-            if b"\0" in piece and not lines:  # UTF-16, UTF-32 or no text: a line end is more than a byte
-                return Sample([piece[:SAMPLE_BYTES]], len(piece), len(piece))
-            *complete, rest = parts_of(rest + piece)
-            for line in complete:
-                if not line.isascii() and (size < SAMPLE_BYTES or not seen.issuperset(line)):
-                    lines.append(line)
-                    size += len(line)
-                    seen.update(line)
-    if not rest.isascii() or not lines:
-        lines.append(rest)
-    return Sample(lines, num_high, num_bytes)
-
-
-def parts_of(content: bytes) -> list[bytes]:
-    """Lines with their ends; long ones are cut at spaces, which are no part of another character."""
-    parts = [part for line in content.splitlines(keepends=True) for part in LINE_PARTS.findall(line)]
-    return [*parts, b""] if content.endswith((b"\n", b"\r")) else parts
-
-
-HIGH_BYTES = bytes(range(128, 256))
 
 
 def is_damaged_utf8(path: Path, error: InvalidBytesError) -> bool:

@@ -19,6 +19,8 @@ EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOP
 
 NO_LETTER = {"", "SYMBOL", "MARK", "NONE"}
 
+COMMON_WESTERN = set("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿœßÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŒªº")
+
 INSIDE_WORDS = set("'\u2019\u2018\u02bc\u00b7\u05f3\u05f4")
 """Punctuation that stands between letters: apostrophes, the Catalan dot, Hebrew marks."""
 
@@ -27,6 +29,19 @@ def is_text(string: str) -> bool:
     """Whether a text has no NUL, and hardly any control character or unassigned code point."""
     odd = (character for character in set(string) if kind(character) == "NONE")
     return "\0" not in string and sum(map(string.count, odd)) <= ODD_MAX * len(string)
+
+
+def is_common_western(string: str) -> bool:
+    """Whether all letters beyond ASCII are those of the large Western languages, not only of Iceland or the Faroes."""
+    return all(letter in COMMON_WESTERN for letter in set(string) if letter.isalpha() and not letter.isascii())
+
+
+def share_of_capitals(string: str) -> float | None:
+    """Which share of the letters beyond ASCII are capitals; ``None`` if there are none in two cases."""
+    counts = Counter(letter for letter in string if not letter.isascii())
+    num_upper = sum(num for letter, num in counts.items() if letter.isupper())
+    num_lower = sum(num for letter, num in counts.items() if letter.islower())
+    return num_upper / (num_upper + num_lower) if num_upper + num_lower else None
 
 
 def num_oddities(string: str) -> int:
@@ -56,6 +71,8 @@ def is_odd(before: str, character: str, after: str) -> bool:
     if script == "NONE":
         return True
     if script == "SYMBOL":  # within a word, or at its beginning; a superscript may follow
+        if former == "SYMBOL" and not before.isascii() and not character.isascii():
+            return True
         return precedes_letter and (follows_letter or after.islower() or character == "\u00b6")
     if script == "MARK":
         return former == ""
@@ -64,6 +81,8 @@ def is_odd(before: str, character: str, after: str) -> bool:
             return True  # in ISO-8859-7 it has the place of a capital in Windows-1253
         is_mark = unicodedata.category(character) in ("Ps", "Pe", "Pi", "Pf", "Po") and not character.isascii()
         return follows_letter and precedes_letter and is_mark and character not in INSIDE_WORDS
+    if script == former == latter == "LATIN" and not any(letter.isascii() for letter in (before, character, after)):
+        return True  # three letters with accents in a row
     if follows_letter and former != script and not {former, script} & (EAST_ASIAN | {"MODIFIER"}):
         return True
     return follows_letter and before.islower() and character.isupper()

@@ -107,7 +107,7 @@ def test_a_given_encoding_is_used(encoding: str, text: str, tmp_path: Path) -> N
 def test_the_sample_may_end_within_a_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for encoding, text in TABLE:
         for num_bytes in (998, 999, 1000, 1001):
-            monkeypatch.setattr("datamodules.text_encoding.SAMPLE_BYTES", num_bytes)
+            monkeypatch.setattr("datamodules.encoding_evidence.SAMPLE_BYTES", num_bytes)
             (tmp_path / "book.txt").write_bytes((text * 5).encode(encoding))
             assert read_string(tmp_path / "book.txt") == text * 5, encoding
 
@@ -161,7 +161,7 @@ def test_a_text_in_one_line(line_end: str, tmp_path: Path) -> None:
 
 
 def test_a_long_line_is_seen_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.text_encoding.SAMPLE_BYTES", 5000)
+    monkeypatch.setattr("datamodules.encoding_evidence.SAMPLE_BYTES", 5000)
     text = typed(prose.FRENCH).replace("\n", " ") * 60 + "“Oui”"
     (tmp_path / "book.txt").write_bytes(text.encode("cp1252"))
     assert read_string(tmp_path / "book.txt") == text
@@ -287,7 +287,7 @@ def test_files_that_are_not_texts_are_rejected(
 
 
 def test_a_byte_that_does_not_fit_the_rest_is_not_overlooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datamodules.text_encoding.SAMPLE_BYTES", 1000)
+    monkeypatch.setattr("datamodules.encoding_evidence.SAMPLE_BYTES", 1000)
     (tmp_path / "book.txt").write_bytes((prose.POLISH * 5).encode("cp1250") + b"\x81")
     with pytest.raises(ValueError, match="encoding is not certain"):
         read_text(tmp_path / "book.txt")
