@@ -89,6 +89,7 @@ class Candidate(NamedTuple):
         confidence: chardet's, from 0 to 1.
         num_oddities: in the text, with bytes that are not valid.
         is_western: whether the text is that of Windows-1252, or of ISO-8859-1 if that has no such bytes.
+        share_of_letters: among its characters beyond ASCII.
         is_common: whether its letters are those of the large Western languages.
         has_own_script: whether most letters are beyond ASCII, as in Russian or Japanese.
         has_usual_capitals: whether its letters beyond ASCII are neither mostly capitals, which chardet does not know,
@@ -99,6 +100,7 @@ class Candidate(NamedTuple):
     confidence: float
     num_oddities: int
     is_western: bool
+    share_of_letters: float
     is_common: bool
     has_own_script: bool
     has_usual_capitals: bool
@@ -131,6 +133,7 @@ def candidates_for(lines: list[bytes]) -> list[Candidate]:
                 1.0 if encoding in WIDE else confidence,
                 num_oddities(text) + text.count("\ufffd"),
                 is_western,
+                num_letters_beyond_ascii(text) / max(1, sum(not character.isascii() for character in text)),
                 is_common_western(text),
                 has_own_script(text),
                 has_usual_capitals(text),

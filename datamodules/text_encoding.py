@@ -29,7 +29,7 @@ ODDITIES_MIN = 0.02
 """An encoding in which so large a share of the bytes beyond ASCII looks odd is wrong; fewer are misprints."""
 
 ODDITIES_MAX = 0.2
-"""No text has a larger share of oddities. (In Chinese some are no oddities.)"""
+"""No text has a larger share of oddities. Some are none, as in Chinese or in Turkish words with many accents."""
 
 RARE = (
     *("cp037", "cp500", "cp720", "cp737", "cp775", "cp852", "cp855", "cp857", "cp858", "cp861", "cp862", "cp863"),
@@ -150,13 +150,15 @@ def detect_encoding(path: Path) -> str:
     certain = [candidate for candidate in certain if candidate.encoding not in RARE] or certain
     western = [candidate for candidate in plausible if candidate.is_western]
     best, first = certain[0], candidates[0]
-    is_sparse = sample.num_high < max(FEW, SPARSE * sample.num_bytes)
-    if is_sparse and western and western[0].is_common:
+    num_high = sample.num_high_in_lines()
+    letters = western[0].share_of_letters if western else 1.0  # quotation marks say nothing
+    is_sparse = sample.num_high < FEW or letters * sample.num_high < SPARSE * sample.num_bytes
+    if is_sparse and western and western[0].is_common and western[0].num_oddities <= max(1, ODDITIES_MIN * num_high):
         return western[0].encoding
-    num_odd = ODDITIES_MIN * sample.num_high_in_lines()
-    is_better = best.confidence >= LEAD * first.confidence or first.num_oddities >= num_odd
+    is_better = best.confidence >= LEAD * first.confidence or first.num_oddities >= ODDITIES_MIN * num_high
     least = OWN_CONFIDENCE_MIN if is_sparse or best.has_own_script else CONFIDENCE_MIN
-    is_odd = best.encoding not in WIDE and best.num_oddities > max(1, ODDITIES_MAX * sample.num_high_in_lines())
+    most_odd = (ODDITIES_MIN if best.is_western else ODDITIES_MAX) * num_high
+    is_odd = best.encoding not in WIDE and best.num_oddities > max(1, most_odd)
     is_likely = best.confidence >= least or (best.is_western and best.is_common)
     has_evidence = best.has_usual_capitals and is_likely and not is_odd
     if len(certain) > 1 or not has_evidence or not is_better:

@@ -81,8 +81,9 @@ def is_odd(before: str, character: str, after: str) -> bool:
             return True  # in ISO-8859-7 it has the place of a capital in Windows-1253
         is_mark = unicodedata.category(character) in ("Ps", "Pe", "Pi", "Pf", "Po") and not character.isascii()
         return follows_letter and precedes_letter and is_mark and character not in INSIDE_WORDS
-    if script == former == latter == "LATIN" and not any(letter.isascii() for letter in (before, character, after)):
-        return True  # three letters with accents in a row
+    three = {before, character, after}
+    if script == former == latter == "LATIN" and len(three) > 1 and not any(map(str.isascii, three)):
+        return True  # letters with accents in a row
     if follows_letter and former != script and not {former, script} & (EAST_ASIAN | {"MODIFIER"}):
         return True
     return follows_letter and before.islower() and character.isupper()

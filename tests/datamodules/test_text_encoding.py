@@ -138,6 +138,65 @@ def test_no_text_is_read_wrong(num: int, tmp_path: Path) -> None:
     assert len(outcomes) > 90
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("cp1250", "Dvořák Łódź Čapek"),
+        ("cp1251", "Пушкин Москва"),
+        ("koi8-r", "Пушкин Москва"),
+        ("cp1253", "λόγος ψυχή"),
+        ("cp1254", "Beşiktaş Ağrı"),
+        ("cp1255", "שלום תורה"),
+        ("shift_jis", "東京 さくら"),
+        ("cp437", "café naïve über"),
+        ("mac-roman", "café naïve"),
+        ("cp1252", "café naïve “über”"),
+    ],
+)
+@pytest.mark.parametrize("every", [5, 40, 400])
+def test_foreign_words_in_english_are_never_read_wrong(encoding: str, words: str, every: int, tmp_path: Path) -> None:
+    english = [
+        "The",
+        "road",
+        "was",
+        "only",
+        "a",
+        "path",
+        "through",
+        "the",
+        "wood",
+        "and",
+        "nobody",
+        "had",
+        "walked",
+        "there",
+        "since",
+        "spring\n",
+    ]
+    text = " ".join([*english * every, *words.split(), "\n"] * (3000 // every))
+    (tmp_path / "book.txt").write_bytes(text.encode(encoding))
+    try:
+        assert read_string(tmp_path / "book.txt") == text
+    except ValueError:
+        assert encoding != "cp1252"
+
+
+@pytest.mark.parametrize(
+    "encoding", ["cp1251", "koi8-r", "iso8859-5", "cp866", "cp1253", "iso8859-7", "cp1254", "cp1250"]
+)
+def test_capitals_are_never_read_wrong(encoding: str, tmp_path: Path) -> None:
+    for text in (prose.RUSSIAN, prose.GREEK, prose.TURKISH, prose.POLISH):
+        capitals = typed(text).upper() * 20
+        try:
+            (tmp_path / "book.txt").write_bytes(capitals.encode(encoding))
+        except UnicodeEncodeError:
+            continue
+        try:
+            assert read_string(tmp_path / "book.txt") == capitals
+        except ValueError as error:
+            assert "not certain" in str(error)
+
+
 def test_a_change_after_the_beginning_is_seen(tmp_path: Path) -> None:
     """Quotation marks of Windows-1252 far behind text that is also valid ISO-8859-1."""
     text = typed(prose.FRENCH) * 300 + "“Oui”\n"
