@@ -7,6 +7,8 @@ import sys
 
 if __name__ == "__main__":
     terminal, *words = sys.argv[1:]
+    # A sweep in an earlier test may have started the server that forks processes, with these signals blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP, signal.SIGQUIT})
     signal.signal(signal.SIGHUP, signal.SIG_IGN if words[0] == "--nohup" else signal.SIG_DFL)
     words = [word for word in words if word != "--nohup"]
     os.setsid()

@@ -10,10 +10,15 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from tensorboard.summary.writer import event_file_writer
 
 from training.files import write_atomically
 
 log = logging.getLogger(__name__)
+
+# The files of a process are numbered, and TensorBoard reads those of the same second in the order of their names. So 9
+# would come after 10.
+event_file_writer._global_uid = event_file_writer.AtomicCounter(1_000_000)
 
 
 @contextlib.contextmanager
