@@ -1,4 +1,4 @@
-"""A run that goes on with another configuration than its checkpoint's, on purpose."""
+"""A resumed run with another configuration than that of its checkpoint, because a person asked for it."""
 
 import copy
 import logging
@@ -32,7 +32,7 @@ OWN_KEYS = ("model.init_args.optimizer", "model.init_args.lr_scheduler")
 
 
 class ChangesOnPurpose(Callback):
-    """Says what a resumed run changes, and keeps of the optimizers' states what fits.
+    """Reports what a resumed run changes, and loads the parts of the optimizers' states that fit.
 
     A schedule is replayed: the learning rate becomes what it would be if the run had had this schedule, and this
     initial learning rate, from the beginning.
@@ -53,20 +53,14 @@ class ChangesOnPurpose(Callback):
             self.scheduler_states, checkpoint["lr_schedulers"] = checkpoint["lr_schedulers"], []
 
     def check(self, model: pl.LightningModule) -> None:
-        """Raise a ``UserError`` if the states do not fit the new optimizer or schedule, before anything is written."""
+        """Try the changes before anything is written; errors as for ``replay``."""
         if self.optimizer_states is None or not isinstance(model, Classifier):
             return
         made = Classifier.configure_optimizers(model)
         optimizer, config = (made["optimizer"], made["lr_scheduler"]) if isinstance(made, dict) else (made, None)
-        try:
-            if config is not None:
-                replay(LRSchedulerConfig(config["scheduler"]), *self.scheduler_states[:1], num_steps=self.num_steps)
-            self.keep(optimizer, self.optimizer_states[0])
-        except UserError:
-            raise
-        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            name = type(optimizer).__name__
-            raise UserError(f"the run cannot go on with {name}: {error}; start a new run with --init_from") from error
+        if config is not None:
+            replay(LRSchedulerConfig(config["scheduler"]), *self.scheduler_states[:1], num_steps=self.num_steps)
+        self.keep(optimizer, self.optimizer_states[0])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         line = described(self.changes, trainer.global_step)
@@ -84,7 +78,7 @@ class ChangesOnPurpose(Callback):
         self.optimizer_states, self.scheduler_states = None, []  # they take as much memory as the weights
 
     def keep(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Keep the state of an optimizer of the same kind; another one starts afresh."""
+        """Load the state into an optimizer of the same kind; another kind starts without a state."""
         kinds = [{change.before, change.now} for change in self.changes if change.name.endswith("optimizer.class_path")]
         is_new = any(change.name == "model.init_args.optimizer" for change in self.changes)
         if not is_new and all(kind <= ADAMS for kind in kinds):

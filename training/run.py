@@ -80,7 +80,7 @@ class Run:
         self.folder: RunFolder | None = None
         self.new_folders: list[Path] = []  # made by this run, the innermost first
         self.step_before = 0
-        self.changes: list[Change] = []  # what differs from the resumed checkpoint's configuration, on purpose
+        self.changes: list[Change] = []  # what --allow_changes changes
         trainer.run_config = self.config
         trainer.recorded_config = config_to_record(self.config)
         trainer.stop_on_signal.listener = self.listener

@@ -135,7 +135,7 @@ class RunFolder:
         return bool(self._resumed_at())
 
     def forget_configs_after(self, step: int) -> None:
-        """Remove the configurations of starts after ``step``: the run goes on from there as if they had not been."""
+        """Remove the configurations of starts after ``step``, because the run resumes from there without them."""
         for later in self._resumed_at():
             if later > step:
                 self.config_path(later).unlink()

@@ -162,7 +162,7 @@ STUDY = "search"
 class Journal:
     """The ended trials of a search in a file, from which workers prune, and which other tools of Optuna can read.
 
-    It is written anew at each start of a search, so it need not survive a kill. Only this object writes it.
+    Each start of a search writes it again, so it need not survive a kill. Only this object writes it.
     """
 
     def __init__(self, path: Path, search: Search, trials: Iterable[FrozenTrial]) -> None:

@@ -1,4 +1,4 @@
-"""A run that goes on with other settings, on purpose: against the same steps, done by hand with torch alone."""
+"""A resumed run with changed settings takes the same steps as a loop of torch alone."""
 
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,7 @@ def test_it_needs_a_run(command: Command, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_change_that_was_not_saved_is_forgotten(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that was killed before its next checkpoint goes on with what the checkpoint has."""
+    """A run that was killed before its next checkpoint resumes with the settings in the checkpoint."""
     changed = ["--model.optimizer.lr=0.5", "--allow_changes=true", "--trainer.max_steps=9"]
     crash = '{"class_path": "tests.training.helpers.CrashAt", "init_args": {"step": 8}}'
     with pytest.raises(RuntimeError, match="a bug"):
