@@ -112,8 +112,11 @@ def locate(wanted: str, experiment_dir: Path, default: CheckpointName, option: s
         if is_file:
             return [path]
         if not is_dir:
-            names = "; it may also be best, last or auto" if option == "--ckpt_path" else ""
-            raise UserError(f"{option} {wanted}: no such file or folder{names}")
+            is_ckpt_path = option == "--ckpt_path"
+            way_out = (
+                "it may also be best, last or auto" if is_ckpt_path else "give a checkpoint file, or a run's folder"
+            )
+            raise UserError(f"{option} {wanted}: no such file or folder; {way_out}")
         runs = [RunFolder(path)] if (path / "checkpoints").is_dir() else run_folders(path)
         if not runs:
             raise UserError(f"{option} {wanted}: the folder holds neither checkpoints/ nor version_<k>/")
