@@ -32,8 +32,11 @@ def test_the_newest_config_of_a_run_is_taken(run_dir: Path) -> None:
     best = run_dir / "checkpoints" / "best.ckpt"
     shutil.copy(run_dir / "checkpoints" / "previous.ckpt", best)
     before = read_checkpoint(best)["global_step"]
+    later = run_dir / "config.resume_99.yaml"
+    shutil.copy(run_dir / "config.yaml", later)
     assert before < 11
     assert cli.main(["fit", f"--ckpt_path={best}", f"--trainer.max_steps={before + 2}"]) == 0
+    assert not later.exists()
     steps_of_configs = sorted(int(path.stem.rpartition("_")[2]) for path in run_dir.glob("config.resume_*.yaml"))
     assert steps_of_configs[-1] == before
     assert step_of(run_dir) == before + 2
