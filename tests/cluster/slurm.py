@@ -46,6 +46,7 @@ MailProg=/bin/true
 JobRequeue=1
 ReturnToService=2
 KillWait=5
+UnkillableStepTimeout=600
 SlurmdTimeout=10
 SlurmdParameters=config_overrides
 InactiveLimit=0
@@ -54,7 +55,8 @@ MaxArraySize=100
 PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 """A credential that expires in 5 s lets a job that is queued again start soon; with proctrack/linuxproc, killing the
-batch shell would leave what it started alive."""
+batch shell would leave what it started alive. A busy machine may need long to end a process: a node with one that does
+not end within ``UnkillableStepTimeout`` gets no further jobs."""
 
 CPUS = 16
 """Of each node, whatever this machine has: most of the time jobs wait."""
@@ -129,11 +131,14 @@ class Cluster:
         self.kill_slurmd(node)
         tasks = [process for process in Path("/proc").glob("[0-9]*") if self._is_task(process, node)]
         steps = {parent for task in tasks if (parent := parent_of(task)) is not None and parent not in tasks}
-        # All are stopped before any is killed: a step that outlived its tasks would report their end.
+        # All are stopped before any is killed: a step that outlived its tasks would report their end. The youngest are
+        # killed first: stopped children without a parent get SIGHUP and SIGCONT, and srun would then ask for the end of
+        # its step, which the job has again once it is queued again.
+        doomed = sorted((int(process.name) for process in {*steps, *tasks}), key=started_at, reverse=True)
         for signum in (signal.SIGSTOP, signal.SIGKILL):
-            for process in [*steps, *tasks]:
+            for pid in doomed:
                 with contextlib.suppress(OSError):
-                    os.kill(int(process.name), signum)
+                    os.kill(pid, signum)
 
     def _is_task(self, process: Path, node: str) -> bool:
         try:
@@ -165,7 +170,13 @@ class Cluster:
             polls_ended = 0 if self.job(job)["JobState"] in RUNNING else polls_ended + 1
             return polls_ended == 10
 
-        wait_for(has_ended, seconds)
+        try:
+            wait_for(has_ended, seconds)
+        except TimeoutError as error:
+            known = self.job(job)
+            error.add_note(f"job {job}: {known['JobState']}, {known['Reason']}; {self.run('sinfo', '-h', '-R', '-N')}")
+            error.add_note(self.run("sinfo", "-h", "-N", "-o", "%N %T"))
+            raise
         return self.job(job)
 
 
@@ -206,17 +217,27 @@ def end(pid_file: Path, signum: int) -> None:
 
 def parent_of(process: Path) -> Path | None:
     """The folder in /proc of the process that has started another."""
+    fields = stat_of(int(process.name))
+    return process.with_name(fields[1]) if fields else None
+
+
+def started_at(pid: int) -> tuple[int, int]:
+    """When a process has started, as a key to sort by; a later one of the same clock tick has a higher pid."""
+    fields = stat_of(pid)
+    return int(fields[19]) if fields else 0, pid
+
+
+def stat_of(pid: int) -> list[str] | None:
+    """The fields of a process's /proc/<pid>/stat from its state on; None if it is gone."""
     try:
-        return process.with_name((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return None
 
 
 def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
+    fields = stat_of(pid)
+    return fields is not None and fields[0] != "Z"
 
 
 def free_ports(number: int) -> list[int]:
