@@ -128,6 +128,8 @@ class PalindromeClassifier(PalindromeModel):
             torch's default; see ``models.networks.initialization``.
         input_scale: standard deviation of the initial input weights; not for ``uniform``.
         recurrent_scale: factor of the initial recurrent weights; not for ``uniform``.
+        forget_bias: initial bias of the LSTM's forget gate; by default that of the initialization, 3 for
+            ``orthogonal``.
         longest_memory: time steps to remember, for ``chrono``; the CLI links it to the data's length.
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         fused: run the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
@@ -136,12 +138,13 @@ class PalindromeClassifier(PalindromeModel):
     Batch:
         see ``PalindromeModel``, also for the loss.
     Raises:
-        ValueError: an argument is out of its range; the network has no such ``initialization``; ``fused`` cannot be
-            compiled.
+        ValueError: an argument is out of its range; the network has no such ``initialization``, or no forget gate;
+            ``fused`` cannot be compiled.
     """
 
     MAY_DIFFER_IN_TEST = (
         "backward",
+        "forget_bias",
         "fused",
         "initialization",
         "input_scale",
@@ -160,6 +163,7 @@ class PalindromeClassifier(PalindromeModel):
         initialization: Initialization = "orthogonal",
         input_scale: float = 0.01,
         recurrent_scale: float = 1.0,
+        forget_bias: float | None = None,
         longest_memory: int = 100,
         backward: Backward = "bptt",
         fused: bool = False,
@@ -168,6 +172,8 @@ class PalindromeClassifier(PalindromeModel):
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        if network == "rnn" and forget_bias is not None:
+            raise ValueError(f"forget_bias is {forget_bias} with network 'rnn', which has no gates; leave it out")
         self.task = "last_digit"  # of a model that was loaded, the one it was trained for
         self.network = build_palindrome_network(
             network=network,
@@ -176,6 +182,7 @@ class PalindromeClassifier(PalindromeModel):
             initialization=initialization,
             input_scale=input_scale,
             recurrent_scale=recurrent_scale,
+            forget_bias=forget_bias,
             longest_memory=longest_memory,
             backward=backward,
             fused=fused,

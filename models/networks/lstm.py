@@ -3,6 +3,7 @@
 Legend: B batch, T time steps, I input features, H hidden units, K classes.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -65,8 +66,9 @@ class LSTM(HandwrittenNetwork):
         input_scale: initial standard deviation of the entries of ``W_x``; not for ``uniform``. If it is small, later
             inputs disturb the memory less.
         recurrent_scale: factor of the initial recurrent matrices; not for ``uniform``.
-        forget_bias: initial value of ``b_f``, for ``orthogonal``; above 0 the cell keeps its content at first (Gers,
-            Schmidhuber and Cummins 2000).
+        forget_bias: initial value of ``b_f``; above 0 the cell keeps its content at first (Gers, Schmidhuber and Cummins
+            2000). By default 3 for ``orthogonal``, and what the initialization draws for ``uniform``; not for
+            ``chrono``.
         longest_memory: largest number of time steps between a cause and its effect, T_max, for ``chrono``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:
@@ -85,7 +87,7 @@ class LSTM(HandwrittenNetwork):
         hidden_size: int,
         output_size: int,
         initialization: Initialization = "orthogonal",
-        forget_bias: float = 3.0,
+        forget_bias: float | None = None,
         longest_memory: int = 100,
         input_scale: float = 0.01,
         recurrent_scale: float = 1.0,
@@ -97,6 +99,11 @@ class LSTM(HandwrittenNetwork):
         check_scale("input_scale", input_scale)
         check_scale("recurrent_scale", recurrent_scale)
         check_sizes(longest_memory=longest_memory)
+        if forget_bias is not None and (initialization == "chrono" or not math.isfinite(forget_bias)):
+            raise ValueError(
+                f"forget_bias is {forget_bias} with initialization {initialization!r}; it must be finite, and chrono "
+                "draws its own, so leave it out there"
+            )
         self.W_x = nn.Parameter(torch.empty(len(GATES) * hidden_size, input_size))
         self.W_h = nn.Parameter(torch.empty(len(GATES) * hidden_size, hidden_size))
         self.b = nn.Parameter(torch.empty(len(GATES) * hidden_size))
@@ -106,6 +113,9 @@ class LSTM(HandwrittenNetwork):
             orthogonal_(recurrent, recurrent_scale)
             nn.init.normal_(self.W_x, std=input_scale)
             nn.init.zeros_(self.b)
+        if initialization == "orthogonal" and forget_bias is None:
+            forget_bias = 3.0
+        if forget_bias is not None:
             nn.init.constant_(self.b_f.detach(), forget_bias)
         if initialization == "chrono":
             chrono_(self.b_i.detach(), self.b_f.detach(), longest_memory)
