@@ -149,7 +149,7 @@ def draw(
     """The graph: colours show the number of updates for each node, and bold edges the path of the message."""
     shown = induced(graph, nearest(graph, message or [source, target]))
     positions: Any = layout(shown)
-    figure, axes = new_figure(1, 1, 7, 5.5)
+    figure, axes = new_figure(1, 1, 4.5, 3.5)
     last = max(1, *(updates[node] for node in shown))
     networkx.draw_networkx_edges(shown, positions, ax=axes, edge_color="#bbbbbb")
     networkx.draw_networkx_edges(

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from experiments.plotting import new_figure, save_figure
+from experiments.plotting import PAGE_WIDTH, new_figure, save_figure
 from experiments.runs import runs_with
 from experiments.tables import Rows, filter_rows, print_table, save, values_of
 from training.errors import UserError
@@ -58,18 +58,18 @@ def row_of(folder: Path) -> dict[str, Any]:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    figure, axes = new_figure(1, 1, 6, 4)
+    figure, axes = new_figure(1, 1, PAGE_WIDTH / 2, 2.4)
     for network, (name, colour) in NETWORKS.items():
         points = [(row["hidden_size"], row["mastered_length"]) for row in filter_rows(rows, network=network)]
         if points:
             axes.plot(*zip(*points, strict=True), color=colour, marker="o")
             axes.annotate(name, points[-1], xytext=(8, 0), textcoords="offset points", color=colour, va="center")
             for point in points:
-                axes.annotate(str(point[1]), point, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9)
+                above = (0, 6 if network == "rnn" else -13)  # so that equal points have both numbers
+                axes.annotate(str(point[1]), point, xytext=above, textcoords="offset points", ha="center", color=colour)
     sizes = values_of(rows, "hidden_size")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set(xlabel="hidden size", ylabel="T", ylim=(0, None))
+    axes.set(xlabel="hidden size", ylabel="longest palindromes mastered, T", ylim=(0, None))
     axes.margins(x=0.15)
-    axes.set_title("Longest palindromes mastered", loc="left", fontsize=11)
     save_figure(figure, path)

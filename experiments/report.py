@@ -1,4 +1,4 @@
-"""Writes the report: a template's text with numbers from result files, and figures drawn from the same files."""
+"""Writes the report and other pages: the text of templates, with numbers and figures from the files of results."""
 
 import csv
 import io
@@ -11,12 +11,12 @@ from statistics import mean
 from typing import get_args
 
 import networkx
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from experiments import curves, grads_over_time, hops, longest
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
-from experiments.studies import accuracy_vs_length, optimizers
+from experiments.studies import accuracy_vs_length, memory_factors, optimizers
 from experiments.tables import Rows, column, filter_rows, values_of
 from models.networks import LSTM
 from models.tables import percent
@@ -39,27 +39,30 @@ LEARNED, AT_CHANCE = 0.999, 0.15
 
 
 def report(docs_dir: str = "docs") -> None:
-    """Write the report and draw its figures from the results in docs/results. Nothing is trained.
+    """Write the pages with results and draw their figures from docs/results. Nothing is trained.
 
-    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png.
+    Renders each docs/<page>.md.jinja to docs/<page>.md, and writes docs/figures/*.png and *.svg.
 
     Args:
-        docs_dir: folder with report.md.jinja and results.
+        docs_dir: folder with results and the templates of the pages, such as report.md.jinja.
     """
     folder = Path(docs_dir)
-    text = render(folder)
+    pages = {template.with_suffix(""): render(template) for template in sorted(folder.glob("*.md.jinja"))}
+    if not pages:
+        raise UserError(f"{folder} has no page.md.jinja; give a folder with templates and results with --docs_dir")
     try:
         (folder / "figures").mkdir(exist_ok=True)
         for name, (table, draw) in FIGURES.items():
             draw(read_table(folder / "results" / table), folder / "figures" / f"{name}.png")
         draw_hops(folder / "results" / "hops", folder / "figures" / "hops.png")
         draw_remembered(folder / "results", folder / "figures" / "remembered.png")
-        (folder / "report.md").write_text(text, encoding="utf-8")
+        for page, text in pages.items():
+            page.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror}; make it writable, or give a copy with --docs_dir"
         ) from error
-    print(f"Wrote {folder / 'report.md'} and {2 + len(FIGURES)} figures to {folder / 'figures'}")
+    print(f"Wrote {', '.join(map(str, pages))}, and {2 + len(FIGURES)} figures to {folder / 'figures'}")
 
 
 def draw_hops(folder: Path, path: Path) -> None:
@@ -82,12 +85,13 @@ def draw_remembered(folder: Path, path: Path) -> None:
     accuracy_vs_length.draw([row | {"steps_to_99": ""} for row in shown], path)
 
 
-def render(folder: Path) -> str:
-    """The text of the report.
+def render(template: Path) -> str:
+    """The text of a page; ``results`` is next to its template.
 
     Raises:
         UserError: the template or a table is missing or damaged, or they do not match.
     """
+    folder = template.parent
     environment = Environment(
         loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
@@ -108,6 +112,10 @@ def render(folder: Path) -> str:
         "steps_to_loss": steps_to_loss,
         "from_to": lambda values: f"{min(values)}" if len(set(values)) == 1 else f"{min(values)} to {max(values)}",
         "rates_below": rates_below,
+        "effects": memory_factors.effects,
+        "curriculum_effect": memory_factors.curriculum_effect,
+        "solved": memory_factors.solved,
+        "conditions": memory_factors.weights_of,
         "learned_to": learned_to,
         "lost_from": lost_from,
         "summarized": grads_over_time.summarize,
@@ -116,11 +124,8 @@ def render(folder: Path) -> str:
         "mean": mean,
     }
     environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
-    template = folder / "report.md.jinja"
     try:
         return environment.get_template(template.name).render()
-    except TemplateNotFound as error:
-        raise UserError(f"{template} does not exist; give the folder of report.md.jinja with --docs_dir") from error
     except (TemplateError, LookupError, ValueError, ArithmeticError, TypeError) as error:
         raise UserError(f"{template} does not match the results: {error}; correct one of them") from error
 

@@ -33,7 +33,7 @@ def print_table(rows: Rows) -> None:
 
 
 def save(rows: Rows | dict[str, Rows], draw: Callable[[Any, Path], None], folder: Path, name: str) -> None:
-    """Write ``rows`` to ``name``.csv and their figure to ``name``.png.
+    """Write ``rows`` to ``name``.csv and their figure to ``name``.png and ``name``.svg.
 
     Args:
         rows: at least one row; all rows have the same keys. Or several tables, by the names of their CSV files.
@@ -54,7 +54,7 @@ def save(rows: Rows | dict[str, Rows], draw: Callable[[Any, Path], None], folder
         draw(rows, folder / f"{name}.png")
     except OSError as error:
         raise cannot_write(folder, error) from error
-    print(f"Wrote {', '.join([f'{name}.png', *(f'{table}.csv' for table in tables)])} to {folder}")
+    print(f"Wrote {', '.join([f'{name}.png', f'{name}.svg', *(f'{table}.csv' for table in tables)])} to {folder}")
 
 
 def make_folder(folder: Path) -> None:

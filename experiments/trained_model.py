@@ -25,6 +25,7 @@ class TrainedNetwork:
         network: the trained network.
         untrained: a network with the same arguments and random weights.
         num_classes: different digits, K.
+        seed: of the data, which is that of the run.
         folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
     """
 
@@ -32,6 +33,7 @@ class TrainedNetwork:
     network: Network
     untrained: Network
     num_classes: int
+    seed: int
     folder: Path
 
 
@@ -53,7 +55,9 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
     network, untrained = (build_palindrome_network(**options) for _ in range(2))
     load_weights(network, path, checkpoint)
     run = run_folder_of(path)
-    return TrainedNetwork(path, network, untrained, arguments["num_classes"], path.parent if run is None else run.path)
+    folder = path.parent if run is None else run.path
+    seed = checkpoint["config"]["data"]["init_args"]["seed"]
+    return TrainedNetwork(path, network, untrained, arguments["num_classes"], seed, folder)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

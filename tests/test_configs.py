@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,9 @@ def repeated_defaults(config: dict[str, Any], signature: inspect.Signature) -> l
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_repeats_no_default(path: Path) -> None:
     config = yaml.safe_load(path.read_text())
-    for key, package in (("model", models), ("data", datamodules)):
-        cls = getattr(package, config[key]["class_path"].rpartition(".")[2])
+    for key in ("model", "data"):
+        module, _, name = config[key]["class_path"].rpartition(".")
+        cls = getattr(import_module(module), name)
         assert repeated_defaults(config[key].get("init_args", {}), inspect.signature(cls)) == []
     trainer = inspect.signature(Trainer.__base__)
     assert repeated_defaults(config["trainer"], trainer) == []

@@ -118,12 +118,11 @@ class ExpRNN(nn.Module):
         nn.init.kaiming_normal_(self.inputs.weight)
         self.recurrent = nn.Linear(hidden_size, hidden_size, bias=False)
         self.bias = nn.Parameter(torch.zeros(hidden_size))
-        angles = torch.empty(hidden_size // 2).uniform_(-math.pi, math.pi)
         skew = torch.zeros(hidden_size, hidden_size)
-        skew.diagonal(1)[::2] = angles
+        skew.diagonal(1)[::2] = torch.empty(hidden_size // 2).uniform_(-math.pi, math.pi)
         parametrizations.orthogonal(self.recurrent, orthogonal_map="matrix_exp", use_trivialization=False)
-        with torch.no_grad():
-            self.recurrent.weight = torch.matrix_exp(skew - skew.T)
+        with torch.no_grad():  # torch's map reads the lower triangle
+            self.recurrent.parametrizations.weight.original.copy_(skew.T)
 
     def forward(self, inputs: Tensor) -> Tensor:
         W = self.recurrent.weight  # the exponential is computed once, not at each step

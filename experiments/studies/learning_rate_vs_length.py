@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from experiments.plotting import heat_map, new_figure, save_figure
+from experiments.plotting import PAGE_WIDTH, heat_map, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, filter_rows, values_of
 from models.tables import percent
@@ -23,14 +23,14 @@ def draw(rows: Rows, path: Path) -> None:
     networks = list(dict.fromkeys(row["network"] for row in rows))
     lengths = values_of(rows, "length")
     rates = values_of(rows, "learning_rate")
-    width = 1.5 + len(networks) * (0.6 + 0.75 * len(lengths))
-    figure, panels = new_figure(1, len(networks), width, 1.2 + 0.6 * len(rates), squeeze=False, sharey=True)
+    size = (PAGE_WIDTH, 0.9 + 0.45 * len(rates))
+    figure, panels = new_figure(1, len(networks), *size, squeeze=False, sharey=True)
     for axes, network in zip(panels[0], networks, strict=True):
         lines = {f"{rate:g}": filter_rows(rows, network=network, learning_rate=rate) for rate in rates}
-        heat_map(axes, lines, lengths, text_of, fontsize=7.5)
-        axes.set_title(TITLES[network], loc="left", fontsize=10)
+        heat_map(axes, lines, lengths, text_of, fontsize=7)
+        axes.set_title(TITLES[network], loc="left")
     panels[0, 0].set_ylabel("learning rate")
-    figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=11)
+    figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=8)
     save_figure(figure, path)
 
 

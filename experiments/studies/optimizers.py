@@ -5,9 +5,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from experiments.plotting import label_lines, means_by, new_figure, plot_means, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, plot_seeds, save_figure
 from experiments.runs import read_metric, select
-from experiments.tables import Rows, filter_rows, values_of
+from experiments.tables import Rows, column, filter_rows, values_of
+
+NAMES = {"SGD(momentum=0.9)": "SGD, momentum 0.9", "RMSprop": "RMSProp"}
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
@@ -37,24 +39,19 @@ def best_rate(rows: Rows) -> float:
 
 def draw(rows: Rows, path: Path) -> None:
     """Left the loss against the step, each optimizer at its best rate; right the final loss against the rate."""
-    figure, (left, right) = new_figure(1, 2, 11, 4.4)
+    figure, (left, right) = new_figure(1, 2, PAGE_WIDTH, 3.0, sharey=True)
     for k, optimizer in enumerate(dict.fromkeys(row["optimizer"] for row in rows)):
         own = filter_rows(rows, optimizer=optimizer)
-        rate = best_rate(own)
+        at_best = filter_rows(own, learning_rate=best_rate(own))
+        for seed in values_of(at_best, "seed"):
+            curve = filter_rows(at_best, seed=seed)
+            left.plot(column(curve, "step"), column(curve, "train_loss"), color=COLOURS[k], linewidth=0.7)
         last = filter_rows(own, step=max(row["step"] for row in own))
-        diverged = [row["learning_rate"] for row in last if not math.isfinite(row["train_loss"])]
-        finals = [row for row in last if row["learning_rate"] not in diverged]
-        for axes, name, x, shown, marker in (
-            (left, f"{optimizer}, {rate:g}", "step", filter_rows(own, learning_rate=rate), None),
-            (right, optimizer, "learning_rate", finals, "o"),
-        ):
-            points = means_by(shown, x, "train_loss")
-            floor = min((middle for middle, _, _ in points.values()), default=1) / 3  # a logarithmic axis has no zero
-            plot_means(axes, name, points, k, (floor, math.inf), marker=marker)
+        finite = [row for row in last if math.isfinite(row["train_loss"])]
+        plot_seeds(right, f"{NAMES.get(optimizer, optimizer)}", finite, "learning_rate", "train_loss", k)
     left.set(yscale="log", xlabel="optimizer step", ylabel="training loss (nats)")
-    left.set_title("Each at its best learning rate", loc="left", fontsize=10)
-    right.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss at the end (nats)")
-    right.set_title("Which rates work", loc="left", fontsize=10)
-    label_lines(left)
-    label_lines(right)
+    left.set_title("Each at its best learning rate, a line for each seed", loc="left")
+    right.set(xscale="log", xlabel="learning rate")
+    right.set_title("At the end, a mark for each seed", loc="left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
     save_figure(figure, path)

@@ -66,9 +66,8 @@ class LSTM(HandwrittenNetwork):
         input_scale: initial standard deviation of the entries of ``W_x``; not for ``uniform``. If it is small, later
             inputs disturb the memory less.
         recurrent_scale: factor of the initial recurrent matrices; not for ``uniform``.
-        forget_bias: initial value of ``b_f``; above 0 the cell keeps its content at first (Gers, Schmidhuber and Cummins
-            2000). By default 3 for ``orthogonal``, and what the initialization draws for ``uniform``; not for
-            ``chrono``.
+        forget_bias: initial value of ``b_f``; above 0 the cell keeps its content at first (Gers, Schmidhuber and
+            Cummins 2000). By default 3 for ``orthogonal``, and the drawn values for ``uniform``; not for ``chrono``.
         longest_memory: largest number of time steps between a cause and its effect, T_max, for ``chrono``.
         backward, fused: how gradients are computed; see ``HandwrittenNetwork``.
     Raises:

@@ -27,7 +27,7 @@ def latch() -> TrainedNetwork:
         network.W_hh.copy_(3 * torch.eye(2))
         network.W_ph.copy_(torch.eye(2))
         network.b_p.zero_()
-    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, Path())
+    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, 0, Path())
 
 
 def test_a_latch_separates_its_states_and_predicts_every_digit() -> None:
@@ -154,7 +154,7 @@ def test_the_command_writes_tables_and_a_figure(
     capsys.readouterr()
     assert cli.main(["attractors", f"--ckpt_path={run}", "--num_steps=200", "--num_palindromes=3"]) == 0
     written = {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before}
-    assert written == {"attractors.png", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
+    assert written == {"attractors.png", "attractors.svg", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
     assert (run / "attractors" / "attractors.png").read_bytes().startswith(b"\x89PNG")
     tables = tables_of(run / "attractors")
     assert tables.keys() == {"states", "fixed_points", "kicks", "starts", "gradients"}
@@ -162,7 +162,7 @@ def test_the_command_writes_tables_and_a_figure(
     out = capsys.readouterr().out
     assert (
         "Hidden states after t digits" in out
-        and f"attractors.png, states.csv, fixed_points.csv, kicks.csv, starts.csv, gradients.csv to {run / 'attractors'}"
+        and f"attractors.png, attractors.svg, states.csv, fixed_points.csv, kicks.csv, starts.csv, gradients.csv to {run / 'attractors'}"
         in out
     )
     again = tmp_path / "elsewhere"

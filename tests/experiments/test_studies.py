@@ -12,6 +12,7 @@ from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
     learning_rate_vs_length,
+    memory_factors,
     node_order,
     optimizers,
     oversmoothing,
@@ -57,6 +58,7 @@ def lengths(tmp_path: Path) -> Path:
             {**plain, "data.length": 20, "test/accuracy": 0.1, "logged": val(0.1, 0.989)},
             {**plain, "data.length": 50, "status": "failed"},
             {**curriculum, "data.length": 1000, "test/accuracy_T10": 1.0, "test/accuracy_T10000": 0.5},
+            {"model.network": "rnn", "data.length": 8, "test/accuracy": 0.3, "logged": val(0.2)},  # no initialization
         ],
     )
 
@@ -70,11 +72,60 @@ def test_accuracy_vs_length(lengths: Path, tmp_path: Path) -> None:
         ("rnn", "uniform", 20, 1, 0.1, ""),
         ("lstm", "curriculum", 10, 1, 1.0, ""),
         ("lstm", "curriculum", 10_000, 1, 0.5, ""),
+        ("rnn", "numbers", 8, 1, 0.3, ""),
     ]
     assert cli.main(["figure", "--study=accuracy_vs_length", f"--results=[{lengths}]", f"--output_dir={tmp_path}"]) == 0
     with (tmp_path / "accuracy_vs_length.csv").open(newline="") as file:
         assert [tuple(row.values()) for row in csv.DictReader(file)] == [tuple(map(str, row)) for row in expected]
     assert (tmp_path / "accuracy_vs_length.png").read_bytes().startswith(b"\x89PNG")
+
+
+def factor_run(seed: int, accuracy: float, weights: str = "uniform", rate: str = "RMSprop", steps: int = 10_000) -> Any:
+    """A row of results.csv; with a curriculum if it took fewer than 1,000 steps."""
+    curriculum = ", callbacks.LengthCurriculum" if steps < 1000 else ""
+    return {
+        "model.network": "rnn",
+        "model.hidden_size": 128,
+        "model.initialization": weights,
+        "model.input_scale": 0.051,
+        "model.forget_bias": "None",
+        "model.optimizer.class_path": f"torch.optim.{rate}",
+        "trainer.callbacks": f"[EarlyStopping{curriculum}]",
+        "data.length": 30,
+        "seed_everything": seed,
+        "test/accuracy": accuracy,
+        "steps": steps,
+    }
+
+
+def test_effects_of_factors_compare_runs_that_differ_in_one_factor(tmp_path: Path) -> None:
+    runs = [
+        factor_run(1, 0.4),
+        factor_run(2, 0.6),
+        factor_run(1, 0.7, "orthogonal"),
+        factor_run(2, 1.0, "orthogonal"),
+        factor_run(3, 1.0, "orthogonal"),  # no partner with the same seed
+        factor_run(1, 0.9, "uniform", "Adam"),
+        factor_run(1, 1.0, steps=200),
+        factor_run(2, 0.9995, steps=100),
+    ]
+    results = write_results(tmp_path / "factors", runs)
+    rows = memory_factors.rows_of(read_results(results))
+    assert {row["input_scale"] for row in rows} == {0.051} and {row["curriculum"] for row in rows} == {"yes", "no"}
+    optimizer, weights = memory_factors.effects(rows, "rnn", "no")
+    assert (optimizer["factor"], optimizer["pairs"], optimizer["difference"]) == ("optimizer", 1, pytest.approx(0.5))
+    assert (weights["before"], weights["after"], weights["pairs"]) == ("uniform", "orthogonal", 2)
+    # Differences 0.3 and 0.4: mean 0.35, standard error 0.05; Student's t of one degree of freedom is 12.706.
+    assert weights["difference"] == pytest.approx(0.35) and weights["high"] == pytest.approx(
+        0.35 + 12.7062 * 0.05, abs=1e-4
+    )
+    assert (weights["solved_before"], weights["solved_after"]) == (0, 1)
+    curriculum = memory_factors.curriculum_effect(rows, "rnn")
+    assert (curriculum["pairs"], curriculum["solved_after"]) == (2, 2)
+    assert curriculum["difference"] == pytest.approx((0.6 + 0.3995) / 2)
+    assert cli.main(["figure", "--study=memory_factors", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "memory_factors.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "memory_factors.svg").read_text(encoding="utf-8")
 
 
 @pytest.fixture
