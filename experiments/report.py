@@ -13,7 +13,7 @@ from typing import get_args
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from experiments import curves, grads_over_time, hops, longest
+from experiments import curves, grads_over_time, hops, longest, patterns
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
 from experiments.studies import accuracy_vs_length, memory_factors, optimizers
@@ -30,6 +30,7 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     },
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
+    "patterns": ("patterns/patterns.csv", patterns.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""
