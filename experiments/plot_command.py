@@ -11,7 +11,14 @@ from training.errors import UserError
 EXAMPLE = "python cli.py figure --study optimizers --results '[runs/sweep/optimizers]' --output_dir docs/results"
 
 Study = Literal[
-    "accuracy_vs_length", "optimizers", "learning_rate_vs_length", "oversmoothing", "path_graph", "node_order", "spread"
+    "accuracy_vs_length",
+    "optimizers",
+    "learning_rate_vs_length",
+    "oversmoothing",
+    "graph_controls",
+    "path_graph",
+    "node_order",
+    "spread",
 ]
 
 
@@ -22,7 +29,7 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
 
     Args:
         study: accuracy_vs_length (questions 1.3 and 1.6), optimizers (1.4), learning_rate_vs_length,
-            oversmoothing (3.1b), path_graph and node_order (3.4a) or spread (3.4b).
+            oversmoothing (3.1b), graph_controls, path_graph and node_order (3.4a) or spread (3.4b).
         results: output folders of sweeps.
         output_dir: folder for the files.
     """
