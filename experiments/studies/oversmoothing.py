@@ -1,7 +1,7 @@
 """Accuracy, distance between nodes and gradients against the depth of a GCN (question 3.1b of the assignment)."""
 
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 from experiments.plotting import COLOURS, STYLES, new_figure, save_figure
@@ -42,28 +42,21 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A panel for each of ``PANELS``: a point for each seed, and lines through the medians."""
+    """A panel for each of ``PANELS``: a point for each seed, and lines through the means."""
     figure, grid = new_figure(2, 2, 6.85, 5.2, sharex=True)
     depths = values_of(rows, "num_layers")
     for axes, (name, label) in zip(grid.flat, PANELS, strict=True):
         axes.set(xscale="log", ylabel=label)
         for k, (connection, title) in enumerate(CONNECTIONS.items()):
             own = filter_rows(rows, connection=connection)
-            side = 1 + SIDE * (k - 1)
-            style = {"color": COLOURS[k], "marker": MARKERS[k]}
-            axes.plot(
-                [side * row["num_layers"] for row in own],
-                column(own, name),
-                linestyle="",
-                markersize=3.5,
-                alpha=0.8,
-                **style,
-            )
-            medians = [
-                median(column(filter_rows(own, num_layers=depth), name)) for depth in values_of(own, "num_layers")
-            ]
-            line = {"color": COLOURS[k], "linestyle": STYLES[k], "linewidth": 1}
-            axes.plot([side * depth for depth in values_of(own, "num_layers")], medians, label=title, **line)
+            side, colour = 1 + SIDE * (k - 1), COLOURS[k]
+            points = {"color": colour, "marker": MARKERS[k], "markersize": 3.5, "linestyle": "", "alpha": 0.8}
+            axes.plot([side * row["num_layers"] for row in own], column(own, name), **points)
+            means = {
+                depth: fmean(column(filter_rows(own, num_layers=depth), name)) for depth in values_of(own, "num_layers")
+            }
+            line = {"color": colour, "linestyle": STYLES[k], "linewidth": 1, "label": title}
+            axes.plot([side * depth for depth in means], list(means.values()), **line)
         if name.startswith("gradient"):
             smallest = min((row[name] for row in rows if row[name] > 0), default=1.0)
             axes.set_yscale("symlog", linthresh=smallest)  # zero is on the axis
