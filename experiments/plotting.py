@@ -30,8 +30,8 @@ Interval = tuple[float, float, float]
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
     """An empty figure and its axes, sizes in inches."""
-    style = {"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False}
-    pyplot.rcParams.update(style | {"svg.hashsalt": "palimpsest"})  # the same file in each run
+    pyplot.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False})
+    pyplot.rcParams["svg.hashsalt"] = "palimpsest"  # the same file in each run
     return pyplot.subplots(num_rows, num_columns, figsize=(width, height), layout="constrained", **options)
 
 

@@ -32,7 +32,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
     rows: Rows = []
     for run in results:
         at_the_end = {"train_accuracy": run["final/train_accuracy"], "distance": run["final/distance"]}
-        gradients = {}
+        gradients: dict[str, float] = {}
         for layer in ("first", "last"):
             logged = [value for _, value in read_metric(run["folder"], f"train/gradient_{layer}")]
             gradients |= {f"gradient_{layer}_early": logged[0], f"gradient_{layer}_end": logged[-1]}
