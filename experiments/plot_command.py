@@ -16,6 +16,7 @@ Study = Literal[
     "optimizers",
     "learning_rate_vs_length",
     "oversmoothing",
+    "graph_controls",
     "path_graph",
     "node_order",
     "spread",
@@ -29,7 +30,7 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
 
     Args:
         study: accuracy_vs_length and memory_factors (questions 1.3 and 1.6), optimizers (1.4), learning_rate_vs_length,
-            oversmoothing (3.1b), path_graph and node_order (3.4a) or spread (3.4b).
+            oversmoothing (3.1b), graph_controls, path_graph and node_order (3.4a) or spread (3.4b).
         results: output folders of sweeps.
         output_dir: folder for the files.
     """

@@ -13,6 +13,7 @@ COLUMNS: dict[str, tuple[str, type]] = {
     "num_layers": ("model.num_layers", int),
     "learning_rate": ("model.optimizer.lr", float),
     "length": ("data.length", int),
+    "graph": ("data.graph", str),
     "seed": ("seed_everything", int),
 }
 """What studies call some columns of ``results.csv``, and the types of their values."""

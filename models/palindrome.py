@@ -262,6 +262,7 @@ class PathGraphClassifier(PalindromeModel):
         num_layers: graph convolutions, L.
         num_classes: different digits, K; the CLI links it to the data's.
         connection: ``none``, ``residual`` or ``initial_residual``, from layer to layer; see ``GCN``.
+        directed: whether a node gets information only from itself and the node before it; see ``PathGCN``.
         optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
@@ -276,12 +277,13 @@ class PathGraphClassifier(PalindromeModel):
         num_layers: int = 2,
         num_classes: int = 10,
         connection: Connection = "none",
+        directed: bool = False,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        self.network = PathGCN(num_classes, hidden_size, num_layers, connection)
+        self.network = PathGCN(num_classes, hidden_size, num_layers, connection, directed)
 
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         logits: Tensor = self.network(digits, num_last_steps)

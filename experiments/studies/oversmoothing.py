@@ -1,36 +1,70 @@
-"""Accuracy and the distance between nodes against the depth of a GCN (question 3.1b of the assignment)."""
+"""Accuracy, distance between nodes and gradients against the depth of a GCN (question 3.1b of the assignment)."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from experiments.plotting import label_lines, means_by, new_figure, plot_means, save_figure
-from experiments.runs import select
-from experiments.tables import Rows, filter_rows, values_of
+from experiments.plotting import COLOURS, STYLES, new_figure, save_figure
+from experiments.runs import read_metric, select
+from experiments.tables import Rows, column, filter_rows, values_of
 
 CONNECTIONS = {"none": "none", "residual": "residual", "initial_residual": "initial residual"}
-PANELS = (("test_accuracy", "test accuracy", 1.0), ("test_distance", "mean cosine distance of two nodes", 2.0))
-"""The value that each panel shows, its label, and the largest possible value."""
+MARKERS = ("o", "s", "^")
+SIDE = 0.06
+"""By what share of its depth a connection's points are moved to the side, so that no points hide others."""
+
+PANELS = (
+    ("test_accuracy", "test accuracy"),
+    ("train_accuracy", "training accuracy at the end"),
+    ("distance", "mean cosine distance at the end"),
+    ("gradient_first_early", "gradient of the first W, steps 1-10"),
+)
+"""The value that each panel shows, and its label."""
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
-    """A row for each run."""
-    return [select(run, "connection", "num_layers", "seed", "test_accuracy", "test_distance") for run in results]
+    """A row for each run, with ``docs.examples.graph_models.TrainingDiagnosis`` among its callbacks.
+
+    ``train_accuracy`` and ``distance`` belong to the weights at the end of training, ``test_accuracy`` and
+    ``test_distance`` to the weights of lowest validation loss. Gradients are means over the first and the last steps
+    that were logged together, ten of each.
+    """
+    rows: Rows = []
+    for run in results:
+        at_the_end = {"train_accuracy": run["final/train_accuracy"], "distance": run["final/distance"]}
+        gradients: dict[str, float] = {}
+        for layer in ("first", "last"):
+            logged = [value for _, value in read_metric(run["folder"], f"train/gradient_{layer}")]
+            gradients |= {f"gradient_{layer}_early": logged[0], f"gradient_{layer}_end": logged[-1]}
+        of_run = select(run, "connection", "num_layers", "seed", "test_accuracy", "test_distance")
+        rows.append(of_run | {name: float(value) for name, value in at_the_end.items()} | gradients)
+    return rows
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """Left accuracy, right the distance between the outputs of two nodes: means over seeds with 95 % intervals."""
-    figure, panels = new_figure(1, 2, 11, 4.2)
+    """A panel for each of ``PANELS``: a point for each seed, and lines through the means."""
+    figure, grid = new_figure(2, 2, 6.85, 5.2, sharex=True)
     depths = values_of(rows, "num_layers")
-    for axes, (name, label, highest) in zip(panels, PANELS, strict=True):
-        axes.set(xscale="log", xlabel="layers, L", ylabel=label)
+    for axes, (name, label) in zip(grid.flat, PANELS, strict=True):
+        axes.set(xscale="log", ylabel=label)
         for k, (connection, title) in enumerate(CONNECTIONS.items()):
-            points = means_by(filter_rows(rows, connection=connection), "num_layers", name)
-            plot_means(axes, title, points, k, (0.0, highest), marker="o")
+            own = filter_rows(rows, connection=connection)
+            side, colour = 1 + SIDE * (k - 1), COLOURS[k]
+            points = {"color": colour, "marker": MARKERS[k], "markersize": 3.5, "linestyle": "", "alpha": 0.8}
+            axes.plot([side * row["num_layers"] for row in own], column(own, name), **points)
+            means = {
+                depth: fmean(column(filter_rows(own, num_layers=depth), name)) for depth in values_of(own, "num_layers")
+            }
+            line = {"color": colour, "linestyle": STYLES[k], "linewidth": 1, "label": title}
+            axes.plot([side * depth for depth in means], list(means.values()), **line)
+        if name.startswith("gradient"):
+            smallest = min((row[name] for row in rows if row[name] > 0), default=1.0)
+            axes.set_yscale("symlog", linthresh=smallest)  # zero is on the axis
+        else:
+            axes.set_ylim(-0.03, 1.03)
         axes.set_xticks(depths, [str(depth) for depth in depths])
         axes.xaxis.minorticks_off()
-        axes.set_ylim(0, max(1.0, axes.get_ylim()[1]) if name == "test_accuracy" else None)
-        label_lines(axes)
-    figure.suptitle(
-        "A GCN with an increasing number of layers, for each connection between them", x=0.01, ha="left", fontsize=11
-    )
+    for axes in grid[-1]:
+        axes.set_xlabel("layers, L")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
     save_figure(figure, path)

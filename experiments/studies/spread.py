@@ -18,7 +18,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 def draw(rows: Rows, path: Path) -> None:
     """Loss and accuracy of each network: all seeds, the mean with its 95 % interval, and the best possible value."""
-    figure, panels = new_figure(1, 2, 10, 2.6, sharey=True)
+    figure, panels = new_figure(1, 2, 6.85, 2.0, sharey=True)
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     for axes, metric, label, side in zip(
         panels, ("loss", "accuracy"), ("test loss (nats)", "test accuracy"), (1, -1), strict=True

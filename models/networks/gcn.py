@@ -62,9 +62,9 @@ def normalize_adjacency(adj: Tensor) -> Tensor:
         D~_ii    = sum_j A~_ij               (17)
 
     Args:
-        adj: A, (N, N) or (..., N, N) dense, (N, N) sparse; entries 0 or above, the diagonal 0. It must be symmetric,
-            which is not checked. A node without edges is connected only with itself: its row of the result is that of
-            I_N.
+        adj: A, (N, N) or (..., N, N) dense, (N, N) sparse; entries 0 or above, the diagonal 0. With directed edges row
+            i has the edges that lead to node i, and equation 17 counts these. A node without edges is connected only
+            with itself: its row of the result is that of I_N.
     Returns:
         of the same shape; dense for dense, CSR for any sparse layout.
     Raises:

@@ -11,6 +11,7 @@ import cli
 from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
+    graph_controls,
     learning_rate_vs_length,
     memory_factors,
     node_order,
@@ -215,6 +216,10 @@ def test_wrong_input_ends_in_one_line(
 
 
 def test_oversmoothing(tmp_path: Path) -> None:
+    def logged(gradient: float) -> list[dict[str, Any]]:
+        steps = enumerate((gradient, gradient / 2, gradient / 4))
+        return [{"step": 10 * k + 9, "train/gradient_first": g, "train/gradient_last": 2 * g} for k, g in steps]
+
     runs = [
         {
             "model.connection": connection,
@@ -222,6 +227,9 @@ def test_oversmoothing(tmp_path: Path) -> None:
             "seed_everything": seed,
             "test/accuracy": 0.8 / depth,
             "test/distance": 1 / depth,
+            "final/train_accuracy": 0.9,
+            "final/distance": 2 / depth,
+            "logged": logged(0.0 if depth == 32 else 0.4),
         }
         for connection in ("none", "residual")
         for depth in (2, 32)
@@ -230,12 +238,32 @@ def test_oversmoothing(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "depths", runs)
     rows = oversmoothing.rows_of(read_results(folder))
     assert [tuple(row.values()) for row in rows[:3]] == [
-        ("none", 2, 1, 0.4, 0.5),
-        ("none", 2, 2, 0.4, 0.5),
-        ("none", 32, 1, 0.025, 0.03125),
+        ("none", 2, 1, 0.4, 0.5, 0.9, 1.0, 0.4, 0.1, 0.8, 0.2),
+        ("none", 2, 2, 0.4, 0.5, 0.9, 1.0, 0.4, 0.1, 0.8, 0.2),
+        ("none", 32, 1, 0.025, 0.03125, 0.9, 0.0625, 0.0, 0.0, 0.0, 0.0),
     ]
     assert cli.main(["figure", "--study=oversmoothing", f"--results=[{folder}]", f"--output_dir={tmp_path}"]) == 0
     assert (tmp_path / "oversmoothing.png").exists() and (tmp_path / "oversmoothing.csv").exists()
+    assert "<svg" in (tmp_path / "oversmoothing.svg").read_text()
+
+
+def test_graph_controls(tmp_path: Path) -> None:
+    common = {"model.num_layers": 2, "test/accuracy": 0.5}
+    graphs = [common | {"data.graph": graph} for graph in ("cora", "citeseer")]
+    gcn = write_results(tmp_path / "gcn", [run | {"seed_everything": seed} for run in graphs for seed in (1, 2)])
+    mlp = write_results(tmp_path / "mlp", [run | {"model.network": "mlp"} for run in graphs])
+    rows = graph_controls.rows_of([*read_results(gcn), *read_results(mlp)])
+    assert [tuple(row.values()) for row in rows[1::2]] == [
+        ("gcn", "cora", 2, 0.5),
+        ("gcn", "citeseer", 2, 0.5),
+        ("mlp", "citeseer", 1, 0.5),
+    ]
+    args = ["figure", "--study=graph_controls", f"--results=[{gcn},{mlp}]", f"--output_dir={tmp_path}"]
+    assert cli.main(args) == 0
+    assert (tmp_path / "graph_controls.png").read_bytes().startswith(b"\x89PNG")
+    for other in ({"model.num_layers": "3"}, {"model.connection": "residual"}):
+        with pytest.raises(LookupError, match="another study"):
+            graph_controls.rows_of([row | other for row in read_results(gcn)])
 
 
 def test_path_graph(tmp_path: Path) -> None:
@@ -243,15 +271,23 @@ def test_path_graph(tmp_path: Path) -> None:
         tmp_path / "gcn",
         [{"model.num_layers": depth, "data.length": 5, "test/accuracy": depth / 4} for depth in (2, 3)],
     )
+    directed = write_results(
+        tmp_path / "directed",
+        [{"model.directed": True, "model.num_layers": 3, "data.length": 5, "test/accuracy": 0.9}],
+    )
     rnn = write_results(tmp_path / "rnn", [{"model.network": "rnn", "data.length": 5, "test/accuracy": 1.0}])
-    rows = path_graph.rows_of([*read_results(gcn), *read_results(rnn)])
+    rows = path_graph.rows_of([row for folder in (gcn, directed, rnn) for row in read_results(folder)])
     assert [tuple(row.values()) for row in rows] == [
         ("gcn", 2, 5, 1, 0.5),
         ("gcn", 3, 5, 1, 0.75),
+        ("gcn_directed", 3, 5, 1, 0.9),
         ("rnn", 0, 5, 1, 1.0),
     ]
-    assert cli.main(["figure", "--study=path_graph", f"--results=[{gcn},{rnn}]", f"--output_dir={tmp_path}"]) == 0
+    args = ["figure", "--study=path_graph", f"--results=[{gcn},{directed},{rnn}]", f"--output_dir={tmp_path}"]
+    assert cli.main(args) == 0
     assert (tmp_path / "path_graph.png").exists()
+    assert path_graph.mean_and_seeds([0.5, 0.5]) == "50.0"
+    assert path_graph.mean_and_seeds([0.43, 0.54, 0.8]) == "59.0\n43 54 80"
 
 
 def test_node_order(tmp_path: Path) -> None:

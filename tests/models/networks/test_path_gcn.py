@@ -20,6 +20,25 @@ def test_it_is_the_gcn_of_the_path(length: int) -> None:
     assert torch.equal(network(digits, 1), network(digits)[:, -1:])
 
 
+def test_with_directed_edges_a_position_hears_itself_and_the_one_before() -> None:
+    network = PathGCN(10, 8, 1, directed=True)
+    digits = torch.randint(10, (4, 3))
+    root = 0.5**0.5  # equation 15 by hand: the first node hears one node, itself; the others hear two
+    A_hat = torch.tensor([[1.0, 0.0, 0.0], [root, 0.5, 0.0], [0.0, 0.5, 0.5]])
+    expected = A_hat @ functional.one_hot(digits, 10).float() @ network.gcn.layers[0].W
+    assert torch.allclose(network(digits), expected, atol=1e-6)
+    assert network(digits[:, :1]).shape == (4, 1, 10)
+
+
+def test_with_directed_edges_nothing_comes_from_later_positions() -> None:
+    network = PathGCN(10, 32, 6, "initial_residual", directed=True)
+    digits = torch.zeros(1, 9, dtype=torch.int64)
+    changed = digits.clone()
+    changed[0, 4] = 5
+    differs = (network(changed) != network(digits)).any(dim=2)[0]
+    assert differs.tolist() == [False] * 4 + [True] * 5
+
+
 @pytest.mark.parametrize("num_layers", [1, 2, 5])
 def test_it_is_reached_from_as_far_as_it_has_layers(num_layers: int) -> None:
     network = PathGCN(10, 32, num_layers)
