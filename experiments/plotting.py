@@ -30,12 +30,15 @@ Interval = tuple[float, float, float]
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
     """An empty figure and its axes, sizes in inches."""
-    pyplot.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    pyplot.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False})
+    pyplot.rcParams["svg.hashsalt"] = "palimpsest"  # the same file in each run
     return pyplot.subplots(num_rows, num_columns, figsize=(width, height), layout="constrained", **options)
 
 
 def save_figure(figure: Any, path: Path) -> None:
+    """Write the figure to ``path``, a PNG, and as vectors to the same name with ``.svg``."""
     figure.savefig(path, dpi=150)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     pyplot.close(figure)
 
 
