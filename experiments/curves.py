@@ -63,7 +63,8 @@ def draw(rows: Rows, path: Path) -> None:
                 best = min(line, key=lambda row: row["loss"])
                 axes.plot(best["step"], best[metric], "o", color=COLOURS[k % len(COLOURS)], markersize=4)
                 text = f"step {best['step']:,}: {best[metric]:.3f}"
-                axes.annotate(text, (best["step"], best[metric]), xytext=(5, -10), textcoords="offset points")
+                above = 22 if metric == "loss" else -24  # away from both lines
+                axes.annotate(text, (best["step"], best[metric]), xytext=(0, above), textcoords="offset points")
         axes.set(xlabel="optimizer steps", ylabel=label)
     panels[0].legend(frameon=False)
     save_figure(figure, path)

@@ -13,7 +13,7 @@ from typing import get_args
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
 
-from experiments import curves, grads_over_time, hops, longest
+from experiments import curves, grads_over_time, hops, longest, text_beams, text_context, text_writing
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
 from experiments.studies import accuracy_vs_length, optimizers
@@ -31,6 +31,9 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
+    "text_context": ("text_grimm/context.csv", text_context.draw),
+    "text_writing": ("text_grimm/writing.csv", text_writing.draw),
+    "text_beams": ("text_grimm/beams.csv", text_beams.draw),
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""
 
@@ -41,7 +44,7 @@ LEARNED, AT_CHANCE = 0.999, 0.15
 def report(docs_dir: str = "docs") -> None:
     """Write the report and draw its figures from the results in docs/results. Nothing is trained.
 
-    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png.
+    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png and *.svg.
 
     Args:
         docs_dir: folder with report.md.jinja and results.
@@ -113,7 +116,10 @@ def render(folder: Path) -> str:
         "summarized": grads_over_time.summarize,
         "lstm_parameters": lambda d, n: sum(p.numel() for p in LSTM(d, n, 1).parameters()) - (n + 1),
         "from_json": json.loads,
+        "writing_means": text_writing.summarize,
+        "beam_means": text_beams.summarize,
         "mean": mean,
+        "inf": math.inf,
     }
     environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
     template = folder / "report.md.jinja"

@@ -124,8 +124,9 @@ def summarize(rows: Rows) -> Rows:
         opened = sum(column(group, "quotations"))
         closed = sum(column(group, "closed_quotations")) / opened if opened else math.nan
         longest = max(column(group, "longest_match"))
+        _, low, high = mean_and_interval(column(group, "copied"))
         row = {"step": step, "tau": tau, "samples": len(group), "longest_match": longest}
-        table.append(row | means | {"quotations": opened, "closed": closed})
+        table.append(row | means | {"copied_low": low, "copied_high": high} | {"quotations": opened, "closed": closed})
     return table
 
 
@@ -141,7 +142,7 @@ def draw(rows: Rows, path: Path) -> None:
     held_out = filter_rows(rows, tau=HELD_OUT)
     drawn = [row for row in rows if row["tau"] != HELD_OUT]
     taus = values_of(drawn, "tau")
-    names = ["\ngreedy" if math.isinf(tau) else f"{tau:g}" for tau in taus]
+    names = ["greedy" if math.isinf(tau) else f"{tau:g}" for tau in taus]
     for axes, (key, label) in zip(panels, MEASURES.items(), strict=True):
         for k, step in enumerate(values_of(drawn, "step")):
             line = [row | {"x": taus.index(row["tau"])} for row in filter_rows(drawn, step=step)]
@@ -150,7 +151,7 @@ def draw(rows: Rows, path: Path) -> None:
         mean, low, high = mean_and_interval([row[key] for row in held_out if not math.isnan(row[key])])
         axes.axhline(mean, color=COLOURS[-1], linewidth=1, label=HELD_OUT)
         axes.axhspan(low, high, color=COLOURS[-1], alpha=0.1, linewidth=0)
-        axes.set_xticks(range(len(taus)), names)
+        axes.set_xticks(range(len(taus)), names, rotation=60)
         axes.set(xlabel="tau", ylabel=f"share of\n{label}", ylim=(0, None))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)

@@ -154,7 +154,7 @@ def test_the_command_writes_tables_and_a_figure(
     capsys.readouterr()
     assert cli.main(["attractors", f"--ckpt_path={run}", "--num_steps=200", "--num_palindromes=3"]) == 0
     written = {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before}
-    assert written == {"attractors.png", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
+    assert written == {"attractors.png", "attractors.svg", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
     assert (run / "attractors" / "attractors.png").read_bytes().startswith(b"\x89PNG")
     tables = tables_of(run / "attractors")
     assert tables.keys() == {"states", "fixed_points", "kicks", "starts", "gradients"}
