@@ -65,7 +65,9 @@ def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytes
     names = {"hops", "remembered", *FIGURES}
     assert drawn == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     elsewhere = {"learning_rate_vs_length.png", "longest.png", "remembered.png"}
-    assert {name for name in drawn if name.endswith(".png")} == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
+    assert {name for name in drawn if name.endswith(".png")} == set(
+        re.findall(r"\(figures/(\S+png)\)", REPORT)
+    ) | elsewhere
     assert f"Wrote {docs / 'report.md'} and {2 + len(FIGURES)} figures" in capsys.readouterr().out
 
 
