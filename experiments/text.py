@@ -19,6 +19,9 @@ EXAMPLE = "python cli.py text --ckpt_paths '[runs/text_grimm]' --output_dir docs
 
 Measure = Literal["context", "writing", "beams"]
 
+NEEDED = ("book", "encoding", "val_fraction", "test_fraction", "seq_len", "carry_state", "seed")
+"""Arguments of the datamodule that say which text is measured, and how the model was trained."""
+
 BEAM_ROWS_MAX = 1 << 20
 """The most hypotheses of all prompts together: each has a state of its own."""
 
@@ -125,6 +128,9 @@ def load(ckpt_paths: list[str], book: str | None, seed: int | None) -> tuple[lis
         _, checkpoint, arguments = read_model(ckpt_path, "TextModel")
         data = checkpoint["config"]["data"]
         options, state = data["init_args"], checkpoint[data["class_path"].rpartition(".")[2]]
+        missing = [key for key in NEEDED if key not in options]
+        if missing:
+            raise UserError(f"{path} was trained with data that have no {missing[0]}; give one of BookDataModule")
         text_of_model = state.get("sha256"), options["val_fraction"], options["test_fraction"]
         if not models:
             book = book or options["book"]
