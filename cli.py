@@ -29,9 +29,9 @@ commands:
   sweep       train once for each combination of a grid's values, or search for the best
   figure      draw the results of sweeps
   curves      draw loss and accuracy of runs against optimizer steps
+  text        measure a text model: loss against context, copying, spelling, beams
   gradients   show how far back in time the gradient of the loss reaches
   attractors  show how a checkpoint keeps the first digit: its states as attractors
-  text        measure a text model: loss against context, copying, spelling, beams
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
   report      rewrite docs/report.md and its figures from the results in docs/results
@@ -49,8 +49,8 @@ start here:
 python cli.py COMMAND --help lists all keys of a command."""
 
 EXPERIMENTS = (
-    *("generate", "export", "sweep", "figure", "curves"),
-    *("gradients", "attractors", "text", "longest", "hops", "report"),
+    *("generate", "export", "sweep", "figure", "curves", "text"),
+    *("gradients", "attractors", "longest", "hops", "report"),
 )
 """Commands, each a function in a module of ``experiments``."""
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib
@@ -11,17 +12,20 @@ matplotlib.use("Agg")  # no window: a figure is a file
 
 from matplotlib import pyplot
 
-from experiments.tables import Rows, column, filter_rows
+from experiments.tables import Rows, column, filter_rows, values_of
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind readers can distinguish (Okabe and Ito 2008); lines also differ in their style."""
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (1, 3)))
 
+PAGE_WIDTH = 6.85
+"""Of the text on a printed page, in inches."""
+
 NAME_MAX = 36
 """The most characters of a line's name; of a longer name only the end is shown."""
 
-NAME_GAP = 11.0
+NAME_GAP = 9.5
 """The least distance between the names of two lines, in points."""
 
 Interval = tuple[float, float, float]
@@ -29,15 +33,15 @@ Interval = tuple[float, float, float]
 
 
 def new_figure(num_rows: int, num_columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """An empty figure and its axes, sizes in inches."""
+    """An empty figure and its axes, sizes in inches; at most ``PAGE_WIDTH`` wide, it is printed in this size."""
     pyplot.rcParams.update({"font.size": 8, "axes.titlesize": 8, "axes.spines.top": False, "axes.spines.right": False})
-    pyplot.rcParams["svg.hashsalt"] = "palimpsest"  # the same file in each run
+    pyplot.rcParams.update({"svg.hashsalt": "palimpsest"})  # so that equal figures are equal files
     return pyplot.subplots(num_rows, num_columns, figsize=(width, height), layout="constrained", **options)
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write the figure to ``path``, a PNG, and as vectors to the same name with ``.svg``."""
-    figure.savefig(path, dpi=150)
+    """Write a figure as PNG, for the web, and as SVG next to it, for print."""
+    figure.savefig(path, dpi=200)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     pyplot.close(figure)
 
@@ -88,6 +92,28 @@ def plot_means(
         style = {"linestyle": STYLES[k % len(STYLES)], "markersize": 3} | style
         axes.plot(list(points), means, color=colour, label=name, **style)
         axes.fill_between(list(points), lower, upper, color=colour, alpha=0.15, linewidth=0)
+
+
+def plot_seeds(axes: Any, name: str, rows: Rows, x: str, y: str, k: int, **style: Any) -> None:
+    """Draw a mark for each row, and a line through the medians.
+
+    Args:
+        axes: where to draw.
+        name: of the line, for ``label_lines`` and the legend.
+        rows: without rows nothing is drawn.
+        x: key of the horizontal values.
+        y: key of the vertical values.
+        k: the line has the k-th of the colours and styles, which repeat.
+        style: of the line, as for matplotlib's ``plot``; ``marker`` is that of the marks.
+    """
+    if rows:
+        colour = COLOURS[k % len(COLOURS)]
+        marks = {"marker": style.pop("marker", "."), "markersize": style.pop("markersize", 4)}
+        values = values_of(rows, x)
+        medians = [median(column(filter_rows(rows, **{x: value}), y)) for value in values]
+        style = {"linestyle": STYLES[k % len(STYLES)], "color": colour, "clip_on": False} | style
+        axes.plot(values, medians, label=name, **style)
+        axes.plot(column(rows, x), column(rows, y), **style | marks | {"linestyle": "", "markerfacecolor": "none"})
 
 
 def label_lines(axes: Any) -> None:
