@@ -29,6 +29,7 @@ commands:
   sweep       train once for each combination of a grid's values, or search for the best
   figure      draw the results of sweeps
   curves      draw loss and accuracy of runs against optimizer steps
+  text        measure a text model: loss against context, copying, spelling, beams
   gradients   show how far back in time the gradient of the loss reaches
   attractors  show how a checkpoint keeps the first digit: its states as attractors
   patterns    test networks on palindromes whose digits repeat
@@ -49,7 +50,7 @@ start here:
 python cli.py COMMAND --help lists all keys of a command."""
 
 EXPERIMENTS = (
-    *("generate", "export", "sweep", "figure", "curves"),
+    *("generate", "export", "sweep", "figure", "curves", "text"),
     *("gradients", "attractors", "patterns", "longest", "hops", "report"),
 )
 """Commands, each a function in a module of ``experiments``."""

@@ -8,7 +8,8 @@ import math
 from typing import Any
 
 from datamodules.arguments import check_at_least
-from datamodules.book_loaders import BookLoader, EvalStreamLoader, Ids, StreamLoader, WindowLoader
+from datamodules.book_loaders import BookLoader, EvalStreamLoader, StreamLoader, WindowLoader
+from datamodules.character_ids import split
 from datamodules.library import read_book
 from datamodules.sharding import ShardedDataModule
 from datamodules.vocabulary import Vocabulary
@@ -166,10 +167,3 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
         raise ValueError(
             f"val_fraction is {val_fraction} and test_fraction {test_fraction}; together they must be below 1"
         )
-
-
-def split(ids: Ids, val_fraction: float, test_fraction: float) -> dict[str, Ids]:
-    """The three consecutive parts of a text; no character is in two of them."""
-    end_of_train = int(len(ids) * (1 - val_fraction - test_fraction) + 1e-6)  # 0.1 is not exactly a tenth
-    end_of_val = len(ids) if test_fraction == 0 else int(len(ids) * (1 - test_fraction) + 1e-6)
-    return {"train": ids[:end_of_train], "val": ids[end_of_train:end_of_val], "test": ids[end_of_val:]}

@@ -76,3 +76,12 @@ def code_points(string: str) -> NDArray[np.unsignedinteger]:
     if string.isascii():
         return np.frombuffer(string.encode("ascii"), np.uint8)
     return np.frombuffer(string.encode("utf-32-le"), "<u4")
+
+
+def split(
+    ids: NDArray[np.unsignedinteger], val_fraction: float, test_fraction: float
+) -> dict[str, NDArray[np.unsignedinteger]]:
+    """The three consecutive parts of a text; no character is in two of them."""
+    end_of_train = int(len(ids) * (1 - val_fraction - test_fraction) + 1e-6)  # 0.1 is not exactly a tenth
+    end_of_val = len(ids) if test_fraction == 0 else int(len(ids) * (1 - test_fraction) + 1e-6)
+    return {"train": ids[:end_of_train], "val": ids[end_of_train:end_of_val], "test": ids[end_of_val:]}

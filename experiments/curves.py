@@ -10,8 +10,8 @@ from training.errors import UserError
 EXAMPLE = "python cli.py curves --runs '[runs/text_grimm]' --output_dir docs/results"
 
 METRICS = {"loss": "loss (nats per prediction)", "accuracy": "accuracy"}
-SPLITS = {"train": ":", "val": "-"}
-"""The splits that are drawn, and their line styles."""
+SPLITS = {"train": ("training", "--"), "val": ("validation", "-")}
+"""The splits that are drawn, their names, and their line styles."""
 
 
 def curves(runs: list[str], output_dir: str) -> None:
@@ -48,16 +48,23 @@ def rows_of(folder: Path) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """One panel for each metric, one colour for each run, one line style for each split."""
-    figure, panels = new_figure(1, len(METRICS), 7.5, 3.2)
+    """A panel for each metric; a colour and a line style for each split of each run; the lowest validation loss."""
+    figure, panels = new_figure(1, len(METRICS), 6.85, 2.8)
     runs = list(dict.fromkeys(row["run"] for row in rows))
+    lines = [(run, split) for run in runs for split in SPLITS]
     for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):
-        for i, run in enumerate(runs):
-            for split, style in SPLITS.items():
-                line = filter_rows(rows, run=run, split=split)
-                name = split if len(runs) == 1 else f"{run}, {split}"
-                steps, values = column(line, "step"), [row[metric] for row in line]
-                axes.plot(steps, values, style, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=name)
+        for k, (run, split) in enumerate(lines):
+            line = filter_rows(rows, run=run, split=split)
+            name, style = SPLITS[split]
+            name = name if len(runs) == 1 else f"{run}, {name}"
+            steps, values = column(line, "step"), column(line, metric)
+            axes.plot(steps, values, style, color=COLOURS[k % len(COLOURS)], linewidth=1, label=name)
+            if split == "val" and line:
+                best = min(line, key=lambda row: row["loss"])
+                axes.plot(best["step"], best[metric], "o", color=COLOURS[k % len(COLOURS)], markersize=4)
+                text = f"step {best['step']:,}: {best[metric]:.3f}"
+                above = 22 if metric == "loss" else -24  # away from both lines
+                axes.annotate(text, (best["step"], best[metric]), xytext=(0, above), textcoords="offset points")
         axes.set(xlabel="optimizer steps", ylabel=label)
     panels[0].legend(frameon=False)
     save_figure(figure, path)

@@ -13,7 +13,7 @@ from typing import get_args
 import networkx
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from experiments import curves, grads_over_time, hops, longest, patterns
+from experiments import curves, grads_over_time, hops, longest, patterns, text_beams, text_context, text_writing
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
 from experiments.studies import accuracy_vs_length, memory_factors, optimizers
@@ -32,6 +32,9 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "longest": ("longest/longest.csv", longest.draw),
     "patterns": ("patterns/patterns.csv", patterns.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
+    "text_context": ("text_grimm/context.csv", text_context.draw),
+    "text_writing": ("text_grimm/writing.csv", text_writing.draw),
+    "text_beams": ("text_grimm/beams.csv", text_beams.draw),
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""
 
@@ -122,7 +125,10 @@ def render(template: Path) -> str:
         "summarized": grads_over_time.summarize,
         "lstm_parameters": lambda d, n: sum(p.numel() for p in LSTM(d, n, 1).parameters()) - (n + 1),
         "from_json": json.loads,
+        "writing_means": text_writing.summarize,
+        "beam_means": text_beams.summarize,
         "mean": mean,
+        "inf": math.inf,
     }
     environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
     try:

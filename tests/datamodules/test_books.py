@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datamodules import BookDataModule
 from datamodules.book_loaders import BookLoader, EvalStreamLoader, StreamLoader, WindowLoader
-from datamodules.books import split
+from datamodules.character_ids import split
 from datamodules.sharding import Shard
 
 WORDS = "once upon a time there was a king who had a daughter so fair that the sun itself wondered\n"
