@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import cli
 from experiments.attractor_measures import gradient_norms
-from experiments.grads_over_time import draw_palindromes, rows_of, summarize
+from experiments.grads_over_time import cell_gradient_norms, draw_palindromes, rows_of, summarize
 from models.networks import LSTM, VanillaRNN
 from tests.conftest import Command
 
@@ -22,7 +22,7 @@ def loop(network: Any, digits: Tensor) -> list[Tensor]:
     """Equations 1-2 or 4-10, step by step, every h_t with its gradient kept; ends with the backward pass."""
     x = functional.one_hot(digits, K).double()
     h = torch.zeros(len(digits), network.hidden_size, dtype=torch.float64, requires_grad=True)
-    c = torch.zeros_like(h)
+    c = torch.zeros_like(h, requires_grad=True)
     history = []
     for t in range(digits.shape[1]):
         if isinstance(network, LSTM):
@@ -37,10 +37,11 @@ def loop(network: Any, digits: Tensor) -> list[Tensor]:
         else:
             h = torch.tanh(x[:, t] @ network.W_hx.T + h @ network.W_hh.T + network.b_h)
         h.retain_grad()
-        history.append(h)
+        c.retain_grad()
+        history.append((h, c))
     logits = h @ network.W_ph.T + network.b_p
     functional.cross_entropy(logits, digits[:, 0], reduction="sum").backward()
-    return [h.grad for h in history]
+    return [(h.grad, c.grad if isinstance(network, LSTM) else h.grad) for h, c in history]
 
 
 @pytest.mark.parametrize("network", [VanillaRNN, LSTM])
@@ -48,15 +49,10 @@ def loop(network: Any, digits: Tensor) -> list[Tensor]:
 def test_the_norms_equal_those_of_autograd(network: Any, initialization: Any) -> None:
     net = network(K, 16, K, initialization=initialization).double()
     digits = draw_palindromes(7, 30, K)[:, :-1]
-    theirs = torch.stack(loop(net, digits), dim=1)
-    ours = gradient_norms(net, digits)
-    torch.testing.assert_close(ours, theirs.norm(dim=2), rtol=1e-10, atol=0)
-    torch.testing.assert_close(rows_of_loop(net, digits), ours.mean(0), rtol=1e-10, atol=0)
-
-
-def rows_of_loop(net: Any, digits: Tensor) -> Tensor:
-    net.zero_grad()
-    return torch.stack(loop(net, digits), dim=1).norm(dim=2).mean(0)
+    by_hidden_state, by_cell = (torch.stack(parts, dim=1).norm(dim=2) for parts in zip(*loop(net, digits), strict=True))
+    torch.testing.assert_close(gradient_norms(net, digits), by_hidden_state, rtol=1e-10, atol=0)
+    if isinstance(net, LSTM):
+        torch.testing.assert_close(cell_gradient_norms(net, digits), by_cell, rtol=1e-10, atol=0)
 
 
 def test_the_norms_equal_the_product_of_jacobians() -> None:
@@ -83,19 +79,29 @@ def test_palindromes_read_the_same_backwards(length: int) -> None:
     assert len(palindromes.unique(dim=0)) > 5
 
 
-def test_the_summary_is_of_the_means() -> None:
-    net = VanillaRNN(K, 8, K)
-    rows = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        rows += rows_of(net, "some", seed, 10, 20)
+def test_the_summary_is_of_medians() -> None:
+    rows = [
+        {"network": "rnn", "weights": "w", "seed": seed, "state": "h", "t": t, "median": value}
+        for seed, values in ((1, (1.0, 2.0, 4.0)), (2, (3.0, 5.0, 3.0)), (3, (16.0, 5.0, 1.0)))
+        for t, value in enumerate(values, start=1)
+    ]
     (line,) = summarize(rows)
-    first = [row["gradient_norm"] for row in rows if row["t"] == 1]
-    last = [row["gradient_norm"] for row in rows if row["t"] == 9]
-    assert line["|dL/dh_1|"] == pytest.approx(sum(first) / 2)
-    assert line["first / last"] == pytest.approx(sum(first) / sum(last))
-    factors = [(a / b) ** (1 / 8) for a, b in zip(first, last, strict=True)]
-    assert line["factor a step back"] == pytest.approx((factors[0] * factors[1]) ** 0.5)
+    assert (line["gradient"], line["t = 1"], line["t = 3"]) == ("|dL/dh_t|", 3.0, 3.0)
+    assert line["first / last"] == 1.0 and line["factor a step back"] == 1.0
+
+
+def test_a_row_has_quartiles_over_palindromes() -> None:
+    torch.manual_seed(0)
+    net = LSTM(K, 8, K).double()
+    state = torch.get_rng_state()
+    rows = rows_of(net, "some", 3, 10, 20)
+    torch.set_rng_state(state)
+    norms = gradient_norms(net, draw_palindromes(20, 10, K)[:, :-1])
+    assert [(row["state"], row["t"]) for row in rows] == [(name, t) for name in "hc" for t in range(1, 10)]
+    for row in rows[:9]:
+        of_step = sorted(norms[:, row["t"] - 1].tolist())
+        assert row["median"] == pytest.approx((of_step[9] + of_step[10]) / 2)
+        assert of_step[4] <= row["lower_quartile"] <= of_step[5] <= of_step[14] <= row["upper_quartile"] <= of_step[15]
 
 
 SMALL = ["--length=12", "--hidden_size=8", "--num_palindromes=5", "--seeds=[1,2]"]
@@ -112,7 +118,8 @@ def test_the_command_writes_a_row_for_each_step(
     untrained = {("rnn", n) for n in ("uniform", "orthogonal", "identity")}
     untrained |= {("lstm", n) for n in ("uniform", "orthogonal", "chrono")}
     assert kinds == {(kind, f"untrained, {name}") for kind, name in untrained} | {("lstm", "trained, small")}
-    assert len(rows) == 7 * 2 * 11
+    # Two seeds of three RNNs and of three LSTMs, these with both states, and the trained LSTM.
+    assert len(rows) == (2 * 3 + 2 * 3 * 2 + 2) * 11
     assert (out / "grads_over_time.png").read_bytes().startswith(b"\x89PNG")
     assert "factor a step back" in capsys.readouterr().out
 
