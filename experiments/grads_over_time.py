@@ -195,9 +195,10 @@ def draw(rows: Rows, path: Path) -> None:
             for seed in values_of(lines, "seed"):
                 points = [(row["t"], row["median"]) for row in filter_rows(lines, seed=seed) if row["median"] > 0]
                 axes.plot(*zip(*points, strict=True), linewidth=0.8, **style_of(k))
-        axes.set(yscale="log", xlabel="time step t (gradients flow from right to left)")
+        axes.set(yscale="log", xlabel="time step t")
         axes.set_title(f"{TITLES[kind]}, $|\\partial L / \\partial {state}_t|$", loc="left")
     handles = [Line2D([], [], label=shortened(name), **style_of(k)) for k, name in enumerate(names)]
+    figure.supxlabel("The digits are read from left to right; gradients flow from right to left.", fontsize=8)
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     save_figure(figure, path)
 

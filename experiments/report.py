@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import get_args
 
 import networkx
@@ -128,6 +128,7 @@ def render(template: Path) -> str:
         "writing_means": text_writing.summarize,
         "beam_means": text_beams.summarize,
         "mean": mean,
+        "mid": median,
         "inf": math.inf,
     }
     environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
