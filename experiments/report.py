@@ -41,7 +41,7 @@ LEARNED, AT_CHANCE = 0.999, 0.15
 def report(docs_dir: str = "docs") -> None:
     """Write the report and draw its figures from the results in docs/results. Nothing is trained.
 
-    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png.
+    Renders docs/report.md.jinja to docs/report.md, and writes docs/figures/*.png and *.svg.
 
     Args:
         docs_dir: folder with report.md.jinja and results.

@@ -61,7 +61,8 @@ def test_files_that_the_report_mentions_exist() -> None:
 def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", f"--docs_dir={docs}"]) == 0
     assert (docs / "report.md").read_text(encoding="utf-8") == REPORT
-    drawn = {path.name for path in (docs / "figures").iterdir()}
+    drawn = {path.name for path in (docs / "figures").glob("*.png")}
+    assert {path.name for path in (docs / "figures").glob("*.svg")} == {name[:-3] + "svg" for name in drawn}
     assert drawn == {"hops.png", "remembered.png"} | {f"{name}.png" for name in FIGURES}
     elsewhere = {"learning_rate_vs_length.png", "longest.png", "remembered.png"}
     assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
