@@ -26,7 +26,7 @@ Study = Literal[
 def figure(study: Study, results: list[str], output_dir: str) -> None:
     """Draw the figure of a study from the results of one or several sweeps.
 
-    Writes <study>.csv, the values of each run, and <study>.png.
+    Writes <study>.csv, the values of each run, and <study>.png and <study>.svg.
 
     Args:
         study: accuracy_vs_length and memory_factors (questions 1.3 and 1.6), optimizers (1.4), learning_rate_vs_length,

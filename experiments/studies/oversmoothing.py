@@ -59,7 +59,7 @@ def draw(rows: Rows, path: Path) -> None:
             axes.plot([side * depth for depth in means], list(means.values()), **line)
         if name.startswith("gradient"):
             smallest = min((row[name] for row in rows if row[name] > 0), default=1.0)
-            axes.set_yscale("symlog", linthresh=smallest)  # zero is on the axis
+            axes.set_yscale("symlog", linthresh=smallest)  # unlike "log", it shows a zero
         else:
             axes.set_ylim(-0.03, 1.03)
         axes.set_xticks(depths, [str(depth) for depth in depths])

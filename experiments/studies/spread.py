@@ -28,9 +28,9 @@ def draw(rows: Rows, path: Path) -> None:
         for y, network in enumerate(networks):
             values = column(filter_rows(rows, network=network), f"test_{metric}")
             mark_values(axes, y, values, COLOURS[list(NETWORKS).index(network)], side, ".4f")
-        axes.set_xlabel(f"{label}; dotted: the best possible, {best:.4f}")
+        axes.set_xlabel(f"{label}\n(dotted: the best possible, {best:.4f})")
         low_x, high_x = axes.get_xlim()
-        room = 0.75 * (high_x - low_x)
+        room = 1.4 * (high_x - low_x)
         axes.set_xlim(*((0, high_x + room) if side > 0 else (low_x - room, high_x)))
     panels[0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
     panels[0].set_ylim(len(networks) - 0.4, -0.5)
