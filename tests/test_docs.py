@@ -2,6 +2,7 @@
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,40 @@ def test_links_of_pages_lead_to_files(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)#\s]+)", text):
         assert link.startswith("https://") or ((ROOT / page).parent / link).exists(), link
+
+
+NOT_YET_MEASURED = {"docs/report.md", "docs/experiments.md"}
+
+
+def sentences(page: str) -> list[str]:
+    """The sentences of a page's paragraphs and lists, without code, tables, headings, formulas, pictures and references."""
+    text = re.sub(r"(?ms)^ *(```|~~~).*?^ *\1\s*$", "\n", page)
+    text = re.sub(r"(?s)\$\$.*?\$\$|<!--.*?-->", "\n", text)
+    text = re.sub(r"(?ms)^## References\n.*?(?=^## |\Z)|^References: .*?(?=^\s*$|\Z)", "\n", text)
+    text = re.sub(r"(?m)^(\||#|!\[|>).*$", "\n", text)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$", "x", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text).replace("et al.", "et al")
+    paragraphs = re.split(r"\n\s*\n|(?m:^\s*(?:[-*]|\d+\.)\s)", text)
+    found = [sentence for paragraph in paragraphs for sentence in re.split(r"(?<=[.?!])[)*\"”’]*\s+", paragraph)]
+    return [" ".join(sentence.split()) for sentence in found if re.search(r"\w", sentence)]
+
+
+def words(sentence: str) -> int:
+    return sum(bool(re.search(r"\w", word)) for word in sentence.split())
+
+
+def test_a_sentence_ends_at_its_full_stop_and_not_in_code_or_a_table() -> None:
+    page = (
+        "# A heading. No.\n\nOne two `three. four`. Five\nsix (seven eight).\n\n- nine\n- ten $a. b$ y!\n\n| a. b |\n|---|\n"
+        "\n```\ncode. code\n```\n\n## References\n\n- A. Author, 1994.\n"
+    )
+    assert sentences(page) == ["One two x.", "Five six (seven eight).", "nine", "ten x y!"]
+    assert [words(sentence) for sentence in sentences(page)] == [3, 4, 1, 3]
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - NOT_YET_MEASURED))
+def test_sentences_are_short(page: str) -> None:
+    lengths = {sentence: words(sentence) for sentence in sentences((ROOT / page).read_text(encoding="utf-8"))}
+    too_long = {sentence: length for sentence, length in lengths.items() if length > 40}
+    assert not too_long, too_long
+    assert not lengths or statistics.median(lengths.values()) <= 18
