@@ -23,6 +23,7 @@ OTHER_VALUES: dict[str, Any] = {
     "carry_state": False,
     "dropout": 0.3,
     "dropout_samples": 3,
+    "forget_bias": 0.5,
     "fused": False,
     "initialization": "orthogonal",
     "input_scale": 0.5,

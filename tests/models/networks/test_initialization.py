@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from models import PalindromeClassifier
 from models.networks import LSTM, VanillaRNN
 
 H = 32
@@ -89,3 +90,29 @@ def test_chrono_with_a_short_memory_has_zero_bias(longest_memory: int) -> None:
 def test_initializations_of_other_networks_are_refused(network: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(10, 4, 10, **options)
+
+
+def test_a_forget_bias_replaces_that_of_the_initialization() -> None:
+    for initialization in ("uniform", "orthogonal"):
+        torch.manual_seed(0)
+        by_default = LSTM(10, 16, 10, initialization=initialization)
+        torch.manual_seed(0)
+        lstm = LSTM(10, 16, 10, initialization=initialization, forget_bias=-1.5)
+        assert lstm.b_f.eq(-1.5).all() and by_default.b_f.ne(-1.5).all()
+        for gate in "gio":
+            torch.testing.assert_close(getattr(lstm, f"b_{gate}"), getattr(by_default, f"b_{gate}"))
+        torch.testing.assert_close(lstm.W_h, by_default.W_h)
+
+
+@pytest.mark.parametrize(
+    ("initialization", "bias", "message"),
+    [("chrono", 1.0, "forget_bias is 1.0 with initialization 'chrono'"), ("uniform", float("nan"), "must be finite")],
+)
+def test_a_wrong_forget_bias_is_refused(initialization: Any, bias: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LSTM(10, 4, 10, initialization=initialization, forget_bias=bias)
+
+
+def test_a_network_without_gates_has_no_forget_bias() -> None:
+    with pytest.raises(ValueError, match="forget_bias is 3.0 with network 'rnn'"):
+        PalindromeClassifier(network="rnn", forget_bias=3.0)
