@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from experiments.attractor_measures import LENGTHS, centres_of, draw_digits, gradient_norms, hidden_state, nearest
-from experiments.plotting import new_figure, save_figure
+from experiments.plotting import PAGE_WIDTH, new_figure, save_figure
 from experiments.tables import Rows
 from experiments.trained_model import TrainedNetwork
 from models.networks import LSTM
 
 NUM_PALINDROMES = 10
-"""Palindromes for each digit; their gradients are averaged."""
+"""Palindromes for each digit; the figure shows the median of their gradients."""
 
 LINES = {"untrained": ("#888888", "--"), "trained": ("#0072b2", "-")}
 
@@ -39,14 +39,14 @@ def draw(
         distances: between kicked and other states, as ``distances_after_kick`` returns them.
         path: of the figure.
     """
-    figure, axes = new_figure(2, 2, 10, 8.4)
+    figure, axes = new_figure(2, 2, PAGE_WIDTH, 6.0)
     hidden_states = {t: hidden_state(s, trained.network) for t, s in states.items()}
     draw_states(axes[0, 0], hidden_states, first, trained.num_classes)
     draw_settling(axes[0, 1], settling)
     draw_kick(axes[1, 0], distances)
     draw_gradients(axes[1, 1], trained)
     name = "an LSTM" if isinstance(trained.network, LSTM) else "a vanilla RNN"
-    figure.suptitle(f"How {name} keeps the first digit it has read", fontsize=12)
+    figure.suptitle(f"How {name} keeps the first digit it has read", fontsize=9)
     save_figure(figure, path)
 
 
@@ -77,7 +77,7 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
         axes.annotate(str(digit), means[-1], xytext=outward, textcoords="offset points", **style)
     axes.plot(*origin, marker="o", markersize=5, color="black")
     axes.annotate("zero", origin, xytext=(6, 6), textcoords="offset points")
-    axes.set_title(f"Hidden states after {max(states):,} digits, and paths of their means", loc="left", fontsize=10)
+    axes.set_title(f"Hidden states after {max(states):,} digits, and paths of their means", loc="left")
     axes.set_xlabel(f"principal component {i + 1}")
     axes.set_ylabel(f"principal component {j + 1}")
     axes.margins(0.1)
@@ -96,25 +96,25 @@ def draw_settling(axes: Any, rows: Rows) -> None:
         axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3)
         axes.annotate(label, shown[-1], xytext=(0, 10), textcoords="offset points", ha="right", color=colour)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")
-    axes.set_title("Distances between hidden states", loc="left", fontsize=10)
+    axes.set_title("Distances between hidden states", loc="left")
 
 
 def draw_kick(axes: Any, distances: Tensor) -> None:
     axes.plot(range(len(distances)), distances / distances[0], color="#0072b2")
     axes.set(yscale="log", xlabel="digits read after the kick", ylabel="distance, relative to the kick")
-    axes.set_title("Effect of a kick", loc="left", fontsize=10)
+    axes.set_title("Effect of a kick", loc="left")
 
 
 def draw_gradients(axes: Any, trained: TrainedNetwork) -> None:
     length = LENGTHS[-1]
     digits = draw_digits(trained.num_classes, NUM_PALINDROMES, length - 1)
     for name, network in (("untrained", trained.untrained), ("trained", trained.network)):
-        norms = gradient_norms(network, digits).mean(dim=0)
+        norms = gradient_norms(network, digits).median(dim=0).values
         relative = (norms / norms[-1]).flip(0)
         colour, style = LINES[name]
         back = torch.arange(1, length)
         reached = relative > 1e-12
         axes.plot(back[reached], relative[reached], color=colour, linestyle=style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="steps back from the loss", ylabel="|dL/dh|, relative to the last step")
-    axes.set_title(f"How far back the gradient reaches at T = {length:,}", loc="left", fontsize=10)
+    axes.set_title(f"How far back the gradient reaches at T = {length:,}", loc="left")
     axes.legend(frameon=False, loc="lower left")

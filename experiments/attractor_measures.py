@@ -64,7 +64,7 @@ def settle(trained: TrainedNetwork, digits: Tensor) -> tuple[dict[int, Tensor], 
                 "t": t,
                 "spread": spread.item(),
                 "separation": nearest(centres).min().item(),
-                "named": accuracy(network, states[t], first),
+                "correct": accuracy(network, states[t], first),
             }
         )
     return states, rows
@@ -132,7 +132,7 @@ def kick(network: Network, states: Tensor, digits: Tensor) -> Rows:
     rows: Rows = []
     for size in KICKS:
         _, state = network(rest, as_state(kicked(states, first, size), network), num_last_steps=1)
-        rows.append({"kick": size, "named": accuracy(network, as_vector(state), first)})
+        rows.append({"kick": size, "correct": accuracy(network, as_vector(state), first)})
     return rows
 
 
@@ -166,7 +166,7 @@ def start_elsewhere(trained: TrainedNetwork, settled: Tensor, digits: Tensor) ->
         _, state = network(digits, as_state(start, network), num_last_steps=1)
         end = as_vector(state)
         kept = accuracy(network, end, (first + 1) % trained.num_classes) if start is other else ""
-        rows.append({"start": name, "named": accuracy(network, end, first), "kept from before": kept})
+        rows.append({"start": name, "correct": accuracy(network, end, first), "kept from before": kept})
     return rows
 
 
@@ -178,9 +178,9 @@ def gradients(trained: TrainedNetwork, num_palindromes: int) -> Rows:
             norms, directions = [], []
             for _ in range(2):
                 digits = draw_digits(trained.num_classes, num_palindromes, length - 1)
-                norms.append(gradient_norms(network, digits).mean(dim=0))
+                norms.append(gradient_norms(network, digits))
                 directions.append(parameter_gradient(network, digits))
-            first, last = (torch.stack(norms).mean(0)[t].item() for t in (0, -1))
+            first, last = (torch.cat(norms).median(dim=0).values[t].item() for t in (0, -1))
             agreement = functional.cosine_similarity(directions[0], directions[1], dim=0).item()
             rows.append(
                 {

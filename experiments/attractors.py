@@ -27,15 +27,15 @@ DIGITS_MAX = 1 << 27
 
 TITLES = {
     "states": "Hidden states after t digits. spread: distance from the mean state of the same first digit (root mean "
-    "square); separation: distance of the two nearest of these means; named: share of first digits predicted correctly",
+    "square); separation: distance of the two nearest of these means; correct: share of correctly predicted digits",
     "fixed_points": "Fixed points of the average digit, one for each first digit. movement: in one step; nearest: "
     "distance of the nearest other fixed point; factor: growth of a small deviation in one step",
     "kicks": f"States moved in a random direction after {KICK_AT} digits. kick: in half distances to the nearest mean "
-    "state of another digit; named: share of first digits predicted correctly at the end",
-    "starts": "Initial states other than zero. named: share of first digits predicted correctly; kept from before: "
+    "state of another digit; correct: share of first digits predicted correctly at the end",
+    "starts": "Initial states other than zero. correct: share of first digits predicted correctly; kept from before: "
     "share of predictions that are the first digit of the palindrome before",
-    "gradients": "Gradients. first, last: |dL/dh_t| at the first and at the last step; ratio: first / last; agreement: "
-    "cosine between the gradients of two independent batches",
+    "gradients": "Gradients. first, last: median |dL/dh_t| at the first and at the last step; ratio: first / last; "
+    "agreement: cosine between the gradients of two independent batches",
 }
 
 

@@ -42,7 +42,7 @@ def test_a_latch_separates_its_states_and_predicts_every_digit() -> None:
         torch.testing.assert_close(states[t], expected[:, 0])
     assert rows[0]["spread"] == pytest.approx(0, abs=1e-6)
     assert rows[0]["separation"] == pytest.approx(2 * 2**0.5 * torch.tensor(0.3).tanh().item())
-    assert all(row["named"] == 1 for row in rows)
+    assert all(row["correct"] == 1 for row in rows)
     assert rows[-1]["separation"] > 20 * rows[-1]["spread"] > 0
 
 
@@ -88,8 +88,8 @@ def test_a_latch_returns_after_small_kicks() -> None:
         states, _ = measures.settle(trained, digits)
         rows = measures.kick(trained.network, states[measures.KICK_AT], digits)
         path = measures.distances_after_kick(trained.network, states[measures.KICK_AT], digits)
-    named = {row["kick"]: row["named"] for row in rows}
-    assert named[0.05] == named[0.5] == 1 and named[3.0] < 1
+    correct = {row["kick"]: row["correct"] for row in rows}
+    assert correct[0.05] == correct[0.5] == 1 and correct[3.0] < 1
     assert path[0] == pytest.approx(0.2 * 2**0.5 * REST, rel=0.05)
     assert path[10] < 1e-3 * path[0]
 
@@ -100,10 +100,10 @@ def test_a_latch_keeps_its_initial_state() -> None:
     with torch.no_grad():
         states, _ = measures.settle(trained, digits)
         rows = {row["start"]: row for row in measures.start_elsewhere(trained, states[300], digits)}
-    assert rows["zero"]["named"] == rows["noise 0.003"]["named"] == 1
-    assert rows["noise 1.0"]["named"] < 0.9
+    assert rows["zero"]["correct"] == rows["noise 0.003"]["correct"] == 1
+    assert rows["noise 1.0"]["correct"] < 0.9
     other = rows["another palindrome's end"]
-    assert other["named"] == 0 and other["kept from before"] == 1
+    assert other["correct"] == 0 and other["kept from before"] == 1
 
 
 @pytest.mark.parametrize("network", [VanillaRNN(4, 6, 4), LSTM(4, 6, 4)], ids=["rnn", "lstm"])

@@ -49,6 +49,14 @@ def test_the_readme_describes_its_figure() -> None:
     assert f"at each of twelve lengths up to T = {ours.pop():,} (" in said and not ours
 
 
+def test_the_sample_in_the_readme_is_that_of_the_results() -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```text\n(\$ python cli\.py generate .*?)\n(.*?)\n```", readme, flags=re.DOTALL)
+    command, text = block
+    there = read_sample(DOCS / "results" / "text_grimm" / "taus.txt", command)
+    assert " ".join(text.split()) == " ".join(there.split())
+
+
 def test_each_question_has_its_heading_in_order() -> None:
     assert tuple(re.findall(r"(?m)^## (?:Bonus q|Q)uestion (\d\.\d)", REPORT)) == QUESTIONS
 
