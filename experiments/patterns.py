@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.plotting import PAGE_WIDTH, new_figure, plot_seeds, save_figure
-from experiments.tables import Rows, filter_rows, print_table, save
+from experiments.tables import Rows, filter_rows, make_folder, print_table, save
 from experiments.trained_model import Network, TrainedNetwork, load
 from models.networks import LSTM
 from training.errors import UserError
@@ -18,8 +18,8 @@ EXAMPLE = "python cli.py patterns --ckpt_paths '[runs/lstm_T1000]' --output_dir 
 
 LENGTHS = [5, 6, 10, 20, 50, 100, 200, 500, 1000, 2001, 5001, 10_001]
 
-LENGTH_MAX = 100_000
-"""The longest palindromes: a batch of all patterns then has 1 GiB of digits."""
+DIGITS_MAX = 1 << 27
+"""The most digits of all palindromes of a length: 1 GiB."""
 
 NAMES = {"rnn": "vanilla RNN", "lstm": "LSTM"}
 
@@ -41,11 +41,15 @@ def patterns(ckpt_paths: list[str], output_dir: str, lengths: list[int] | None =
         raise UserError("ckpt_paths is empty; give at least one checkpoint")
     lengths = LENGTHS if lengths is None else lengths
     for length in lengths:
-        if not 4 <= length <= LENGTH_MAX:
-            raise UserError(f"lengths has {length}; a length must be from 4 to {LENGTH_MAX}")
+        if length < 4:
+            raise UserError(f"lengths has {length}; it must be at least 4")
     if len(set(lengths)) < len(lengths) or not lengths:
         raise UserError(f"lengths is {lengths}; give at least one, each once")
     networks = [load(path, "last_digit") for path in ckpt_paths]
+    longest = DIGITS_MAX // max(trained.num_classes for trained in networks) ** 3
+    if max(lengths) > longest:
+        raise UserError(f"lengths has {max(lengths)}; the limit is {longest}, so that all palindromes fit into memory")
+    make_folder(Path(output_dir))  # before the long measurement
     rows = [row_of(trained, length) for trained in networks for length in lengths]
     print_table(rows)
     save(rows, draw, Path(output_dir), "patterns")

@@ -33,11 +33,17 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
         has_curriculum = "LengthCurriculum" in result.get("trainer.callbacks", "")
         steps = "" if has_curriculum else steps_to(LEARNED, result["folder"])
         measured = measured or {int(result["data.length"]): float(result["test/accuracy"])}
-        training = "curriculum" if has_curriculum else result.get("model.initialization") or "numbers"
+        training = "curriculum" if has_curriculum else initialization_of(result)
         for length, accuracy in sorted(measured.items()):
             run = select(result, "network") | {"training": training, "length": length} | select(result, "seed")
             rows.append(run | {"test_accuracy": accuracy, "steps_to_99": steps})
     return rows
+
+
+def initialization_of(result: dict[str, Any]) -> str:
+    """How the network began; ``numbers`` for the assignment's template, which has default weights."""
+    is_template = result.get("model.class_path", "").endswith(".NumberClassifier")
+    return "numbers" if is_template else str(result["model.initialization"])
 
 
 def steps_to(accuracy: float, folder: Path) -> int | str:

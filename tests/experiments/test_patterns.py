@@ -46,13 +46,16 @@ def test_the_command_counts_mistakes(command: Command, tmp_path: Path, capsys: p
     assert all(float(row["smallest_margin"]) < 0 and len(row["worst"].split()) == 3 for row in rows)
     assert (out / "patterns.png").read_bytes().startswith(b"\x89PNG") and (out / "patterns.svg").exists()
     assert "smallest_margin" in capsys.readouterr().out
+    too_long = ["patterns", f"--ckpt_paths=[{run}]", "--lengths=[6,134218]", f"--output_dir={tmp_path / 'other'}"]
+    assert cli.main(too_long) == 2 and not (tmp_path / "other").exists()
+    assert "lengths has 134218; the limit is 134217" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--ckpt_paths=[]"], "ckpt_paths is empty"),
-        (["--ckpt_paths=[runs]", "--lengths=[3]"], "lengths has 3; a length must be from 4"),
+        (["--ckpt_paths=[runs]", "--lengths=[3]"], "lengths has 3; it must be at least 4"),
         (["--ckpt_paths=[runs]", "--lengths=[5,5]"], "give at least one, each once"),
         (["--ckpt_paths=[runs]", "--lengths=[]"], "give at least one, each once"),
         (["--ckpt_paths=[nowhere]"], "nowhere"),

@@ -59,7 +59,13 @@ def lengths(tmp_path: Path) -> Path:
             {**plain, "data.length": 20, "test/accuracy": 0.1, "logged": val(0.1, 0.989)},
             {**plain, "data.length": 50, "status": "failed"},
             {**curriculum, "data.length": 1000, "test/accuracy_T10": 1.0, "test/accuracy_T10000": 0.5},
-            {"model.network": "rnn", "data.length": 8, "test/accuracy": 0.3, "logged": val(0.2)},  # no initialization
+            {
+                "model.network": "rnn",
+                "model.class_path": "docs.examples.palindrome_models.NumberClassifier",
+                "data.length": 8,
+                "test/accuracy": 0.3,
+                "logged": val(0.2),
+            },
         ],
     )
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import cli
 from datamodules.character_ids import split
 from datamodules.library import read_book
+from datamodules.vocabulary import Vocabulary
 from experiments import text_beams, text_context, text_writing
 from experiments.text import load
 from experiments.text_model import TextSplits, starts
@@ -69,7 +70,7 @@ def test_a_loss_depends_on_the_context_alone() -> None:
     torch.manual_seed(1)
     network = StackedLSTM(5, hidden_size=6, embedding_size=3).eval()
     ids = np.random.default_rng(1).integers(5, size=200).astype(np.uint8)
-    texts = TextSplits(ids, ids, None)  # type: ignore[arg-type]
+    texts = TextSplits(ids, ids, Vocabulary("abcde"))
     positions = np.array([30, 31, 77, 199])
     for context in (1, 4, 30):
         ours = text_context.losses_after(network, texts, positions, context)
