@@ -3,7 +3,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= configs/lstm_T20.yaml
 BENCH ?= fit_overhead
-BROWSER ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -44,13 +43,9 @@ bench: install ## measure the overhead of the training loop; BENCH=networks (or 
 tensorboard: install ## show the runs in a browser
 	.venv/bin/tensorboard --logdir runs $(ARGS)
 
-report: .venv/installed-docs ## write docs/report.md and its figures from docs/results, and docs/report.pdf (needs Chromium)
-	@test -n "$(BROWSER)" || { echo "No browser found; printing the report needs Chromium. Set BROWSER=/path/to/chromium."; exit 1; }
+report: .venv/installed-docs ## write all pages with results and their figures from docs/results, and docs/report.pdf
 	$(RUN) cli.py report
-	cd docs && ../.venv/bin/python -c 'import pypandoc; pypandoc.convert_file("report.md", "html5", "gfm", outputfile="report.html", \
-		extra_args=["--standalone", "--embed-resources", "--mathml", "--css=report.css", "--metadata=pagetitle:Report"])'
-	$(BROWSER) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --print-to-pdf=docs/report.pdf docs/report.html
-	rm docs/report.html
+	$(RUN) -m docs.pdf
 
 site: .venv/installed-docs ## build the documentation site in site/ and check its links
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict

@@ -33,6 +33,7 @@ commands:
   gradients   show how far back in time the gradient of the loss reaches
   attractors  show how a checkpoint keeps the first digit: its states as attractors
   patterns    test networks on palindromes whose digits repeat
+  confusions  show which digits a checkpoint takes for which
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
   report      rewrite docs/report.md and its figures from the results in docs/results
@@ -51,7 +52,7 @@ python cli.py COMMAND --help lists all keys of a command."""
 
 EXPERIMENTS = (
     *("generate", "export", "sweep", "figure", "curves", "text"),
-    *("gradients", "attractors", "patterns", "longest", "hops", "report"),
+    *("gradients", "attractors", "patterns", "confusions", "longest", "hops", "report"),
 )
 """Commands, each a function in a module of ``experiments``."""
 

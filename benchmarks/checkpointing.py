@@ -51,7 +51,7 @@ def main() -> None:
 
     print(f"{torch.get_num_threads()} threads, a checkpoint every {EVERY} of {args.steps} steps")
     columns = {f"{'config':>12}": "", "share of training": ".4f", "ms a checkpoint": ".2f"}
-    print_table(columns, map(row, args.configs))
+    print_table(columns, map(row, args.configs), args.output_dir, "checkpointing")
 
 
 if __name__ == "__main__":

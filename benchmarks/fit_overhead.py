@@ -95,7 +95,7 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, {args.steps} steps, medians of {args.rounds} rounds, ms a step")
     rows = ((length, *measure(length, args.steps, args.rounds).values()) for length in args.lengths)
-    print_table({"T": "d", **dict.fromkeys(COLUMNS, ".3f")}, rows)
+    print_table({"T": "d", **dict.fromkeys(COLUMNS, ".3f")}, rows, args.output_dir, "fit_overhead")
 
 
 if __name__ == "__main__":

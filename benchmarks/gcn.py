@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -82,7 +83,7 @@ def both_directions(edges: Tensor) -> Tensor:
     return torch.cat([edges, edges.flip(0)], dim=1)
 
 
-def accuracy(num_seeds: int) -> None:
+def accuracy(num_seeds: int, folder: Path | None = None) -> None:
     def rows() -> Iterator[tuple[float | str | None, ...]]:
         for graph, published in PUBLISHED.items():
             ours: list[float] = []
@@ -96,7 +97,7 @@ def accuracy(num_seeds: int) -> None:
                 yield graph, network, num_seeds, mean, *extremes, published, difference
 
     columns = {"network": "", "seeds": "d", "test, %": ".2f", "95 % interval": "", "lowest": ".2f", "highest": ".2f"}
-    print_table({"graph": "", **columns, "published": ".1f", "ours minus this": ""}, rows())
+    print_table({"graph": "", **columns, "published": ".1f", "ours minus this": ""}, rows(), folder, "gcn_accuracy")
 
 
 def accuracies(graph: str, num_seeds: int, *model: str) -> list[float]:
@@ -123,7 +124,7 @@ def training_step(network: GCN, A: Tensor, X: Tensor, nodes: Tensor, target: Ten
     return step
 
 
-def speed(graph: str, rounds: int = 15) -> None:
+def speed(graph: str, folder: Path | None = None, rounds: int = 15) -> None:
     data = GraphDataModule(graph)
     features, edges, nodes, target = data.batch("train")
     ours, theirs = (GCN(data.num_features, 16, data.num_classes, num_layers=2, dropout=0.5) for _ in range(2))
@@ -134,20 +135,23 @@ def speed(graph: str, rounds: int = 15) -> None:
     }
     seconds = take_turns({name: partial(mean_seconds, step, SECONDS_PER_TURN) for name, step in steps.items()}, rounds)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    rows = ((name, 1e3 * median, median / medians["GCNConv"]) for name, median in medians.items())
-    print_table({"network": "", "ms an epoch": ".2f", "of GCNConv": ".3f"}, rows)
-    ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
-    print(f"The ratio was {min(ratios):.3f} to {max(ratios):.3f} in {rounds} rounds.")
+    ratios = {name: [a / b for a, b in zip(seconds[name], seconds["GCNConv"], strict=True)] for name in steps}
+    rows = (
+        (name, 1e3 * median, median / medians["GCNConv"], min(ratios[name]), max(ratios[name]), rounds)
+        for name, median in medians.items()
+    )
+    columns = {"of GCNConv": ".3f", "lowest": ".3f", "highest": ".3f", "rounds": "d"}
+    print_table({"network": "", "ms an epoch": ".2f", **columns}, rows, folder, "gcn_speed")
 
 
-def size() -> None:
+def size(folder: Path | None = None) -> None:
     def row(num_edges: int) -> tuple[float | str, ...]:
         normalize, epoch, num_bytes = in_new_process(measure, num_edges)
         memory = num_bytes / 2**20, num_bytes / num_edges
         return num_edges, 1e3 * normalize, 1e3 * epoch, 1e9 * epoch / num_edges, *memory
 
     columns = {"A-hat, ms": ".1f", "epoch, ms": ".1f", "ns an edge": ".0f", "peak, MiB": ".0f", "bytes an edge": ",.0f"}
-    print_table({"edges": ",d", **columns}, map(row, (10_000, 30_000, 100_000, 300_000, 1_000_000)))
+    print_table({"edges": ",d", **columns}, map(row, (10_000, 30_000, 100_000, 300_000, 1_000_000)), folder, "gcn_size")
 
 
 def measure(num_edges: int, num_features: int = 16, num_classes: int = 7) -> tuple[float, float, int]:
@@ -179,7 +183,11 @@ def main() -> None:
     parser.add_argument("--graph", default="cora", help="graph of which epochs are timed")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    parts = {"speed": lambda: speed(args.graph), "size": size, "accuracy": lambda: accuracy(args.seeds)}
+    parts = {
+        "speed": lambda: speed(args.graph, args.output_dir),
+        "size": lambda: size(args.output_dir),
+        "accuracy": lambda: accuracy(args.seeds, args.output_dir),
+    }
     for part in args.what or parts:
         parts[part]()
 

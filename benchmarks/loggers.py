@@ -45,7 +45,8 @@ def main() -> None:
     os.environ["WANDB_SILENT"] = "true"
     print(f"{torch.get_num_threads()} threads, {args.steps} steps, medians of {args.rounds} rounds, ms a step")
     results = measure(args.length, args.steps, args.rounds)
-    print_table({"loggers": "s", "ms": ".3f", "ratio": ".3f"}, ((name, *values) for name, values in results.items()))
+    rows = ((name, *values) for name, values in results.items())
+    print_table({"loggers": "s", "ms": ".3f", "ratio": ".3f"}, rows, args.output_dir, "loggers")
 
 
 if __name__ == "__main__":

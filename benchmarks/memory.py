@@ -47,7 +47,9 @@ def main() -> None:
 
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; accuracy at each T")
     lengths = {f"{length:,}": "" for length in args.lengths}
-    print_table({"network": "", "seed": "d", "fit, s": ".1f", "vendor, ms": ".1f", **lengths}, rows())
+    print_table(
+        {"network": "", "seed": "d", "fit, s": ".1f", "vendor, ms": ".1f", **lengths}, rows(), args.output_dir, "memory"
+    )
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def compare(args: argparse.Namespace, settings: list[str], text: str, held_out: 
         for name, summary in SUMMARIES.items() if len(figures) > 1 else ():
             yield f"ours, {name}", *map(summary, zip(*figures, strict=True))
 
-    print_table({f"{'model':>14}": "", **COLUMNS}, rows())
+    print_table({f"{'model':>14}": "", **COLUMNS}, rows(), args.output_dir, "nanogpt")
     print("\n".join(copies))
 
 

@@ -125,7 +125,7 @@ def throughput(names: list[str], sizes: tuple[str, int, int, int], rounds: int) 
     """Throughput of each of ``CONTENDERS`` relative to the vendor's, of which the time is given instead."""
     seconds = seconds_per_step({name: contender(name, *sizes) for name in names}, rounds)
     ratios = {name: seconds["vendor"] / value for name, value in seconds.items()}
-    return [f"{1000 * seconds[name]:.2f}ms" if name == "vendor" else ratios.get(name) for name in CONTENDERS]
+    return [1000 * seconds[name] if name == "vendor" else ratios.get(name) for name in CONTENDERS]
 
 
 def growth(names: list[str], network: str, rounds: int) -> list[float]:
@@ -171,14 +171,16 @@ def main() -> None:
     sizes = [*((128, 128, length) for length in args.lengths), *OTHER_SIZES]
     cases = [(network, *size) for network in args.networks for size in sizes]
     columns = {"network": "", "B": "d", "H": "d", "T": "d", **dict.fromkeys(CONTENDERS, ".2f")}
-    print_table(columns, ((*case, *throughput(names, case, args.rounds)) for case in cases))
+    columns = {"vendor, ms" if name == "vendor" else name: form for name, form in columns.items()}
+    rows = ((*case, *throughput(names, case, args.rounds)) for case in cases)
+    print_table(columns, rows, args.output_dir, "networks")
     print("\nTime per time step at T = 1,000, relative to T = 100 (B = H = 128)")
     timed = [name for name in names if name in ("bptt", "fused", "vendor")]
-    rows = ((network, *growth(timed, network, args.rounds)) for network in args.networks)
-    print_table({"network": "", **dict.fromkeys(timed, ".2f")}, rows)
+    growths = ((network, *growth(timed, network, args.rounds)) for network in args.networks)
+    print_table({"network": "", **dict.fromkeys(timed, ".2f")}, growths, args.output_dir, "growth")
     print("\nPeak memory of a training step at T = 1,000 in MiB (B = H = 128)")
     peaks = ((network, *(peak_mebibytes(name, network) for name in names[:-1])) for network in args.networks)
-    print_table({"network": "", **dict.fromkeys(names[:-1], ".0f")}, peaks)
+    print_table({"network": "", **dict.fromkeys(names[:-1], ".0f")}, peaks, args.output_dir, "peaks")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -38,7 +39,7 @@ def bare_loop(network: StackedLSTM, length: int) -> None:
             ids[0, 0].item()
 
 
-def compare(length: int, rounds: int) -> None:
+def compare(length: int, rounds: int, folder: Path | None = None) -> None:
     """Print characters per second of each, medians over the rounds."""
     torch.manual_seed(0)
     network = StackedLSTM(VOCAB_SIZE, embedding_size=64).eval()
@@ -67,11 +68,11 @@ def compare(length: int, rounds: int) -> None:
     rates = {name: statistics.median(values) for name, values in take_turns(contenders, rounds).items()}
     print(f"{length} characters, medians of {rounds} rounds")
     rows = ((name, rate, rate / rates[BARE]) for name, rate in rates.items())
-    print_table({f"{'contender':>19}": "", "characters/s": ",.0f", "to bare": ".2f"}, rows)
+    print_table({f"{'contender':>19}": "", "characters/s": ",.0f", "to bare": ".2f"}, rows, folder, "text_generation")
     print(f"A character of beam 10 takes {rates['beam 1'] / rates['beam 10']:.2f} times as long as one of beam 1.")
 
 
-def compare_starts(rounds: int) -> None:
+def compare_starts(rounds: int, folder: Path | None = None) -> None:
     """Print seconds of ``import torch`` and of ``generate`` for one character, medians over the rounds."""
     fit(prepare_run("configs/text_grimm.yaml", "--data.book=python_reference", *A_STEP))
     commands = {
@@ -83,8 +84,8 @@ def compare_starts(rounds: int) -> None:
         return seconds_of(lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True))
 
     turns = take_turns({name: partial(seconds, *words) for name, words in commands.items()}, rounds)
-    torch_alone, generate = map(statistics.median, turns.values())
-    print(f"import torch {torch_alone:.2f} s, generate {generate:.2f} s: {generate - torch_alone:.2f} s more")
+    medians = ((name, statistics.median(values)) for name, values in turns.items())
+    print_table({f"{'command':>12}": "", "seconds": ".2f"}, medians, folder, "text_starts")
 
 
 def main() -> None:
@@ -93,8 +94,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)  # as many as generate takes for this size
     print(f"1 thread, two layers of 128, {VOCAB_SIZE} different characters")
-    compare(args.length, args.rounds)
-    compare_starts(args.rounds)
+    compare(args.length, args.rounds, args.output_dir)
+    compare_starts(args.rounds, args.output_dir)
 
 
 if __name__ == "__main__":

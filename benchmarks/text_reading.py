@@ -53,10 +53,10 @@ def rows(megabytes: int) -> Iterator[tuple[float | str, ...]]:
 def main() -> None:
     parser = option_parser(__doc__)
     parser.add_argument("--megabytes", type=at_least(1), default=500, help="size of each text")
-    megabytes = parser.parse_args().megabytes
-    print(f"{megabytes} MB each")
+    args = parser.parse_args()
+    print(f"{args.megabytes} MB each")
     columns = {"characters": "13,d", "different": "d", "MB/s": ".0f", "bytes/char.": ".2f", "read as": ""}
-    print_table({f"{'text':>17}": "", **columns}, rows(megabytes))
+    print_table({f"{'text':>17}": "", **columns}, rows(args.megabytes), args.output_dir, "text_reading")
 
 
 if __name__ == "__main__":

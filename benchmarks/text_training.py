@@ -14,11 +14,11 @@ validation loss in that time, with the same split and the same validation, of tw
 """
 
 import csv
-import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ def seconds_of_both(book: str, steps: int) -> tuple[float, float]:
     return in_turns.seconds_of_bare_loop, seconds - in_turns.seconds_of_bare_loop
 
 
-def compare_throughput(book: str, steps: int, rounds: int) -> None:
+def compare_throughput(book: str, steps: int, rounds: int, folder: Path | None = None) -> None:
     """Print characters per second of both in each round, their ratio, and the medians."""
     data = run_of(book).data
     num_characters = steps * data.batch_size * data.seq_len
@@ -88,7 +88,7 @@ def compare_throughput(book: str, steps: int, rounds: int) -> None:
             yield k + 1, *rates[-1]
         yield "median", *map(statistics.median, zip(*rates, strict=True))
 
-    print_table({"round": "d", "bare loop": ",.0f", "fit": ",.0f", "fit/bare": ".3f"}, rows())
+    print_table({"round": "d", "bare loop": ",.0f", "fit": ",.0f", "fit/bare": ".3f"}, rows(), folder, "text_training")
 
 
 def as_char_rnn(run: Run) -> Run:
@@ -113,7 +113,7 @@ def time_limit(seconds: float) -> list[str]:
     return [f"--trainer.max_time={days:02}:{time.strftime('%H:%M:%S', time.gmtime(left))}", "--trainer.max_steps=-1"]
 
 
-def compare_recipes(book: str, arguments: Sequence[str]) -> None:
+def compare_recipes(book: str, arguments: Sequence[str], folder: Path | None = None) -> None:
     """Print the losses of each recipe; the arguments of ``fit`` limit its time."""
 
     def row(name: str) -> tuple[float | str, ...]:
@@ -125,12 +125,11 @@ def compare_recipes(book: str, arguments: Sequence[str]) -> None:
         best = min(steps, key=steps.__getitem__)
         losses = steps[best], steps[max(steps)], summary["metrics"]["test/loss"]
         rate = summary["steps_per_second"]
-        shown = (f"{loss:.4f} ({loss / math.log(2):.3f})" for loss in losses)
-        return name, run.data.batch_size * run.data.seq_len * rate, best / rate, *shown
+        return name, run.data.batch_size * run.data.seq_len * rate, best / rate, *losses
 
     columns = {"recipe": "", "characters/s": ",.0f", "best after, s": ".0f"}
-    losses = (f"{heading:>15}" for heading in ("best", "at the end", "test of the best"))
-    print_table(columns | dict.fromkeys(losses, ""), map(row, ("ours", "char-rnn")))
+    losses = dict.fromkeys(("best", "at the end", "test of the best"), ".4f")
+    print_table(columns | losses, map(row, ("ours", "char-rnn")), folder, "text_recipes")
 
 
 def main() -> None:
@@ -142,11 +141,11 @@ def main() -> None:
     args = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, {args.book}")
     if args.minutes is None:
-        compare_throughput(args.book, args.steps, args.rounds)
+        compare_throughput(args.book, args.steps, args.rounds, args.output_dir)
         return
-    print(f"{args.minutes:g} minutes each; losses in nats per character, in brackets bits")
+    print(f"{args.minutes:g} minutes each; losses in nats per character")
     root = [f"--trainer.default_root_dir={args.root}"] if args.root else []
-    compare_recipes(args.book, [*time_limit(60 * args.minutes), *root])
+    compare_recipes(args.book, [*time_limit(60 * args.minutes), *root], args.output_dir)
 
 
 if __name__ == "__main__":

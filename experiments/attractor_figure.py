@@ -77,7 +77,7 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
         axes.annotate(str(digit), means[-1], xytext=outward, textcoords="offset points", **style)
     axes.plot(*origin, marker="o", markersize=5, color="black")
     axes.annotate("zero", origin, xytext=(6, 6), textcoords="offset points")
-    axes.set_title(f"Hidden states after {max(states):,} digits, and paths of their means", loc="left")
+    axes.set_title("Hidden states, and paths of their means", loc="left")
     axes.set_xlabel(f"principal component {i + 1}")
     axes.set_ylabel(f"principal component {j + 1}")
     axes.margins(0.1)
@@ -93,9 +93,10 @@ def draw_settling(axes: Any, rows: Rows) -> None:
         shown = [(t, value) for t, value in zip(times, values, strict=True) if value > 1e-5]
         if not shown:
             continue
-        axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3)
-        axes.annotate(label, shown[-1], xytext=(0, 10), textcoords="offset points", ha="right", color=colour)
+        axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3, label=label)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")
+    if axes.get_lines():
+        axes.legend(frameon=False)
     axes.set_title("Distances between hidden states", loc="left")
 
 
@@ -115,6 +116,6 @@ def draw_gradients(axes: Any, trained: TrainedNetwork) -> None:
         back = torch.arange(1, length)
         reached = relative > 1e-12
         axes.plot(back[reached], relative[reached], color=colour, linestyle=style, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="steps back from the loss", ylabel="|dL/dh|, relative to the last step")
-    axes.set_title(f"How far back the gradient reaches at T = {length:,}", loc="left")
+    axes.set(xscale="log", yscale="log", xlabel="steps back from the loss", ylabel="|dL/dh|, relative to the last")
+    axes.set_title(f"Reach of the gradient, T = {length:,}", loc="left")
     axes.legend(frameon=False, loc="lower left")

@@ -21,6 +21,9 @@ KICK_AT = 100
 KICKS = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0)
 """Sizes of kicks, in half distances to the nearest mean state of another digit."""
 
+MOVES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Parts of the way from the mean state of one digit to that of another."""
+
 NOISES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Standard deviations of random initial states."""
 
@@ -141,6 +144,23 @@ def kicked(states: Tensor, first: Tensor, size: float) -> Tensor:
     centres = centres_of(states, first, int(first.max()) + 1)
     directions = functional.normalize(torch.randn_like(states), dim=1)
     return states + size * nearest(centres)[first, None] / 2 * directions
+
+
+def move(network: Network, states: Tensor, digits: Tensor, num_classes: int) -> Rows:
+    """Move states (B, S) towards those of another first digit, read the other digits, and see which one is predicted.
+
+    The other digit is random. A state moves by a part of the difference of the two digits' mean states.
+    """
+    first, rest = digits[:, 0], digits[:, KICK_AT:]
+    other = (first + torch.randint(1, num_classes, first.shape)) % num_classes
+    centres = centres_of(states, first, num_classes)
+    rows: Rows = []
+    for part in MOVES:
+        moved = states + part * (centres[other] - centres[first])
+        _, state = network(rest, as_state(moved, network), num_last_steps=1)
+        end = as_vector(state)
+        rows.append({"moved": part, "own": accuracy(network, end, first), "other": accuracy(network, end, other)})
+    return rows
 
 
 def distances_after_kick(network: Network, states: Tensor, digits: Tensor, num_steps: int = 40) -> Tensor:

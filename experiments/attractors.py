@@ -12,6 +12,7 @@ from experiments.attractor_measures import (
     fixed_points,
     gradients,
     kick,
+    move,
     settle,
     start_elsewhere,
 )
@@ -32,6 +33,8 @@ TITLES = {
     "distance of the nearest other fixed point; factor: growth of a small deviation in one step",
     "kicks": f"States moved in a random direction after {KICK_AT} digits. kick: in half distances to the nearest mean "
     "state of another digit; correct: share of first digits predicted correctly at the end",
+    "moves": f"States moved after {KICK_AT} digits towards those of another first digit. moved: part of the way "
+    "between the mean states; own, other: share of predictions at the end that are the digit read, and the other",
     "starts": "Initial states other than zero. correct: share of first digits predicted correctly; kept from before: "
     "share of predictions that are the first digit of the palindrome before",
     "gradients": "Gradients. first, last: median |dL/dh_t| at the first and at the last step; ratio: first / last; "
@@ -77,6 +80,7 @@ def attractors(
             "states": settling,
             "fixed_points": fixed_points(trained, states[num_steps], first),
             "kicks": kick(trained.network, states[KICK_AT], digits),
+            "moves": move(trained.network, states[KICK_AT], digits, trained.num_classes),
             "starts": start_elsewhere(trained, states[num_steps], digits[:, : min(num_steps, 1000)]),
         }
         distances = distances_after_kick(trained.network, states[KICK_AT], digits)

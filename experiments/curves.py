@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from experiments.plotting import COLOURS, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.runs import experiment_of, read_metric, runs_with
 from experiments.tables import Rows, column, filter_rows, save
 from training.errors import UserError
@@ -49,7 +49,7 @@ def rows_of(folder: Path) -> Rows:
 
 def draw(rows: Rows, path: Path) -> None:
     """A panel for each metric; a colour and a line style for each split of each run; the lowest validation loss."""
-    figure, panels = new_figure(1, len(METRICS), 6.85, 2.8)
+    figure, panels = new_figure(1, len(METRICS), PAGE_WIDTH, 2.8)
     runs = list(dict.fromkeys(row["run"] for row in rows))
     lines = [(run, split) for run in runs for split in SPLITS]
     for axes, (metric, label) in zip(panels, METRICS.items(), strict=True):

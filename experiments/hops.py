@@ -14,7 +14,7 @@ import networkx
 import torch
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from torch import Tensor
 
 from datamodules.graph_files import read_graph
@@ -143,25 +143,43 @@ def updates_by_gradient(A: Tensor, source: int, target: int) -> int:
     return num_layers
 
 
+def shortest_path_edges(graph: networkx.Graph, source: str, target: str) -> list[tuple[str, str]]:
+    """The edges that belong to any shortest path between two nodes; none if there is no path."""
+    if source == target or not networkx.has_path(graph, source, target):
+        return []
+    from_source, to_target = (networkx.single_source_shortest_path_length(graph, node) for node in (source, target))
+    length = from_source[target]
+    return [
+        (a, b)
+        for edge in graph.edges
+        for a, b in (edge, edge[::-1])
+        if a in from_source and b in to_target and from_source[a] + 1 + to_target[b] == length
+    ]
+
+
 def draw(
     graph: networkx.Graph, updates: dict[str, int], message: list[str], source: str, target: str, path: Path
 ) -> None:
-    """The graph: colours show the number of updates for each node, and bold edges the path of the message."""
+    """The graph: colours show the number of updates for each node, bold edges the path of the message.
+
+    Dashed edges belong to other paths that are as short.
+    """
     shown = induced(graph, nearest(graph, message or [source, target]))
     positions: Any = layout(shown)
     figure, axes = new_figure(1, 1, 4.5, 3.5)
     last = max(1, *(updates[node] for node in shown))
     networkx.draw_networkx_edges(shown, positions, ax=axes, edge_color="#bbbbbb")
-    networkx.draw_networkx_edges(
-        shown,
-        positions,
-        ax=axes,
-        edgelist=[edge for edge in pairwise(message) if shown.has_edge(*edge)],
-        width=3.5,
-        edge_color="#d55e00",
-    )
+    of_message = {frozenset(edge) for edge in pairwise(message)}
+    others = [edge for edge in shortest_path_edges(graph, source, target) if frozenset(edge) not in of_message]
+    for edges, style in ((list(pairwise(message)), "-"), (others, (0, (2, 2)))):
+        drawn = [edge for edge in edges if shown.has_edge(*edge)]
+        style_of_edges: Any = style  # networkx's annotation knows no dashes
+        networkx.draw_networkx_edges(
+            shown, positions, ax=axes, edgelist=drawn, width=3, edge_color="#d55e00", style=style_of_edges
+        )
     size = 420 if len(shown) <= PRINTED_MAX else 200
-    colours = ScalarMappable(Normalize(0, last), "viridis_r")
+    steps = ListedColormap([colormaps["viridis_r"](number / last) for number in range(last + 1)])
+    colours = ScalarMappable(BoundaryNorm([number - 0.5 for number in range(last + 2)], last + 1), steps)
     ends = [node in (source, target) for node in shown]
     networkx.draw_networkx_nodes(
         shown,

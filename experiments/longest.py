@@ -70,6 +70,6 @@ def draw(rows: Rows, path: Path) -> None:
     sizes = values_of(rows, "hidden_size")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set(xlabel="hidden size", ylabel="longest palindromes mastered, T", ylim=(0, None))
+    axes.set(xlabel="hidden size", ylabel="longest T mastered", ylim=(0, None))
     axes.margins(x=0.15)
     save_figure(figure, path)

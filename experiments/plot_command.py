@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+from experiments.provenance import read_records
 from experiments.runs import read_results
 from experiments.tables import save
 from training.errors import UserError
@@ -46,4 +47,6 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
         raise wrong_study from error
     if not rows:
         raise wrong_study
-    save(rows, module.draw, Path(output_dir), study)
+    records = (read_records(Path(name)).get("results.csv") for name in results)
+    sweeps = [record for record in records if record is not None]
+    save(rows, module.draw, Path(output_dir), study, sweeps)

@@ -19,8 +19,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (1, 3)))
 
-PAGE_WIDTH = 6.85
-"""Of the text on a printed page, in inches."""
+PAGE_WIDTH = 5.5
+"""Of the text on a page of the printed report, in inches."""
 
 NAME_MAX = 36
 """The most characters of a line's name; of a longer name only the end is shown."""

@@ -8,19 +8,23 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from statistics import mean, median
-from typing import get_args
+from typing import Any, get_args
 
 import networkx
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from experiments import curves, grads_over_time, hops, longest, patterns, text_beams, text_context, text_writing
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
+from experiments.provenance import ABOUT, Record, in_words, read_records
 from experiments.studies import accuracy_vs_length, memory_factors, optimizers
 from experiments.tables import Rows, column, filter_rows, values_of
 from models.networks import LSTM
 from models.tables import percent
 from training.errors import UserError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
 
 EXAMPLE = "python cli.py report --docs_dir docs"
 
@@ -45,13 +49,15 @@ LEARNED, AT_CHANCE = 0.999, 0.15
 def report(docs_dir: str = "docs") -> None:
     """Write the pages with results and draw their figures from docs/results. Nothing is trained.
 
-    Renders each docs/<page>.md.jinja to docs/<page>.md, and writes docs/figures/*.png and *.svg.
+    Renders each docs/<page>.md.jinja to docs/<page>.md, and README.md.jinja above to README.md. Writes
+    docs/figures/*.png and *.svg.
 
     Args:
         docs_dir: folder with results and the templates of the pages, such as report.md.jinja.
     """
     folder = Path(docs_dir)
-    pages = {template.with_suffix(""): render(template) for template in sorted(folder.glob("*.md.jinja"))}
+    templates = [*sorted(folder.glob("*.md.jinja")), *folder.parent.glob("README.md.jinja")]
+    pages = {template.with_suffix(""): render(template, folder) for template in templates}
     if not pages:
         raise UserError(f"{folder} has no page.md.jinja; give a folder with templates and results with --docs_dir")
     try:
@@ -89,15 +95,14 @@ def draw_remembered(folder: Path, path: Path) -> None:
     accuracy_vs_length.draw([row | {"steps_to_99": ""} for row in shown], path)
 
 
-def render(template: Path) -> str:
-    """The text of a page; ``results`` is next to its template.
+def render(template: Path, folder: Path) -> str:
+    """The text of a page, with the numbers of ``results`` in a folder.
 
     Raises:
         UserError: the template or a table is missing or damaged, or they do not match.
     """
-    folder = template.parent
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(template.parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -105,6 +110,9 @@ def render(template: Path) -> str:
     )
     environment.globals |= {
         "table": lambda name: read_table(folder / "results" / name),
+        "source": lambda name: source(folder, name),
+        "about": lambda name: about(folder / "results" / name),
+        "setting": setting,
         "sample": lambda name, heading: read_sample(folder / "results" / name, heading),
         "filter_rows": filter_rows,
         "column": column,
@@ -131,11 +139,45 @@ def render(template: Path) -> str:
         "mid": median,
         "inf": math.inf,
     }
-    environment.filters |= {"percent": lambda share, places=0: percent(share, places), "digits": digits}
+    environment.filters |= {
+        "mean": mean,
+        "number": number,
+        "percent": lambda share, places=0: percent(share, places),
+        "digits": digits,
+    }
     try:
         return environment.get_template(template.name).render()
     except (TemplateError, LookupError, ValueError, ArithmeticError, TypeError) as error:
         raise UserError(f"{template} does not match the results: {error}; correct one of them") from error
+
+
+def source(folder: Path, name: str) -> str:
+    """A link to a file of results, the commands that made it, and the day and machine of the measurements."""
+    entry = about(folder / "results" / name)
+    measured = entry.get("made_from", [entry])
+    commands = dict.fromkeys(record["command"] for record in (*measured, entry))
+    note = f" {entry['note']}" if "note" in entry else ""
+    made_by = ", ".join(f"`{command}`" for command in commands)
+    return f"[{name.split('/')[-1]}](results/{name}): {made_by}; {in_words(measured[0])}.{note}"
+
+
+def about(path: Path) -> Record:
+    """The record of a file of results.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (entry := read_records(path.parent).get(path.name)) is None:
+        raise UserError(f"{path.parent / ABOUT} has no record of {path.name}; make the file again with its command")
+    return entry
+
+
+def setting(config: str, key: str) -> Any:
+    """The value of a key, such as ``model.init_args.fused``, in configs/<config>.yaml."""
+    value = yaml.safe_load(read_text(CONFIGS / f"{config}.yaml"))
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def read_text(path: Path) -> str:
@@ -197,6 +239,11 @@ def lost_from(rows: Rows, network: str, training: str) -> int:
     rows = filter_rows(rows, network=network, training=training)
     above = [row["length"] for row in rows if row["test_accuracy"] > AT_CHANCE]
     return int(min(T for T in values_of(rows, "length") if max(above) < T))
+
+
+def number(value: float, places: int = 0) -> str:
+    """A number with so many decimal places, and a comma between thousands."""
+    return f"{value:,.{places}f}"
 
 
 def digits(value: float, number: int = 2) -> str:

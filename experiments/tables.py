@@ -1,10 +1,11 @@
 """Tables: printed, filtered, and saved with the figure that shows them."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.provenance import Record, record
 from models.tables import format_table
 from training.errors import UserError
 
@@ -32,14 +33,21 @@ def print_table(rows: Rows) -> None:
     print("\n".join(format_table([rows[0], *cells])))
 
 
-def save(rows: Rows | dict[str, Rows], draw: Callable[[Any, Path], None], folder: Path, name: str) -> None:
-    """Write ``rows`` to ``name``.csv and their figure to ``name``.png and ``name``.svg.
+def save(
+    rows: Rows | dict[str, Rows],
+    draw: Callable[[Any, Path], None],
+    folder: Path,
+    name: str,
+    made_from: Iterable[Record] = (),
+) -> None:
+    """Write ``rows`` to ``name``.csv, their figure to ``name``.png and ``name``.svg, and a record of both.
 
     Args:
         rows: at least one row; all rows have the same keys. Or several tables, by the names of their CSV files.
         draw: draws ``rows`` and writes the figure to a path.
         folder: is created if it does not exist.
         name: of the figure, and of a single table.
+        made_from: the records of the results that were read.
     Raises:
         UserError: the folder cannot be written to.
     """
@@ -47,14 +55,20 @@ def save(rows: Rows | dict[str, Rows], draw: Callable[[Any, Path], None], folder
     tables = rows if isinstance(rows, dict) else {name: rows}
     try:
         for table, its_rows in tables.items():
-            with (folder / f"{table}.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(its_rows[0]), lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(its_rows)
+            write_table(its_rows, folder / f"{table}.csv")
         draw(rows, folder / f"{name}.png")
+        record(folder, [f"{table}.csv" for table in tables], made_from)
     except OSError as error:
         raise cannot_write(folder, error) from error
     print(f"Wrote {', '.join([f'{name}.png', f'{name}.svg', *(f'{table}.csv' for table in tables)])} to {folder}")
+
+
+def write_table(rows: Rows, path: Path) -> None:
+    """Write a CSV file; the keys of the first row are the headings."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def make_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.plotting import mean_and_interval, means_by, new_figure, plot_means, save_figure
+from experiments.plotting import PAGE_WIDTH, mean_and_interval, means_by, new_figure, plot_means, save_figure
 from experiments.tables import Rows, column, filter_rows, values_of
 from experiments.text_model import MeasuredModel, TextSplits, distinct_share, n_grams, prompts, starts
 from experiments.text_writing import REPEAT_LENGTH, words_of
@@ -69,7 +69,7 @@ def summarize(rows: Rows) -> Rows:
 
 def draw(rows: Rows, path: Path) -> None:
     """A panel for each measure: its mean and 95 % interval against the size of the beam."""
-    figure, panels = new_figure(1, len(MEASURES), 6.85, 2.4)
+    figure, panels = new_figure(1, len(MEASURES), PAGE_WIDTH, 2.4)
     beams = values_of(rows, "beam")
     for axes, (key, label) in zip(panels, MEASURES.items(), strict=True):
         for k, step in enumerate(values_of(rows, "step")):

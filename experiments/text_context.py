@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from experiments.plotting import mean_and_interval, new_figure, plot_means, save_figure
+from experiments.plotting import PAGE_WIDTH, mean_and_interval, new_figure, plot_means, save_figure
 from experiments.tables import Rows, values_of
 from experiments.text_model import MeasuredModel, TextSplits
 from models.networks.stacked_lstm import StackedLSTM
@@ -64,7 +64,7 @@ def losses_after(network: StackedLSTM, texts: TextSplits, positions: np.ndarray,
 
 def draw(rows: Rows, path: Path) -> None:
     """Left the loss against the context; right, from ten characters on, how far it is above that of the longest."""
-    figure, panels = new_figure(1, 2, 6.85, 2.8)
+    figure, panels = new_figure(1, 2, PAGE_WIDTH, 2.8)
     lines = list(dict.fromkeys((row["seq_len"], str(row["carry_state"]), row["seed"], row["step"]) for row in rows))
     for axes, key in zip(panels, ("loss", "excess"), strict=True):
         for k, line in enumerate(lines):
@@ -84,5 +84,5 @@ def draw(rows: Rows, path: Path) -> None:
     panels[0].set_ylabel("validation loss (nats per character)")
     panels[1].set_ylabel(f"loss minus that after {rows[-1]['context']}")
     panels[1].axhline(0, color="#999999", linewidth=0.8)
-    panels[0].legend(frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(lines), frameon=False)
     save_figure(figure, path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from experiments.plotting import COLOURS, mean_and_interval, means_by, new_figure, plot_means, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, mean_and_interval, means_by, new_figure, plot_means, save_figure
 from experiments.tables import Rows, column, filter_rows, values_of
 from experiments.text_model import MeasuredModel, TextSplits, distinct_share, n_grams, prompts, starts
 from experiments.text_overlap import Searched
@@ -138,7 +138,7 @@ def finite_mean(values: list[float]) -> float:
 
 def draw(rows: Rows, path: Path) -> None:
     """A panel for each measure: against tau a line with its 95 % interval for each training step; validation text."""
-    figure, panels = new_figure(1, len(MEASURES), 6.85, 2.6)
+    figure, panels = new_figure(1, len(MEASURES), PAGE_WIDTH, 2.8)
     held_out = filter_rows(rows, tau=HELD_OUT)
     drawn = [row for row in rows if row["tau"] != HELD_OUT]
     taus = values_of(drawn, "tau")
@@ -154,5 +154,5 @@ def draw(rows: Rows, path: Path) -> None:
         axes.set_xticks(range(len(taus)), names, rotation=60)
         axes.set(xlabel="tau", ylabel=f"share of\n{label}", ylim=(0, None))
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=math.ceil(len(labels) / 2), frameon=False)
     save_figure(figure, path)

@@ -26,6 +26,7 @@ class TrainedNetwork:
         untrained: a network with the same arguments and random weights.
         num_classes: different digits, K.
         seed: of the data, which is that of the run.
+        length: of the palindromes that it was trained on.
         folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
     """
 
@@ -34,6 +35,7 @@ class TrainedNetwork:
     untrained: Network
     num_classes: int
     seed: int
+    length: int
     folder: Path
 
 
@@ -48,7 +50,8 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
             this task, or its weights are not finite.
     """
     path, checkpoint, arguments = read_model(ckpt_path, "PalindromeClassifier")
-    trained_for = checkpoint["config"]["data"]["init_args"]["task"]
+    data = checkpoint["config"]["data"]["init_args"]
+    trained_for = data["task"]
     if trained_for != task:
         raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
     options = arguments | {"backward": "bptt", "fused": False}
@@ -56,8 +59,7 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
     load_weights(network, path, checkpoint)
     run = run_folder_of(path)
     folder = path.parent if run is None else run.path
-    seed = checkpoint["config"]["data"]["init_args"]["seed"]
-    return TrainedNetwork(path, network, untrained, arguments["num_classes"], seed, folder)
+    return TrainedNetwork(path, network, untrained, arguments["num_classes"], data["seed"], data["length"], folder)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

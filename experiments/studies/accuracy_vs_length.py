@@ -20,7 +20,7 @@ TRAININGS = {
     "chrono": "chrono",
 }
 MARKERS = ("x", "s", "o", "+", "^", "v")
-TICKS = (5, 10, 20, 50, 100, 1000, 10_000, 100_000)
+TICKS = (5, 10, 20, 100, 1000, 10_000, 100_000)
 TESTED = "test/accuracy_T"
 
 

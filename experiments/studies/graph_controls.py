@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.plotting import COLOURS, mark_values, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, mark_values, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows, values_of
 
@@ -29,11 +29,14 @@ def draw(rows: Rows, path: Path) -> None:
     """A panel for each graph: the accuracy of each seed as a stroke, and the mean with its 95 % interval."""
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     graphs = values_of(rows, "graph")
-    figure, grid = new_figure(1, len(graphs), 6.85, 0.7 + 0.35 * len(networks), sharey=True, squeeze=False)
-    for axes, graph in zip(grid[0], graphs, strict=True):
+    height = 0.7 + 0.35 * len(networks)
+    figure, grid = new_figure(len(graphs), 1, PAGE_WIDTH, height * len(graphs), sharex=True, squeeze=False)
+    for axes, graph in zip(grid[:, 0], graphs, strict=True):
         for y, network in enumerate(networks):
             if values := column(filter_rows(rows, graph=graph, network=network), "test_accuracy"):
                 mark_values(axes, y, values, COLOURS[list(NETWORKS).index(network)], -1, ".3f")
-        axes.set(xlabel=f"test accuracy, {graph.capitalize()}", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))
-    grid[0, 0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
+        axes.set(xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))
+        axes.set_title(graph.capitalize(), loc="left")
+        axes.set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
+    grid[-1, 0].set_xlabel("test accuracy")
     save_figure(figure, path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.plotting import COLOURS, mark_values, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, mark_values, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows
 
@@ -35,7 +35,7 @@ def draw(rows: Rows, path: Path) -> None:
     """The accuracy of each network: all seeds, and the mean with its 95 % interval."""
     known = [name for name in NETWORKS if filter_rows(rows, network=name)]
     networks = [*known, *sorted({row["network"] for row in rows} - set(known))]
-    figure, axes = new_figure(1, 1, 6.85, 0.6 + 0.4 * len(networks))
+    figure, axes = new_figure(1, 1, PAGE_WIDTH, 0.6 + 0.4 * len(networks))
     for y, network in enumerate(networks):
         values = column(filter_rows(rows, network=network), "test_accuracy")
         side = 1 if sum(values) < len(values) / 2 else -1  # where there is room

@@ -50,8 +50,8 @@ def draw(rows: Rows, path: Path) -> None:
         finite = [row for row in last if math.isfinite(row["train_loss"])]
         plot_seeds(right, f"{NAMES.get(optimizer, optimizer)}", finite, "learning_rate", "train_loss", k)
     left.set(yscale="log", xlabel="optimizer step", ylabel="training loss (nats)")
-    left.set_title("Each at its best learning rate, a line for each seed", loc="left")
+    left.set_title("At the best learning rate", loc="left")
     right.set(xscale="log", xlabel="learning rate")
-    right.set_title("At the end, a mark for each seed", loc="left")
+    right.set_title("At the end", loc="left")
     figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False)
     save_figure(figure, path)

@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from experiments.plotting import COLOURS, STYLES, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, STYLES, new_figure, save_figure
 from experiments.runs import read_metric, select
 from experiments.tables import Rows, column, filter_rows, values_of
 
@@ -43,7 +43,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 def draw(rows: Rows, path: Path) -> None:
     """A panel for each of ``PANELS``: a point for each seed, and lines through the means."""
-    figure, grid = new_figure(2, 2, 6.85, 5.2, sharex=True)
+    figure, grid = new_figure(2, 2, PAGE_WIDTH, 5.2, sharex=True)
     depths = values_of(rows, "num_layers")
     for axes, (name, label) in zip(grid.flat, PANELS, strict=True):
         axes.set(xscale="log", ylabel=label)

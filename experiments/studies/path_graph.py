@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from experiments.plotting import COLOURS, heat_map, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, heat_map, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, filter_rows, values_of
 from models.tables import percent
@@ -35,7 +35,7 @@ def draw(rows: Rows, path: Path) -> None:
     """
     networks = sorted({(row["network"], row["num_layers"]) for row in rows}, reverse=True)
     lengths = values_of(rows, "length")
-    figure, axes = new_figure(1, 1, 6.85, 0.7 + 0.37 * len(networks))
+    figure, axes = new_figure(1, 1, PAGE_WIDTH, 0.7 + 0.37 * len(networks))
     lines = {label_of(*key): filter_rows(rows, network=key[0], num_layers=key[1]) for key in networks}
     heat_map(axes, lines, lengths, mean_and_seeds, linespacing=1.1)
     for y, (network, num_layers) in enumerate(networks):
@@ -44,7 +44,7 @@ def draw(rows: Rows, path: Path) -> None:
             axes.plot([end] * 2, [y - 0.5, y + 0.5], color=COLOURS[1], linewidth=3, clip_on=False)
     axes.set_xlim(-0.5, len(lengths) - 0.5)
     axes.tick_params(length=0)
-    axes.set_title("Test accuracy in %, mean and seeds. Right of the line: fewer than T - 2 layers", loc="left")
+    axes.set_title("Right of the line: fewer than T - 2 layers", loc="left")
     save_figure(figure, path)
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.plotting import COLOURS, mark_values, mean_and_interval, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, mark_values, mean_and_interval, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows
 
@@ -18,7 +18,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 def draw(rows: Rows, path: Path) -> None:
     """Loss and accuracy of each network: all seeds, the mean with its 95 % interval, and the best possible value."""
-    figure, panels = new_figure(1, 2, 6.85, 2.0, sharey=True)
+    figure, panels = new_figure(2, 1, PAGE_WIDTH, 3.6)
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     for axes, metric, label, side in zip(
         panels, ("loss", "accuracy"), ("test loss (nats)", "test accuracy"), (1, -1), strict=True
@@ -28,10 +28,10 @@ def draw(rows: Rows, path: Path) -> None:
         for y, network in enumerate(networks):
             values = column(filter_rows(rows, network=network), f"test_{metric}")
             mark_values(axes, y, values, COLOURS[list(NETWORKS).index(network)], side, ".4f")
-        axes.set_xlabel(f"{label}\n(dotted: the best possible, {best:.4f})")
+        axes.set_xlabel(f"{label} (dotted: the best possible, {best:.4f})")
+        axes.set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
+        axes.set_ylim(len(networks) - 0.4, -0.5)
         low_x, high_x = axes.get_xlim()
-        room = 1.4 * (high_x - low_x)
+        room = 0.5 * (high_x - low_x)
         axes.set_xlim(*((0, high_x + room) if side > 0 else (low_x - room, high_x)))
-    panels[0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
-    panels[0].set_ylim(len(networks) - 0.4, -0.5)
     save_figure(figure, path)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.plot_command import Study, figure
+from experiments.provenance import record
 from experiments.sweep.definition import Definition
 from experiments.sweep.display import Display
 from experiments.sweep.grid import Grid, Run, check, check_values, runs_of, values_to_try
@@ -106,6 +107,9 @@ def sweep(
         results.write_csv()
         results.lock.release()
     status = report_results(results)
+    if (results.path / "results.csv").exists():
+        of_cluster = {"processor": "nodes of a cluster", "threads": (slurm or {}).get("cpus_per_task", 1)}
+        record(results.path, ["results.csv"], **(of_cluster if executor == "slurm" else {"threads": 1}))
     if study is not None and any(results.status(run) == "finished" for run in results.runs):
         figure(study, [output_dir], output_dir)
     if trials is not None:

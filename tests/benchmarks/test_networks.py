@@ -1,8 +1,11 @@
 """All contenders do the same work, and the table has their speed."""
 
+import csv
+import json
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +48,7 @@ def test_medians_of_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert next(seconds, None) is None
 
 
-def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def load() -> Any:
         raise ValueError("no compiler")
 
@@ -56,15 +59,23 @@ def test_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     monkeypatch.setattr(networks, "OTHER_SIZES", [(128, 64, 20)])
     monkeypatch.setattr(networks, "growth", lambda names, network, rounds: [1.0 for _ in names])
     monkeypatch.setattr(networks, "peak_mebibytes", lambda name, network: {"bptt": None}.get(name, 7.0))
-    monkeypatch.setattr(sys, "argv", ["networks", "--networks", "lstm", "--lengths", "5"])
+    folder = tmp_path / "new" / "folder"
+    monkeypatch.setattr(sys, "argv", ["networks", "--networks", "lstm", "--lengths", "5", f"--output-dir={folder}"])
     networks.main()
     out, err = capsys.readouterr()
     lines = [line.split() for line in out.splitlines()]
-    assert lines[2] == ["network", "B", "H", "T", *networks.CONTENDERS]
-    assert lines[4] == ["lstm", "128", "64", "20", "0.25", "0.50", "2.00", "-", "2000.00ms", "4.00"]
+    assert lines[2] == ["network", "B", "H", "T", "naive", "autograd", "bptt", "fused", "vendor,", "ms", "floor"]
+    assert lines[4] == ["lstm", "128", "64", "20", "0.25", "0.50", "2.00", "-", "2000.00", "4.00"]
     assert lines[-6:-4] == [["network", "bptt", "vendor"], ["lstm", "1.00", "1.00"]]
     assert lines[-2:] == [["network", "naive", "autograd", "bptt", "vendor"], ["lstm", "7", "7", "-", "7"]]
     assert err == "no compiler\n"
+    with (folder / "networks.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["T"], row["bptt"], row["fused"], row["vendor, ms"]) for row in rows] == [
+        ("5", "2.0", "", "2000.0"),
+        ("20", "2.0", "", "2000.0"),
+    ]
+    assert set(json.loads((folder / "about.json").read_text())) == {"networks.csv", "growth.csv", "peaks.csv"}
 
 
 def test_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:

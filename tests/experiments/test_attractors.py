@@ -27,7 +27,7 @@ def latch() -> TrainedNetwork:
         network.W_hh.copy_(3 * torch.eye(2))
         network.W_ph.copy_(torch.eye(2))
         network.b_p.zero_()
-    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, 0, Path())
+    return TrainedNetwork(Path("latch.ckpt"), network, VanillaRNN(2, 2, 2), 2, 0, 5, Path())
 
 
 def test_a_latch_separates_its_states_and_predicts_every_digit() -> None:
@@ -106,6 +106,16 @@ def test_a_latch_keeps_its_initial_state() -> None:
     assert other["correct"] == 0 and other["kept from before"] == 1
 
 
+def test_the_answer_follows_a_moved_state() -> None:
+    trained = latch()
+    digits = measures.draw_digits(trained.num_classes, 20, 300)
+    with torch.no_grad():
+        states, _ = measures.settle(trained, digits)
+        rows = {row["moved"]: row for row in measures.move(trained.network, states[100], digits, trained.num_classes)}
+    assert rows[0.0]["own"] == rows[0.25]["own"] == rows[0.75]["other"] == rows[1.0]["other"] == 1
+    assert rows[0.0]["other"] == rows[1.0]["own"] == 0
+
+
 @pytest.mark.parametrize("network", [VanillaRNN(4, 6, 4), LSTM(4, 6, 4)], ids=["rnn", "lstm"])
 def test_gradients_are_autograds(network: Network) -> None:
     digits = measures.draw_digits(4, 2, 5)
@@ -154,15 +164,20 @@ def test_the_command_writes_tables_and_a_figure(
     capsys.readouterr()
     assert cli.main(["attractors", f"--ckpt_path={run}", "--num_steps=200", "--num_palindromes=3"]) == 0
     written = {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before}
-    assert written == {"attractors.png", "attractors.svg", *(f"{name}.csv" for name in tables_of(run / "attractors"))}
+    assert written == {
+        "about.json",
+        "attractors.png",
+        "attractors.svg",
+        *(f"{name}.csv" for name in tables_of(run / "attractors")),
+    }
     assert (run / "attractors" / "attractors.png").read_bytes().startswith(b"\x89PNG")
     tables = tables_of(run / "attractors")
-    assert tables.keys() == {"states", "fixed_points", "kicks", "starts", "gradients"}
+    assert tables.keys() == {"states", "fixed_points", "kicks", "moves", "starts", "gradients"}
     assert [row["digit"] for row in tables["fixed_points"]] == [*map(str, range(10)), "zero"]
     out = capsys.readouterr().out
     assert (
         "Hidden states after t digits" in out
-        and f"attractors.png, attractors.svg, states.csv, fixed_points.csv, kicks.csv, starts.csv, gradients.csv to {run / 'attractors'}"
+        and f"attractors.png, attractors.svg, states.csv, fixed_points.csv, kicks.csv, moves.csv, starts.csv, gradients.csv to {run / 'attractors'}"
         in out
     )
     again = tmp_path / "elsewhere"

@@ -96,7 +96,8 @@ def test_the_command(text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureF
     words = ["text", f"--ckpt_paths=[{text_run_dir}]", f"--output_dir={out}", "--untrained", *SMALL]
     assert cli.main(words) == 0
     assert {path.name for path in out.iterdir()} == {
-        f"{name}.{kind}" for name in ("context", "writing", "beams") for kind in ("csv", "png", "svg")
+        "about.json",
+        *(f"{name}.{kind}" for name in ("context", "writing", "beams") for kind in ("csv", "png", "svg")),
     }
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     assert cli.main(words) == 0 and first == {path.name: path.read_bytes() for path in out.iterdir()}
