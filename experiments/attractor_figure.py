@@ -86,8 +86,8 @@ def draw_states(axes: Any, states: dict[int, Tensor], first: Tensor, num_classes
 def draw_settling(axes: Any, rows: Rows) -> None:
     times = [row["t"] for row in rows]
     for name, label, colour in (
-        ("separation", "between the two nearest digits", "#0072b2"),
-        ("spread", "among states of one digit", "#d55e00"),
+        ("separation", "nearest digits", "#0072b2"),
+        ("spread", "same digit", "#d55e00"),
     ):
         values = [row[name] for row in rows]
         shown = [(t, value) for t, value in zip(times, values, strict=True) if value > 1e-5]
@@ -96,7 +96,7 @@ def draw_settling(axes: Any, rows: Rows) -> None:
         axes.plot(*zip(*shown, strict=True), color=colour, marker="o", markersize=3, label=label)
     axes.set(xscale="log", yscale="log", xlabel="digits read, t", ylabel="distance")
     if axes.get_lines():
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="center right")
     axes.set_title("Distances between hidden states", loc="left")
 
 
