@@ -3,6 +3,7 @@
 Legend: K digits, R palindromes for each of them, B = K R, S numbers of a state (H; for an LSTM h and c, 2H), T length.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -191,9 +192,13 @@ def start_elsewhere(trained: TrainedNetwork, settled: Tensor, digits: Tensor) ->
 
 
 def gradients(trained: TrainedNetwork, num_palindromes: int) -> Rows:
-    """How far back the gradient reaches at several lengths, for an untrained and for the trained network."""
+    """How far back the gradient reaches at several lengths, for an untrained and for the trained network.
+
+    In float64, because in float32 small gradients would be zero.
+    """
     rows: Rows = []
-    for name, network in (("untrained", trained.untrained), ("trained", trained.network)):
+    for name, single in (("untrained", trained.untrained), ("trained", trained.network)):
+        network = deepcopy(single).double()
         for length in LENGTHS:
             norms, directions = [], []
             for _ in range(2):
