@@ -111,6 +111,7 @@ def render(template: Path, folder: Path) -> str:
     environment.globals |= {
         "table": lambda name: read_table(folder / "results" / name),
         "source": lambda name: source(folder, name),
+        "made": lambda figure: made(folder, figure),
         "about": lambda name: about(folder / "results" / name),
         "setting": setting,
         "sample": lambda name, heading: read_sample(folder / "results" / name, heading),
@@ -159,6 +160,12 @@ def source(folder: Path, name: str) -> str:
     note = f" {entry['note']}" if "note" in entry else ""
     made_by = ", ".join(f"`{command}`" for command in commands)
     return f"[{name.split('/')[-1]}](results/{name}): {made_by}; {in_words(measured[0])}.{note}"
+
+
+def made(folder: Path, figure: str) -> str:
+    """The end of a caption: a link to the data of a figure, and the command that made them."""
+    name = FIGURES[figure][0]
+    return f"Data: [{name.split('/')[-1]}](results/{name}), `{about(folder / 'results' / name)['command']}`."
 
 
 def about(path: Path) -> Record:

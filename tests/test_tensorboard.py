@@ -29,6 +29,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 MISSING = [name for name, has in (("Chromium", CHROMIUM), ("playwright", sync_api)) if not has]
 PATIENCE = 120_000  # milliseconds; nothing waits longer than it must
 
+VIEWPORT, SHOWN = {"width": 1600, "height": 1000}, {"width": 1040, "height": 550}
+"""Sizes of the browser's page in the tests, and in the README's picture, where its letters must be large enough."""
+
 RUNS = {
     "rnn_T10": ["--trainer.callbacks=callbacks.GradientFlow"],
     "lstm_T10": ["--trainer.callbacks=callbacks.GradientFlow"],
@@ -69,7 +72,7 @@ def page(runs: Path) -> Iterator[Any]:
             address = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr if " at " in line)))
             with sync_api.sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=address[0])
+                page = browser.new_page(viewport=VIEWPORT, base_url=address[0])
                 page.set_default_timeout(PATIENCE)
                 while len(page.request.get("data/plugin/scalars/tags").json()) < len(RUNS):
                     page.wait_for_timeout(200)  # it has not read all of them yet
@@ -114,9 +117,11 @@ def test_curves_that_belong_together_share_a_chart(page: Any, runs: Path) -> Non
         assert {" ".join(entry.split()[1:]) for entry in entries.all_text_contents()} == curves
         seen_to_have(chart.locator("path.line"), 2 * len(curves))  # as it is, and smoothed
     if folder := os.environ.get("SCREENSHOTS"):
+        page.set_viewport_size(SHOWN)
         page.mouse.move(0, 0)
         page.wait_for_timeout(2000)  # until nothing moves
-        page.screenshot(path=Path(folder) / "tensorboard.png", clip={"x": 0, "y": 0, "width": 1600, "height": 840})
+        page.screenshot(path=Path(folder) / "tensorboard.png")
+        page.set_viewport_size(VIEWPORT)
 
 
 def test_each_curve_ends_where_the_run_did(page: Any, runs: Path) -> None:
