@@ -36,7 +36,7 @@ commands:
   confusions  show which digits a checkpoint takes for which
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
-  report      rewrite docs/report.md and its figures from the results in docs/results
+  report      rewrite the pages with results and their figures from docs/results
 
 start here:
   python cli.py fit --config configs/lstm_T20.yaml                    train

@@ -34,7 +34,6 @@ SHORTER: dict[str, list[str]] = {
     r"make fit": [*FEW_STEPS, *FEW_PALINDROMES],
     r"make test": ["tests/test_configs.py", "-k", "T5", "--numprocesses", "0"],
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
-    r"make bench .*memory": ["--networks", "rnn", "--seeds", "1", "--lengths", "5", "--num-test", "20"],
     r"make bench": ["--lengths", "5", "--steps", "20", "--rounds", "1"],
     r"tests\.stress\.chaos": ["--kills", "1", "--minutes", "0"],
     r"benchmarks\.nanogpt": ["--book", "my_book.txt", "--seconds", "20", "--seeds", "1"],

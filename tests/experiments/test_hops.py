@@ -170,3 +170,14 @@ def test_the_figure_is_the_same_in_each_run(tmp_path: Path) -> None:
         subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
         figures.append((out / "hops.png").read_bytes())
     assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_edges_of_all_shortest_paths(seed: int) -> None:
+    graph = networkx.relabel_nodes(networkx.gnp_random_graph(12, 0.25, seed=seed), str)
+    for target in list(graph)[1:]:
+        ways = networkx.all_shortest_paths(graph, "0", target) if networkx.has_path(graph, "0", target) else []
+        expected = {frozenset(edge) for way in ways for edge in itertools.pairwise(way)}
+        found = hops.shortest_path_edges(graph, "0", target)
+        assert {frozenset(edge) for edge in found} == expected and len(found) == len(expected)
+    assert hops.shortest_path_edges(graph, "0", "0") == []

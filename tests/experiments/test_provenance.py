@@ -1,16 +1,13 @@
 """A record says by which command, when and where a file was made."""
 
 import json
-import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-import cli
 from experiments import provenance
 from experiments.provenance import in_words, processor, read_records, record
 
@@ -50,32 +47,3 @@ def test_a_record_in_words() -> None:
     entry = {"date": "2026-11-05", "processor": "One, AVX2", "threads": 1, "torch": "2.13.0", "python": "3.11.7"}
     assert in_words(entry) == "5 November 2026, One, AVX2, 1 thread, torch 2.13.0"
     assert in_words(entry | {"threads": 2, "gpu": "H"}) == "5 November 2026, H, 2 threads, torch 2.13.0"
-
-
-def test_a_study_names_the_sweeps_that_it_was_made_from(tmp_path: Path) -> None:
-    """In new processes, because only these have a command line of their own."""
-    root = Path(cli.__file__).parent
-    keys = ["--trainer.max_steps=2", "--trainer.limit_val_batches=1", "--trainer.limit_test_batches=1"]
-    base = tmp_path / "base.yaml"
-    printed = [sys.executable, "cli.py", "fit", "--config=configs/rnn_T10.yaml", *keys, "--print_config"]
-    base.write_text(subprocess.run(printed, cwd=root, capture_output=True, text=True, check=True).stdout)
-    words = [
-        "sweep",
-        f"--base={base}",
-        "--grid",
-        '{"data.length": [5]}',
-        "--seeds=[1]",
-        f"--output_dir={tmp_path / 'out'}",
-    ]
-    drawn = [
-        "figure",
-        "--study=accuracy_vs_length",
-        f"--results=[{tmp_path / 'out'}]",
-        f"--output_dir={tmp_path / 'figure'}",
-    ]
-    for command in (words, drawn):
-        subprocess.run([sys.executable, "cli.py", *command], cwd=root, check=True, env=os.environ, capture_output=True)
-    entry = read_records(tmp_path / "figure")["accuracy_vs_length.csv"]
-    assert entry["command"].startswith("python cli.py figure --study=accuracy_vs_length ")
-    (sweep,) = entry["made_from"]
-    assert sweep["command"].startswith("python cli.py sweep ") and sweep["threads"] == 1

@@ -21,6 +21,7 @@ import submitit
 import yaml
 
 import cli
+from experiments.provenance import read_records
 from experiments.sweep import local, slurm
 from experiments.sweep.definition import Definition
 from experiments.sweep.results import ResultsFolder, num_steps_done
@@ -72,6 +73,13 @@ def again(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished / "out", tmp_path / "out")
     write_sweep(tmp_path, GRID, workers=1)
     return tmp_path
+
+
+def test_a_study_names_the_sweep_that_it_was_made_from(finished: Path, tmp_path: Path) -> None:
+    words = ["figure", "--study=accuracy_vs_length", f"--results=[{finished / 'out'}]", f"--output_dir={tmp_path}"]
+    assert cli.main(words) == 0
+    (sweep,) = read_records(tmp_path)["accuracy_vs_length.csv"]["made_from"]
+    assert sweep == read_records(finished / "out")["results.csv"] and sweep["threads"] == 1
 
 
 def test_each_run_is_a_row_in_the_grids_order(finished: Path) -> None:
