@@ -19,7 +19,7 @@ from models.networks import LSTM
 from training.errors import UserError
 from training.seeds import check_seed
 
-EXAMPLE = "python cli.py confusions --ckpt_paths '[runs/rnn_T20]' --output_dir runs/confusions"
+EXAMPLE = "python cli.py confusions --ckpt_paths '[runs/rnn_T1000]' --output_dir runs/confusions"
 
 NUM_COLUMNS = 4
 

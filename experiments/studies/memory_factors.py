@@ -159,7 +159,7 @@ def draw(rows: Rows, path: Path) -> None:
             axes.set_axisbelow(True)
         left.set_title({"rnn": "vanilla RNN", "lstm": "LSTM"}[network], loc="left", fontsize=9)
     grid[-1, 0].set_xlabel("test accuracy (dotted: chance)")
-    grid[-1, 1].set_xlabel("steps until solved, at most 10,000")
+    grid[-1, 1].set_xlabel("steps until solved")
     handles = [Line2D([], [], label=label, **style) for label, style in MARKS.values()]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
     save_figure(figure, path)
