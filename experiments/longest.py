@@ -13,7 +13,10 @@ from training.errors import UserError
 
 EXAMPLE = "python cli.py longest --runs '[runs/every_digit_longest]' --output_dir docs/results"
 
-NETWORKS = {"rnn": ("vanilla RNN", "#d55e00"), "lstm": ("LSTM", "#0072b2")}
+NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "rnn": ("vanilla RNN", "#d55e00", {"marker": "s", "markersize": 9, "markerfacecolor": "none", "linewidth": 3}),
+    "lstm": ("LSTM", "#0072b2", {"marker": "o", "markersize": 4}),
+}
 
 
 def longest(runs: list[str], output_dir: str) -> None:
@@ -59,10 +62,10 @@ def row_of(folder: Path) -> dict[str, Any]:
 
 def draw(rows: Rows, path: Path) -> None:
     figure, axes = new_figure(1, 1, PAGE_WIDTH / 2, 2.4)
-    for network, (name, colour) in NETWORKS.items():
+    for network, (name, colour, style) in NETWORKS.items():
         points = [(row["hidden_size"], row["mastered_length"]) for row in filter_rows(rows, network=network)]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker="o")
+            axes.plot(*zip(*points, strict=True), color=colour, clip_on=False, **style)
             axes.annotate(name, points[-1], xytext=(8, 0), textcoords="offset points", color=colour, va="center")
             for point in points:
                 above = (0, 6 if network == "rnn" else -13)  # so that equal points have both numbers

@@ -194,3 +194,30 @@ def test_the_report_becomes_a_pdf(tmp_path: Path) -> None:
     page.write_text("# A\n\n![B](figures/missing.png)\n", encoding="utf-8")
     with pytest.raises(RuntimeError, match="missing.svg"):
         write_pdf(page, tmp_path / "report.pdf")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_of_a_table_follow_each_other(page: str) -> None:
+    """An empty line would end the table."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    for before, between, after, next_line in zip(lines, lines[1:], lines[2:], [*lines[3:], ""], strict=False):
+        if before.startswith("|") and not between.strip() and after.startswith("|"):
+            assert re.fullmatch(r"\|(-+\|)+", next_line), after  # another table begins
+
+
+CITATION = r"([A-Z][\w-]+)(?:, [A-Z]\.)?(?: et al\.|(?:, [\w' -]+)* and [\w' -]+)? \(?((?:19|20)\d\d)\b"
+
+
+def test_citations_and_references_of_the_report_belong_together() -> None:
+    text, references = (ROOT / "docs" / "report.md").read_text(encoding="utf-8").split("## References\n")
+    listed = {
+        (re.findall(r"^- (?:[^\s,]+ )*?([^\s,]+(?:-\w+)?)(?:,| et| and)", line)[0], re.findall(r"\b((?:19|20)\d\d)\b", line)[-1])
+        for line in references.splitlines()
+        if line.startswith("- ")
+    }
+    cited = set(re.findall(CITATION, " ".join(text.split())))
+    assert listed - cited == set()
+    assert {key for key in cited if key[0] not in MONTHS} - listed == set()
+
+
+MONTHS = ("November",)

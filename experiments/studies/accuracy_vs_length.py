@@ -14,7 +14,7 @@ NETWORKS = {"rnn": "RNN", "lstm": "LSTM"}
 TRAININGS = {
     "uniform": "default weights",
     "orthogonal": "orthogonal weights",
-    "curriculum": "curriculum",
+    "curriculum": "curriculum, orthogonal weights, Adam",
     "numbers": "default weights, digits as numbers",
     "identity": "identity",
     "chrono": "chrono",
@@ -62,6 +62,8 @@ def draw(rows: Rows, path: Path) -> None:
             own = [row for row in filter_rows(rows, network=network) if row[name] != ""]
             for k, (training, label) in enumerate(TRAININGS.items()):
                 marks = {"marker": MARKERS[k], "markersize": 3 + 1.5 * k}
+                if name == "steps_to_99":  # a line would cross lengths at which no run reaches 99 %
+                    marks["linestyle"] = ""
                 plot_seeds(axes, label, filter_rows(own, training=training), "length", name, k, **marks)
             axes.set_xscale("log")
             lengths = column(filter_rows(rows, network=network), "length")
@@ -80,5 +82,5 @@ def draw(rows: Rows, path: Path) -> None:
     handles = {
         label: handle for axes in grid[0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), frameon=False)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
     save_figure(figure, path)

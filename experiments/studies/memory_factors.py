@@ -148,11 +148,12 @@ def draw(rows: Rows, path: Path) -> None:
                 heights = [y + (0.15 if curriculum == "no" else -0.15)] * len(runs)
                 if runs:
                     left.plot(column(runs, "test_accuracy"), heights, clip_on=False, **style)
-                    right.plot(column(runs, "steps"), heights, clip_on=False, **style)
+                if steps := column([row for row in runs if row["test_accuracy"] >= SOLVED], "steps"):
+                    right.plot(steps, heights[: len(steps)], clip_on=False, **style)
         left.set_yticks(range(len(conditions)), [label_of(*condition) for condition in reversed(conditions)])
         right.set_yticks(range(len(conditions)), [])
         left.set(xlim=(0, 1), ylim=(-0.5, len(conditions) - 0.5))
-        right.set(xscale="log", ylim=(-0.5, len(conditions) - 0.5))
+        right.set(xscale="log", xlim=(50, 20_000), ylim=(-0.5, len(conditions) - 0.5))
         left.axvline(0.1, color="#888888", linewidth=0.6, linestyle=":")
         for axes in (left, right):
             axes.grid(axis="y", color="#eeeeee")
