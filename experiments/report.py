@@ -42,8 +42,8 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""
 
-LEARNED, AT_CHANCE = 0.999, 0.15
-"""A length is learned from the first accuracy on, and at chance up to the second."""
+AT_CHANCE = 0.15
+"""A run is at chance up to this accuracy."""
 
 
 def report(docs_dir: str = "docs") -> None:
@@ -139,6 +139,7 @@ def render(template: Path, folder: Path) -> str:
         "mean": mean,
         "mid": median,
         "inf": math.inf,
+        "SOLVED": memory_factors.SOLVED,
     }
     environment.filters |= {
         "mean": mean,
@@ -237,7 +238,10 @@ def rates_below(rows: Rows, loss: float) -> list[float]:
 def learned_to(rows: Rows, network: str, training: str) -> int:
     """The longest length up to which every seed learned all lengths."""
     rows = filter_rows(rows, network=network, training=training)
-    learned = [min(column(filter_rows(rows, length=T), "test_accuracy")) >= LEARNED for T in values_of(rows, "length")]
+    learned = [
+        min(column(filter_rows(rows, length=T), "test_accuracy")) >= memory_factors.SOLVED
+        for T in values_of(rows, "length")
+    ]
     return int(values_of(rows, "length")[[*learned, False].index(False) - 1])
 
 

@@ -211,7 +211,10 @@ CITATION = r"([A-Z][\w-]+)(?:, [A-Z]\.)?(?: et al\.|(?:, [\w' -]+)* and [\w' -]+
 def test_citations_and_references_of_the_report_belong_together() -> None:
     text, references = (ROOT / "docs" / "report.md").read_text(encoding="utf-8").split("## References\n")
     listed = {
-        (re.findall(r"^- (?:[^\s,]+ )*?([^\s,]+(?:-\w+)?)(?:,| et| and)", line)[0], re.findall(r"\b((?:19|20)\d\d)\b", line)[-1])
+        (
+            re.findall(r"^- (?:[^\s,]+ )*?([^\s,]+(?:-\w+)?)(?:,| et| and)", line)[0],
+            re.findall(r"\b((?:19|20)\d\d)\b", line)[-1],
+        )
         for line in references.splitlines()
         if line.startswith("- ")
     }

@@ -60,8 +60,8 @@ def test_the_readme_says_what_the_figure_shows() -> None:
         int, re.findall(r"up to T = (\d+) digits on all .* LSTM up to T = (\d+)\. From T = (\d+)", said)[0]
     )
     for network, longest in (("rnn", of_rnn), ("lstm", of_lstm)):
-        assert all(accuracy >= 0.999 for T, accuracy in worst[network].items() if longest >= T)
-        assert any(accuracy < 0.999 for T, accuracy in worst[network].items() if longest < T)
+        assert all(accuracy >= 0.99 for T, accuracy in worst[network].items() if longest >= T)
+        assert any(accuracy < 0.99 for T, accuracy in worst[network].items() if longest < T)
     assert all((accuracy <= 0.15) == (at_chance <= T) for T, accuracy in best["lstm"].items())
 
 
