@@ -70,8 +70,8 @@ class TrainingDiagnosis(RunCallback):
     It logs ``train/gradient_first`` and ``train/gradient_last``, the norms of the gradient of the first and of the
     last layer's W, as means over the steps between two rows of ``metrics.csv``. The gradient is that of the
     cross-entropy, without weight decay and before clipping. When training ends it measures, without
-    dropout, ``final/train_accuracy`` of the labelled nodes and ``final/distance`` of all outputs (see
-    ``NodeClassifier``) with the last weights.
+    dropout and with the last weights, ``final/train_accuracy`` of the labelled nodes, ``final/test_accuracy``, and
+    ``final/distance`` of all outputs (see ``NodeClassifier``).
     """
 
     def __init__(self) -> None:
@@ -89,10 +89,12 @@ class TrainingDiagnosis(RunCallback):
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        features, edges, nodes, target = trainer.datamodule.batch("train")
+        features, edges, *_ = trainer.datamodule.batch("train")
         pl_module.eval()
         logits = pl_module(features.to(pl_module.device), edges.to(pl_module.device))
         pl_module.train()
-        is_correct = logits[nodes].argmax(dim=1).cpu() == target
-        trainer.callback_metrics["final/train_accuracy"] = is_correct.float().mean()
+        for split in ("train", "test"):
+            _, _, nodes, target = trainer.datamodule.batch(split)
+            is_correct = logits[nodes].argmax(dim=1).cpu() == target
+            trainer.callback_metrics[f"final/{split}_accuracy"] = is_correct.float().mean()
         trainer.callback_metrics["final/distance"] = mean_cosine_distance(logits)

@@ -14,7 +14,7 @@ SIDE = 0.06
 """By what share of its depth a connection's points are moved to the side, so that no points hide others."""
 
 PANELS = (
-    ("test_accuracy", "test accuracy"),
+    ("test_accuracy_end", "test accuracy at the end"),
     ("train_accuracy", "training accuracy at the end"),
     ("distance", "mean cosine distance at the end"),
     ("gradient_first_early", "gradient of the first W, steps 1-10"),
@@ -25,13 +25,17 @@ PANELS = (
 def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each run, with ``docs.examples.graph_models.TrainingDiagnosis`` among its callbacks.
 
-    ``train_accuracy`` and ``distance`` belong to the weights at the end of training, ``test_accuracy`` and
-    ``test_distance`` to the weights of lowest validation loss. Gradients are means over the first and the last steps
+    ``train_accuracy``, ``test_accuracy_end`` and ``distance`` belong to the weights at the end of training,
+    ``test_accuracy`` and ``test_distance`` to the weights of lowest validation loss. Gradients are means over the first and the last steps
     that were logged together, ten of each.
     """
     rows: Rows = []
     for run in results:
-        at_the_end = {"train_accuracy": run["final/train_accuracy"], "distance": run["final/distance"]}
+        at_the_end = {
+            "train_accuracy": run["final/train_accuracy"],
+            "test_accuracy_end": run["final/test_accuracy"],
+            "distance": run["final/distance"],
+        }
         gradients: dict[str, float] = {}
         for layer in ("first", "last"):
             logged = [value for _, value in read_metric(run["folder"], f"train/gradient_{layer}")]

@@ -234,6 +234,7 @@ def test_oversmoothing(tmp_path: Path) -> None:
             "test/accuracy": 0.8 / depth,
             "test/distance": 1 / depth,
             "final/train_accuracy": 0.9,
+            "final/test_accuracy": 0.7,
             "final/distance": 2 / depth,
             "logged": logged(0.0 if depth == 32 else 0.4),
         }
@@ -244,9 +245,9 @@ def test_oversmoothing(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "depths", runs)
     rows = oversmoothing.rows_of(read_results(folder))
     assert [tuple(row.values()) for row in rows[:3]] == [
-        ("none", 2, 1, 0.4, 0.5, 0.9, 1.0, 0.4, 0.1, 0.8, 0.2),
-        ("none", 2, 2, 0.4, 0.5, 0.9, 1.0, 0.4, 0.1, 0.8, 0.2),
-        ("none", 32, 1, 0.025, 0.03125, 0.9, 0.0625, 0.0, 0.0, 0.0, 0.0),
+        ("none", 2, 1, 0.4, 0.5, 0.9, 0.7, 1.0, 0.4, 0.1, 0.8, 0.2),
+        ("none", 2, 2, 0.4, 0.5, 0.9, 0.7, 1.0, 0.4, 0.1, 0.8, 0.2),
+        ("none", 32, 1, 0.025, 0.03125, 0.9, 0.7, 0.0625, 0.0, 0.0, 0.0, 0.0),
     ]
     assert cli.main(["figure", "--study=oversmoothing", f"--results=[{folder}]", f"--output_dir={tmp_path}"]) == 0
     assert (tmp_path / "oversmoothing.png").exists() and (tmp_path / "oversmoothing.csv").exists()

@@ -56,6 +56,9 @@ def test_gradients_accuracy_and_distance_are_those_of_the_run(run: Path) -> None
     logits = model(features, edges)
     right = (logits[nodes].argmax(dim=1) == target).float().mean()
     assert metrics["final/train_accuracy"] == pytest.approx(right.item())
+    _, _, others, classes = GraphDataModule("karate", seed=3).batch("test")
+    right = (logits[others].argmax(dim=1) == classes).float().mean()
+    assert metrics["final/test_accuracy"] == pytest.approx(right.item())
     assert metrics["final/distance"] == pytest.approx(mean_cosine_distance(logits).item(), rel=1e-5)
     # One more step would log the gradient at these weights. Its loss has no weight decay.
     functional.cross_entropy(logits[nodes], target).backward()
