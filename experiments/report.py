@@ -14,7 +14,17 @@ import networkx
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from experiments import curves, grads_over_time, hops, longest, patterns, text_beams, text_context, text_writing
+from experiments import (
+    confusions,
+    curves,
+    grads_over_time,
+    hops,
+    longest,
+    patterns,
+    text_beams,
+    text_context,
+    text_writing,
+)
 from experiments.plot_command import Study
 from experiments.plotting import mean_and_interval
 from experiments.provenance import ABOUT, Record, in_words, read_records
@@ -35,6 +45,7 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
     "patterns": ("patterns/patterns.csv", patterns.draw),
+    "confusions": ("confusions/confusions.csv", confusions.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
     "text_context": ("text_grimm/context.csv", text_context.draw),
     "text_writing": ("text_grimm/writing.csv", text_writing.draw),

@@ -26,8 +26,8 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each run, with ``docs.examples.graph_models.TrainingDiagnosis`` among its callbacks.
 
     ``train_accuracy``, ``test_accuracy_end`` and ``distance`` belong to the weights at the end of training,
-    ``test_accuracy`` and ``test_distance`` to the weights of lowest validation loss. Gradients are means over the first and the last steps
-    that were logged together, ten of each.
+    ``test_accuracy`` and ``test_distance`` to the weights of lowest validation loss. Gradients are means over the first
+    and the last steps that were logged together, ten of each.
     """
     rows: Rows = []
     for run in results:
