@@ -166,7 +166,7 @@ def draw(
     """
     shown = induced(graph, nearest(graph, message or [source, target]))
     positions: Any = layout(shown)
-    figure, axes = new_figure(1, 1, 3.8, 2.8)
+    figure, axes = new_figure(1, 1, *((3.8, 2.8) if len(shown) <= PRINTED_MAX else (7, 5.5)))
     last = max(1, *(updates[node] for node in shown))
     networkx.draw_networkx_edges(shown, positions, ax=axes, edge_color="#bbbbbb")
     of_message = {frozenset(edge) for edge in pairwise(message)}

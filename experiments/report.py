@@ -67,10 +67,11 @@ def report(docs_dir: str = "docs") -> None:
         docs_dir: folder with results and the templates of the pages, such as report.md.jinja.
     """
     folder = Path(docs_dir)
-    templates = [*sorted(folder.glob("*.md.jinja")), *folder.parent.glob("README.md.jinja")]
-    pages = {template.with_suffix(""): render(template, folder) for template in templates}
-    if not pages:
+    templates = sorted(folder.glob("*.md.jinja"))
+    if not templates:
         raise UserError(f"{folder} has no page.md.jinja; give a folder with templates and results with --docs_dir")
+    templates += folder.parent.glob("README.md.jinja")
+    pages = {template.with_suffix(""): render(template, folder) for template in templates}
     try:
         (folder / "figures").mkdir(exist_ok=True)
         for name, (table, draw) in FIGURES.items():
@@ -150,7 +151,7 @@ def render(template: Path, folder: Path) -> str:
         "mean": mean,
         "mid": median,
         "inf": math.inf,
-        "SOLVED": memory_factors.SOLVED,
+        "SOLVED": accuracy_vs_length.SOLVED,
     }
     environment.filters |= {
         "mean": mean,
@@ -250,7 +251,7 @@ def learned_to(rows: Rows, network: str, training: str) -> int:
     """The longest length up to which every seed learned all lengths."""
     rows = filter_rows(rows, network=network, training=training)
     learned = [
-        min(column(filter_rows(rows, length=T), "test_accuracy")) >= memory_factors.SOLVED
+        min(column(filter_rows(rows, length=T), "test_accuracy")) >= accuracy_vs_length.SOLVED
         for T in values_of(rows, "length")
     ]
     return int(values_of(rows, "length")[[*learned, False].index(False) - 1])

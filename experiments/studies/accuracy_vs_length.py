@@ -7,8 +7,8 @@ from experiments.plotting import PAGE_WIDTH, new_figure, plot_seeds, save_figure
 from experiments.runs import read_metric, select
 from experiments.tables import Rows, column, filter_rows
 
-LEARNED = 0.99
-"""A length is learned when validation accuracy reaches this share."""
+SOLVED = 0.99
+"""A run solves a length if at least this share of the held-out palindromes is right."""
 
 NETWORKS = {"rnn": "RNN", "lstm": "LSTM"}
 TRAININGS = {
@@ -31,7 +31,7 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
         at_lengths = {key.removeprefix(TESTED): value for key, value in result.items() if str(key).startswith(TESTED)}
         measured = {int(length): float(value) for length, value in at_lengths.items() if value}
         has_curriculum = "LengthCurriculum" in result.get("trainer.callbacks", "")
-        steps = "" if has_curriculum else steps_to(LEARNED, result["folder"])
+        steps = "" if has_curriculum else steps_to(SOLVED, result["folder"])
         measured = measured or {int(result["data.length"]): float(result["test/accuracy"])}
         training = "curriculum" if has_curriculum else initialization_of(result)
         for length, accuracy in sorted(measured.items()):

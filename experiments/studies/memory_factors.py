@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from experiments.plotting import COLOURS, PAGE_WIDTH, mean_and_interval, new_figure, save_figure
 from experiments.runs import select
+from experiments.studies.accuracy_vs_length import SOLVED
 from experiments.tables import Rows, column, filter_rows
 from models.tables import percent
 
@@ -26,8 +27,6 @@ MARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "no": ("one length", {"color": COLOURS[1], "marker": "x", "markersize": 4, "linestyle": ""}),
     "yes": ("curriculum", {"color": COLOURS[0], "marker": ".", "markersize": 4, "linestyle": ""}),
 }
-SOLVED = 0.99
-"""A run has solved its length if its accuracy on the held-out palindromes is at least this."""
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:

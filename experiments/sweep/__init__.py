@@ -98,6 +98,8 @@ def sweep(
                 for running in progress:
                     results.write_csv()
                     display.show(running)
+            of_cluster = {"processor": "nodes of a cluster", "threads": (slurm or {}).get("cpus_per_task", 1)}
+            record(results.path, ["results.csv"], **(of_cluster if executor == "slurm" else {"threads": 1}))
     except (KeyboardInterrupt, SystemExit):
         print(f"{results.num_left()} runs are not finished; the same command resumes them", file=sys.stderr)
         raise
@@ -107,9 +109,6 @@ def sweep(
         results.write_csv()
         results.lock.release()
     status = report_results(results)
-    if (results.path / "results.csv").exists():
-        of_cluster = {"processor": "nodes of a cluster", "threads": (slurm or {}).get("cpus_per_task", 1)}
-        record(results.path, ["results.csv"], **(of_cluster if executor == "slurm" else {"threads": 1}))
     if study is not None and any(results.status(run) == "finished" for run in results.runs):
         figure(study, [output_dir], output_dir)
     if trials is not None:

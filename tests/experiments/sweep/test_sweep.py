@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import submitit
+import torch
 import yaml
 
 import cli
@@ -63,7 +64,10 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep of four runs, one of which has failed: an LSTM has no initialization ``identity``."""
     folder = tmp_path_factory.mktemp("sweep")
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # of this process; the runs have one each
     assert cli.main(write_sweep(folder, GRID, workers=1)) == 1
+    torch.set_num_threads(num_threads)
     return folder
 
 
