@@ -16,15 +16,13 @@ from experiments.attractor_measures import (
     settle,
     start_elsewhere,
 )
+from experiments.patterns import DIGITS_MAX
 from experiments.tables import make_folder, print_table, save
 from experiments.trained_model import load
 from training.errors import UserError
 from training.seeds import check_seed
 
 EXAMPLE = "python cli.py attractors --ckpt_path runs/rnn_T1000"
-
-DIGITS_MAX = 1 << 27
-"""The most digits that are read: 1 GiB."""
 
 TITLES = {
     "states": "Hidden states after t digits. spread: distance from the mean state of the same first digit (root mean "

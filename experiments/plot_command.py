@@ -14,8 +14,10 @@ EXAMPLE = "python cli.py figure --study optimizers --results '[runs/sweep/optimi
 Study = Literal[
     "accuracy_vs_length",
     "memory_factors",
+    "baselines",
     "optimizers",
     "learning_rate_vs_length",
+    "text_choices",
     "oversmoothing",
     "graph_controls",
     "path_graph",
@@ -30,8 +32,9 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
     Writes <study>.csv, the values of each run, and <study>.png and <study>.svg.
 
     Args:
-        study: accuracy_vs_length and memory_factors (questions 1.3 and 1.6), optimizers (1.4), learning_rate_vs_length,
-            oversmoothing (3.1b), graph_controls, path_graph and node_order (3.4a) or spread (3.4b).
+        study: accuracy_vs_length and memory_factors (questions 1.3 and 1.6), baselines (other networks), optimizers
+            (1.4), learning_rate_vs_length (1.6), text_choices (2.1a), oversmoothing (3.1b), graph_controls, path_graph
+            and node_order (3.4a) or spread (3.4b).
         results: output folders of sweeps.
         output_dir: folder for the files.
     """

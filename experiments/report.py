@@ -22,6 +22,7 @@ from experiments import (
     longest,
     patterns,
     text_beams,
+    text_cohesion,
     text_context,
     text_writing,
 )
@@ -49,6 +50,7 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
     "text_context": ("text_grimm/context.csv", text_context.draw),
     "text_writing": ("text_grimm/writing.csv", text_writing.draw),
+    "text_cohesion": ("text_grimm/cohesion.csv", text_cohesion.draw),
     "text_beams": ("text_grimm/beams.csv", text_beams.draw),
 }
 """For each figure: the file under ``results`` that it shows, and the function that draws it."""

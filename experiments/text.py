@@ -7,7 +7,7 @@ import torch
 
 from datamodules.character_ids import split
 from datamodules.library import read_book
-from experiments import text_beams, text_context, text_writing
+from experiments import text_beams, text_cohesion, text_context, text_writing
 from experiments.tables import Rows, print_table, save
 from experiments.text_model import MeasuredModel, TextSplits
 from models.networks.build import build_text_network
@@ -17,7 +17,7 @@ from training.seeds import check_seed
 
 EXAMPLE = "python cli.py text --ckpt_paths '[runs/text_grimm]' --output_dir docs/results/text_grimm"
 
-Measure = Literal["context", "writing", "beams"]
+Measure = Literal["context", "writing", "cohesion", "beams"]
 
 NEEDED = ("book", "encoding", "val_fraction", "test_fraction", "seq_len", "carry_state", "seed")
 """Arguments of the datamodule that say which text is measured, and how the model was trained."""
@@ -46,14 +46,15 @@ def text(
 
     context: the loss of the next character after a given number of characters, with a state of zeros before them.
     writing: the samples' 15-grams that occur in the training text, longest match with it, words that do not occur in
-    it, distinct n-grams, closed quotations; the same for the validation text. beams: log probability, repetition and
-    words of beam searches. Writes <measure>.csv and the figures <measure>.png and <measure>.svg.
+    it, distinct n-grams, closed quotations; the same for the validation text. cohesion: how much more often a word
+    of five letters or more is repeated in a sample than between samples, against the distance. beams: log probability,
+    repetition and words of beam searches. Writes <measure>.csv and the figures <measure>.png and <measure>.svg.
 
     Args:
         ckpt_paths: checkpoints, run folders or experiment folders of TextModels (of a folder the best checkpoint), all
             trained on the same text.
         output_dir: folder for the files.
-        measures: context, writing, beams; all by default.
+        measures: context, writing, cohesion, beams; all by default.
         book: the book that they were trained on, a name or a path; by default the one in the first checkpoint's config.
         contexts: numbers of characters read, each at least 1; 1, 2, 3, 5, 10, 20, 30, 50, 100, 200 and 500 by default.
         num_positions: characters whose loss is measured, evenly spaced; all if there are fewer.
@@ -94,6 +95,9 @@ def text(
             rows = text_writing.measure(models, texts, sorted(taus), num_samples, length, seed)
             save(rows, text_writing.draw, folder, measure)
             rows = text_writing.summarize(rows)
+        elif measure == "cohesion":
+            rows = text_cohesion.measure(models, texts, sorted(taus), num_samples, length, seed)
+            save(rows, text_cohesion.draw, folder, measure)
         else:
             rows = text_beams.measure(models, texts, sorted(beams), num_prompts, beam_length)
             save(rows, text_beams.draw, folder, measure)

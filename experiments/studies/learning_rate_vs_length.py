@@ -9,26 +9,35 @@ from experiments.runs import select
 from experiments.tables import Rows, filter_rows, values_of
 from models.tables import percent
 
-TITLES = {"rnn": "vanilla RNN", "lstm": "LSTM"}
+TITLES = {
+    ("rnn", "orthogonal"): "vanilla RNN, orthogonal weights",
+    ("lstm", "orthogonal"): "LSTM, orthogonal weights",
+    ("rnn", "uniform"): "vanilla RNN, default weights",
+    ("lstm", "uniform"): "LSTM, default weights",
+}
 
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each run."""
-    names = ("network", "learning_rate", "length", "seed", "test_accuracy")
-    return [select(result, *names) for result in results if "model.optimizer.lr" in result]
+    names = ("learning_rate", "length", "seed", "test_accuracy")
+    return [
+        select(result, "network") | {"weights": result["model.initialization"]} | select(result, *names)
+        for result in results
+        if "model.optimizer.lr" in result
+    ]
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A heat map for each kind of network: mean accuracy over seeds, and below it the lowest and the highest."""
-    networks = list(dict.fromkeys(row["network"] for row in rows))
-    lengths = values_of(rows, "length")
+    """A heat map for each network and kind of weights: mean accuracy over seeds, the lowest and the highest."""
+    kinds = [kind for kind in TITLES if filter_rows(rows, network=kind[0], weights=kind[1])]
     rates = values_of(rows, "learning_rate")
     size = (PAGE_WIDTH, 0.9 + 0.45 * len(rates))
-    figure, panels = new_figure(1, len(networks), *size, squeeze=False, sharey=True)
-    for axes, network in zip(panels[0], networks, strict=True):
-        lines = {f"{rate:g}": filter_rows(rows, network=network, learning_rate=rate) for rate in rates}
-        heat_map(axes, lines, lengths, text_of, fontsize=7)
-        axes.set_title(TITLES[network], loc="left")
+    figure, panels = new_figure(1, len(kinds), *size, squeeze=False, sharey=True)
+    for axes, (network, weights) in zip(panels[0], kinds, strict=True):
+        own = filter_rows(rows, network=network, weights=weights)
+        lines = {f"{rate:g}": filter_rows(own, learning_rate=rate) for rate in rates}
+        heat_map(axes, lines, values_of(own, "length"), text_of, fontsize=7)
+        axes.set_title(TITLES[network, weights], loc="left")
     panels[0, 0].set_ylabel("learning rate")
     figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=8)
     save_figure(figure, path)

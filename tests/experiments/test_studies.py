@@ -11,6 +11,7 @@ import cli
 from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
+    baselines,
     graph_controls,
     learning_rate_vs_length,
     memory_factors,
@@ -19,6 +20,7 @@ from experiments.studies import (
     oversmoothing,
     path_graph,
     spread,
+    text_choices,
 )
 
 COLUMNS = ("status", "run_dir", "model.network", "seed_everything")
@@ -142,6 +144,7 @@ def losses(tmp_path: Path) -> Path:
         values = {"model.network": "lstm", "model.optimizer": optimizer, "model.optimizer.lr": rate}
         return {
             **values,
+            "model.initialization": "orthogonal",
             "seed_everything": seed,
             "data.length": 10,
             "test/accuracy": max(0.0, 1 - last),
@@ -169,6 +172,7 @@ def test_learning_rate_vs_length(losses: Path, tmp_path: Path) -> None:
     rows = learning_rate_vs_length.rows_of(read_results(losses))
     assert [row["learning_rate"] for row in rows] == [0.1, 0.1, 1.0, 1.0, 0.1, 0.01]
     assert rows[0]["test_accuracy"] == pytest.approx(0.1) and rows[0]["length"] == 10
+    assert {(row["network"], row["weights"]) for row in rows} == {("lstm", "orthogonal")}
     args = ["figure", "--study=learning_rate_vs_length", f"--results=[{losses}]", f"--output_dir={tmp_path}"]
     assert cli.main(args) == 0
     assert (tmp_path / "learning_rate_vs_length.png").read_bytes().startswith(b"\x89PNG")
@@ -321,3 +325,45 @@ def test_node_order(tmp_path: Path) -> None:
     for other in ({"data.length": 5}, {"model.connection": "residual"}):
         with pytest.raises(LookupError, match="another study"):
             node_order.rows_of([row | other for row in read_results(gcn)])
+
+
+def test_baselines(tmp_path: Path) -> None:
+    ours = {"model.initialization": "orthogonal", "data.length": 10, "steps": 3000}
+    runs: list[dict[str, Any]] = [
+        {"model.network": "gru", "data.length": 10, "steps": 400, "test/accuracy": 1.0},
+        {"model.network": "gru", "data.length": 100, "steps": 3000, "test/accuracy": 0.2},
+        {"model.network": "gru", "data.length": 100, "steps": 3000, "test/accuracy": 0.1, "seed_everything": 2},
+        {**ours, "model.network": "rnn", "test/accuracy": 0.5},
+        {**ours, "model.network": "rnn", "model.initialization": "uniform", "test/accuracy": 0.4},
+    ]
+    results = write_results(tmp_path / "results", runs)
+    rows = baselines.rows_of(read_results(results))
+    assert [tuple(row.values()) for row in rows] == [
+        ("gru", 10, 1, 1.0, 400),
+        ("gru", 100, 1, 0.2, 3000),
+        ("gru", 100, 2, 0.1, 3000),
+        ("rnn, orthogonal", 10, 1, 0.5, 3000),
+        ("rnn", 10, 1, 0.4, 3000),
+    ]
+    assert cli.main(["figure", "--study=baselines", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "baselines.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_text_choices(tmp_path: Path) -> None:
+    def run(optimizer: str, losses: list[float], embedding: str = "64") -> dict[str, Any]:
+        logged = [{"step": 100 * k + 99, "val/loss": loss} for k, loss in enumerate(losses)]
+        return {"model.optimizer": optimizer, "model.dropout": 0.3, "model.embedding_size": embedding} | {
+            "test/loss": 1.5,
+            "logged": logged,
+        }
+
+    runs = [run("torch.optim.Adam(lr=0.1)", [2.0, 1.0, 3.0]), run("", [1.0, 0.5], "None")]
+    runs[1]["model.optimizer.class_path"] = "torch.optim.RMSprop"
+    results = write_results(tmp_path / "results", runs)
+    rows = text_choices.rows_of(read_results(results))
+    assert [tuple(row.values()) for row in rows] == [
+        ("Adam", 0.3, "64", 1, 1.0, 200, 3.0, 1.5),
+        ("RMSprop", 0.3, "one-hot", 1, 0.5, 200, 0.5, 1.5),
+    ]
+    assert cli.main(["figure", "--study=text_choices", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "text_choices.png").read_bytes().startswith(b"\x89PNG")

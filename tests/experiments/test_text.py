@@ -1,6 +1,7 @@
 """Measures of text models against brute force, and against the network read character by character."""
 
 import csv
+import itertools
 import math
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import cli
 from datamodules.character_ids import split
 from datamodules.library import read_book
 from datamodules.vocabulary import Vocabulary
-from experiments import text_beams, text_context, text_writing
+from experiments import text_beams, text_cohesion, text_context, text_writing
+from experiments.plotting import mean_and_interval
 from experiments.text import load
 from experiments.text_model import TextSplits, starts
 from experiments.text_overlap import Searched
@@ -97,7 +99,7 @@ def test_the_command(text_run_dir: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert cli.main(words) == 0
     assert {path.name for path in out.iterdir()} == {
         "about.json",
-        *(f"{name}.{kind}" for name in ("context", "writing", "beams") for kind in ("csv", "png", "svg")),
+        *(f"{name}.{kind}" for name in ("context", "writing", "cohesion", "beams") for kind in ("csv", "png", "svg")),
     }
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     assert cli.main(words) == 0 and first == {path.name: path.read_bytes() for path in out.iterdir()}
@@ -187,3 +189,34 @@ def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_share_of_nothing_is_not_a_number() -> None:
     assert math.isnan(text_writing.share([])) and text_writing.share([True, False]) == 0.5
+
+
+WORDS = st.lists(st.sampled_from(["crown", "wolves", "apple", "the", "Apple"]), max_size=12)
+
+
+@given(st.lists(WORDS, min_size=2, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_cohesion_equals_brute_force(samples: list[list[str]]) -> None:
+    found = []  # the number of the text, the place and the word
+    for k, sample in enumerate(samples):
+        for j, word in enumerate(sample[:-1]):  # the end of a text may have cut its last word
+            if len(word) >= 5:
+                found.append((k, sum(len(other) + 1 for other in sample[:j]), word.lower()))
+    pairs = list(itertools.combinations(found, 2))
+    apart = [a[2] == b[2] for a, b in pairs if a[0] != b[0]]
+    ours = {(row["from"], row["to"]): row for row in text_cohesion.cohesion([" ".join(sample) for sample in samples])}
+    for low, high in itertools.pairwise(text_cohesion.DISTANCES):
+        equal = [a[2] == b[2] for a, b in pairs if a[0] == b[0] and low <= b[1] - a[1] < high]
+        row = ours[low, high]
+        assert row["pairs"] == len(equal) and (equal or math.isnan(row["ratio"]))
+        if equal and any(apart):
+            assert row["chance"] == pytest.approx(sum(apart) / len(apart))
+            assert row["ratio"] == pytest.approx(sum(equal) / len(equal) / row["chance"])
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    logarithms = [0.3, -0.2, 0.5, 0.1, 0.0]
+    without_one = [math.exp((sum(logarithms) - value) / 4) for value in logarithms]
+    mean, low, high = mean_and_interval(logarithms)
+    assert text_cohesion.jackknife(math.exp(mean), without_one) == pytest.approx((math.exp(low), math.exp(high)))
+    assert all(map(math.isnan, text_cohesion.jackknife(0.0, without_one)))

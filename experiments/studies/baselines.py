@@ -1,0 +1,47 @@
+"""Which recurrent networks learn to remember the first digit in a fixed number of steps, for each length."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.plotting import COLOURS, PAGE_WIDTH, mark_values, new_figure, save_figure
+from experiments.runs import select
+from experiments.tables import Rows, column, filter_rows, values_of
+
+NETWORKS = {
+    "rnn": "vanilla RNN",
+    "rnn, orthogonal": "vanilla RNN, orthogonal weights",
+    "irnn": "IRNN",
+    "exprnn": "expRNN",
+    "lstm": "LSTM",
+    "lstm, orthogonal": "LSTM, orthogonal weights, forget bias 3",
+    "gru": "GRU (torch.nn)",
+    "minlstm": "minLSTM",
+}
+
+
+def rows_of(results: list[dict[str, Any]]) -> Rows:
+    """A row for each run. A network with torch's default weights has no addition to its name."""
+    return [
+        {"network": run["model.network"] + (", orthogonal" if run.get("model.initialization") == "orthogonal" else "")}
+        | select(run, "length", "seed", "test_accuracy")
+        | {"steps": int(run["steps"])}
+        for run in results
+    ]
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """A panel for each length with the accuracies of all networks: all seeds, and the mean with its 95 % interval."""
+    networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
+    lengths = values_of(rows, "length")
+    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 0.8 + 0.3 * len(networks), sharey=True, squeeze=False)
+    for axes, length in zip(grid[0], lengths, strict=True):
+        for y, network in enumerate(networks):
+            values = column(filter_rows(rows, network=network, length=length), "test_accuracy")
+            if values:
+                side = 1 if sum(values) < len(values) / 2 else -1  # where there is room
+                mark_values(axes, y, values, COLOURS["lstm" in network or network == "gru"], side, ".2f")
+        axes.axvline(0.1, color="#888888", linewidth=0.6, linestyle=":")
+        axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))
+        axes.set_title(f"T = {length}", loc="left")
+    grid[0, 0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
+    save_figure(figure, path)
