@@ -34,6 +34,7 @@ commands:
   attractors  show how a checkpoint keeps the first digit: its states as attractors
   patterns    test networks on palindromes whose digits repeat
   confusions  show which digits a checkpoint takes for which
+  certify     prove that a checkpoint names the first digit of every palindrome
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
   report      rewrite the pages with results and their figures from docs/results
@@ -52,7 +53,7 @@ python cli.py COMMAND --help lists all keys of a command."""
 
 EXPERIMENTS = (
     *("generate", "export", "sweep", "figure", "curves", "text"),
-    *("gradients", "attractors", "patterns", "confusions", "longest", "hops", "report"),
+    *("gradients", "attractors", "patterns", "confusions", "certify", "longest", "hops", "report"),
 )
 """Commands, each a function in a module of ``experiments``."""
 

@@ -57,10 +57,17 @@ class StepMetrics:
     """
 
     def __init__(self, names: Iterable[str], correctness: Callable[[Tensor, Tensor], dict[str, Tensor]]) -> None:
-        self.means = {name: MeanMetric() for name in names}
+        self.means: dict[str, MeanMetric] = {}
+        self.values: dict[str, list[Tensor]] = {}
+        for name in names:
+            self.track(name)
         self.correctness = correctness
-        self.values: dict[str, list[Tensor]] = {name: [] for name in self.means}
         self._waiting: list[tuple[Tensor, Tensor]] = []  # logits (B, n, K) and target (B, n) of the latest steps
+
+    def track(self, name: str) -> None:
+        """Average the values that are appended to ``values[name]``, too."""
+        self.means[name] = MeanMetric()
+        self.values[name] = []
 
     def add(self, loss: Tensor, logits: Tensor, target: Tensor) -> None:
         """Add a step; the tensors must not need gradients."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from models.classifier import Classifier, cross_entropy, first_items, most_likely
 from models.contracts import Characters, PalindromeData
 from models.metrics import wilson_interval
+from models.networks.bounds import worst_case_loss
 from models.networks.build import build_palindrome_network
 from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
@@ -133,6 +134,10 @@ class PalindromeClassifier(PalindromeModel):
         longest_memory: time steps to remember, for ``chrono``; the CLI links it to the data's length.
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         fused: run the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
+        worst_case_weight: factor of a second loss, an upper bound of the loss on all sequences of digits together, so
+            that what the network remembers can be proved; see ``models.networks.bounds``. 0 for none; only for ``rnn``.
+        worst_case_steps: digits of the longest sequences of this bound.
+        worst_case_ramp: optimizer steps over which the bound grows from one sequence to all.
         optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
@@ -152,6 +157,9 @@ class PalindromeClassifier(PalindromeModel):
         "lr_scheduler",
         "optimizer",
         "recurrent_scale",
+        "worst_case_ramp",
+        "worst_case_steps",
+        "worst_case_weight",
     )
     MAY_CHANGE_ON_RESUME = ("backward", "fused", "lr_scheduler", "optimizer")
 
@@ -167,11 +175,20 @@ class PalindromeClassifier(PalindromeModel):
         longest_memory: int = 100,
         backward: Backward = "bptt",
         fused: bool = False,
+        worst_case_weight: float = 0.0,
+        worst_case_steps: int = 10,
+        worst_case_ramp: int = 1000,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
+        check_worst_case(network, worst_case_weight, worst_case_steps, worst_case_ramp)
+        if worst_case_weight:
+            self.step_metrics.track("worst_case_loss")
+        self.worst_case_weight = worst_case_weight
+        self.worst_case_steps = worst_case_steps
+        self.worst_case_ramp = worst_case_ramp
         if network == "rnn" and forget_bias is not None:
             raise ValueError(f"forget_bias is {forget_bias} with network 'rnn', which has no gates; leave it out")
         self.task = "last_digit"  # of a model that was loaded, the one it was trained for
@@ -191,6 +208,15 @@ class PalindromeClassifier(PalindromeModel):
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         logits, _ = self.network(digits, num_last_steps=num_last_steps)
         return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if not self.worst_case_weight:
+            return loss
+        share = min(1.0, self.trainer.global_step / max(1, self.worst_case_ramp))
+        bound = worst_case_loss(self.network, self.worst_case_steps, share)
+        self.step_metrics.values["worst_case_loss"].append(bound.detach())
+        return loss + self.worst_case_weight * bound
 
     def remember(self, data_arguments: Mapping[str, Any], vocabulary: Characters | None) -> None:
         self.task = data_arguments.get("task", "last_digit")
@@ -249,6 +275,18 @@ class PalindromeClassifier(PalindromeModel):
             return B * cross_entropy(logits, target)  # the sum over palindromes of the mean over their digits
 
         return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
+
+
+def check_worst_case(network: str, weight: float, num_steps: int, ramp: int) -> None:
+    """Raise a ValueError unless the arguments of the loss over all sequences are in their ranges."""
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"worst_case_weight is {weight}; it must be at least 0, and finite")
+    if weight and network != "rnn":
+        raise ValueError(f"worst_case_weight is {weight} with network {network!r}; it is for 'rnn', so leave it out")
+    if num_steps < 1:
+        raise ValueError(f"worst_case_steps is {num_steps}; it must be at least 1")
+    if ramp < 0:
+        raise ValueError(f"worst_case_ramp is {ramp}; it must be at least 0")
 
 
 class PathGraphClassifier(PalindromeModel):

@@ -1,0 +1,93 @@
+"""The file that proves what a vanilla RNN remembers; ``docs/proof.md`` has the theorem.
+
+A certificate is a graph of boxes in the space of hidden states. A box belongs to a first digit, and it has a successor
+for every next digit. It proves that a network names the first digit of every sequence of at least ``first_length - 1``
+digits if
+
+- the hidden state after each single digit is in that digit's first box,
+- each digit maps each box into its successor, whatever the rounding,
+- in every box that a state can be in after ``first_length - 1`` digits or more, the logit of the first digit is the
+  largest, whatever the rounding.
+
+``experiments.certificate_check`` checks these inequalities. It shares no code with ``experiments.certify``, which finds
+the boxes.
+
+Legend: S boxes, K different digits, H hidden units.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.errors import UserError
+
+WEIGHTS = ("W_hx", "W_hh", "b_h", "W_ph", "b_p")
+"""The weights of equations 1 and 2, in the order in which their checksum reads them."""
+
+SHAPES = {"lower": 2, "upper": 2, "first_digit": 1, "first_box": 1, "successor": 2}
+"""The arrays of a certificate and their numbers of dimensions."""
+
+
+class Certificate(NamedTuple):
+    """A graph of boxes.
+
+    Args:
+        lower, upper: bounds of each hidden unit, (S, H) float64.
+        first_digit: of the sequences whose states the box contains, (S,) int64.
+        first_box: for each first digit the box of the state after it, (K,) int64.
+        successor: for each box and each next digit the box that contains the next state, (S, K) int64.
+        first_length: the shortest palindromes for which the readout is proved.
+        checksum: SHA-256 of the weights; see ``checksum_of``.
+    """
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    first_digit: NDArray[np.int64]
+    first_box: NDArray[np.int64]
+    successor: NDArray[np.int64]
+    first_length: int
+    checksum: str
+
+
+def checksum_of(weights: dict[str, Tensor]) -> str:
+    """SHA-256 of the weights' names, shapes and float32 values."""
+    digest = hashlib.sha256()
+    for name in WEIGHTS:
+        array = weights[name].detach().cpu().numpy().astype("<f4")
+        digest.update(f"{name} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def write_certificate(certificate: Certificate, path: Path) -> None:
+    """Write a certificate as a compressed ``.npz`` file without pickled objects."""
+    np.savez_compressed(path, allow_pickle=False, **certificate._asdict())
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read a certificate.
+
+    Raises:
+        UserError: the file cannot be read, or it is not a certificate.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in Certificate._fields}
+        sizes = {name: arrays[name].ndim for name in SHAPES}
+        certificate = Certificate(
+            *(arrays[name].astype(np.float64, casting="equiv") for name in ("lower", "upper")),
+            *(arrays[name].astype(np.int64, casting="equiv") for name in ("first_digit", "first_box", "successor")),
+            int(arrays["first_length"]),
+            str(arrays["checksum"]),
+        )
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; make it with certify") from error
+    except (LookupError, TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} is not a certificate; make it with certify") from error
+    if sizes != SHAPES:
+        raise UserError(f"{path} is not a certificate: its arrays have {sizes} dimensions; make it with certify")
+    return certificate

@@ -1,0 +1,257 @@
+"""Proves that a vanilla RNN names the first digit of every palindrome, of every length; see docs/proof.md.
+
+Legend: n boxes of a first digit, K different digits, H hidden units.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiments.certificate import WEIGHTS, Certificate, checksum_of, read_certificate, write_certificate
+from experiments.patterns import draw_patterns
+from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
+from experiments.provenance import record
+from experiments.tables import cannot_write, make_folder
+from experiments.trained_model import Network, TrainedNetwork, load
+from models.networks import VanillaRNN
+from training.errors import UserError
+
+EXAMPLE = "python cli.py certify --ckpt_path runs/rnn_proved"
+
+MAX_BOXES = 200
+"""The most boxes of a first digit: the states of networks that can be proved settle within some ten digits."""
+
+ROOM = 1e-3
+"""By how much a box is wider than the states that were found, so that all that rounding changes stays inside."""
+
+EXHAUSTIVE_MAX = 7
+"""Palindromes up to this length are all tried in the search for a mistake: 10,000 of the longest."""
+
+TRIED_LENGTHS = (12, 20, 50, 100, 200, 500, 1000)
+"""Lengths of the patterns and random palindromes that are tried after them."""
+
+
+class Weights(NamedTuple):
+    """The weights of equations 1 and 2 in float64."""
+
+    W_hx: NDArray[np.float64]
+    W_hh: NDArray[np.float64]
+    b_h: NDArray[np.float64]
+    W_ph: NDArray[np.float64]
+    b_p: NDArray[np.float64]
+
+
+class Chain(NamedTuple):
+    """The boxes of a first digit, (n, H): one after each digit; the last one contains all later states."""
+
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
+    """Prove that a vanilla RNN names the first digit of every palindrome of every length.
+
+    Writes certificate.npz and certificate.png, and prints what is proved. If nothing is proved, it prints a palindrome
+    that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
+
+    Args:
+        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier with network rnn, trained on
+            the last digit.
+        output_dir: folder for the files; by default certificate in the run's folder.
+        check: check every inequality of the certificate that is in output_dir, in ball arithmetic, instead of making
+            one; needs python-flint.
+    """
+    trained = load(ckpt_path, "last_digit")
+    if not isinstance(trained.network, VanillaRNN):
+        raise UserError(
+            f"{trained.path} has an LSTM; this command needs a vanilla RNN, such as configs/rnn_proved.yaml"
+        )
+    folder = trained.folder / "certificate" if output_dir is None else Path(output_dir)
+    if check:
+        return check_file(folder / "certificate.npz", trained)
+    make_folder(folder)  # before the search
+    weights = Weights(*(getattr(trained.network, name).detach().double().numpy() for name in WEIGHTS))
+    chains = [chain_of(weights, digit) for digit in range(trained.num_classes)]
+    unsettled = [digit for digit, chain in enumerate(chains) if chain is None]
+    if unsettled:
+        reason = f"the box of the states after the digit {unsettled[0]} grows for more than {MAX_BOXES} digits"
+        return explain_failure(trained, reason)
+    found = [chain for chain in chains if chain is not None]
+    first_length = first_length_of(weights, found)
+    if first_length is None:
+        return explain_failure(trained, "the boxes that contain all states are too wide: two logits may be equal")
+    certificate = join(found, first_length, checksum_of(trained.network.state_dict()))
+    try:
+        write_certificate(certificate, folder / "certificate.npz")
+        draw(weights, found, folder / "certificate.png")
+        record(folder, ["certificate.npz", "certificate.png"])
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    wrong = [length for length in range(2, first_length) if mistake_at(trained.network, length) is not None]
+    print(statement(first_length, wrong))
+    margin = min(margins_of(weights, chain, digit)[first_length - 2 :].min() for digit, chain in enumerate(found))
+    print(f"{len(certificate.lower)} boxes of hidden states; logits differ by at least {margin:.3g}.")
+    print(f"Wrote certificate.npz and certificate.png to {folder}")
+    return 0
+
+
+def statement(first_length: int, wrong: list[int]) -> str:
+    """What is proved, with the exceptions: the lengths below ``first_length`` are tried one by one."""
+    proved = f"Proved: names the first digit of every palindrome of every length from {first_length} to infinity"
+    if first_length == 2:
+        return proved + "."
+    if not wrong:
+        return f"{proved}. All shorter palindromes were tried: no mistake."
+    lengths = ", ".join(map(str, wrong))
+    return f"{proved}. All shorter palindromes were tried: mistakes at length {lengths}."
+
+
+def chain_of(weights: Weights, digit: int) -> Chain | None:
+    """Boxes that contain the states after one digit, two, and so on, until one contains all later ones, too.
+
+    Each box follows from the last one by interval arithmetic. It is widened before it is compared with the last one, so
+    the chain ends if the boxes shrink or grow towards a limit (epsilon-inflation; Rump 1983).
+    """
+    inputs = weights.W_hx.T + weights.b_h  # (K, H)
+    lowest, highest = inputs.min(axis=0), inputs.max(axis=0)
+    magnitudes = np.abs(weights.W_hh)
+    lower, upper = np.tanh(inputs[digit]) - ROOM, np.tanh(inputs[digit]) + ROOM
+    chain = [(lower, upper)]
+    for _ in range(MAX_BOXES):
+        middle, radius = weights.W_hh @ (lower + upper) / 2, magnitudes @ (upper - lower) / 2
+        next_lower, next_upper = np.tanh(middle - radius + lowest) - ROOM, np.tanh(middle + radius + highest) + ROOM
+        if (next_lower >= lower).all() and (next_upper <= upper).all():
+            return Chain(*map(np.array, zip(*chain, strict=True)))
+        lower, upper = next_lower - ROOM, next_upper + ROOM
+        chain.append((lower, upper))
+    return None
+
+
+def margins_of(weights: Weights, chain: Chain, digit: int) -> NDArray[np.float64]:
+    """For each box a lower bound of the logit of the first digit minus the largest other logit, (n,)."""
+    rows = np.delete(weights.W_ph[digit] - weights.W_ph, digit, axis=0)  # (K-1, H)
+    biases = np.delete(weights.b_p[digit] - weights.b_p, digit)
+    middle, radius = (chain.lower + chain.upper) / 2, (chain.upper - chain.lower) / 2
+    bounds: NDArray[np.float64] = middle @ rows.T - radius @ np.abs(rows).T + biases
+    return bounds.min(axis=1, initial=np.inf)
+
+
+def first_length_of(weights: Weights, chains: list[Chain]) -> int | None:
+    """The shortest palindromes from which on the first digit has the largest logit in all boxes; None if never."""
+    first_length = 2
+    for digit, chain in enumerate(chains):
+        (failed,) = np.nonzero(margins_of(weights, chain, digit) <= ROOM)
+        if failed.size and failed[-1] == len(chain.lower) - 1:
+            return None
+        first_length = max([first_length, *(failed + 3)])
+    return first_length
+
+
+def join(chains: list[Chain], first_length: int, checksum: str) -> Certificate:
+    """The certificate of all chains: each box is followed by the next one of its chain, the last one by itself."""
+    lengths = [len(chain.lower) for chain in chains]
+    first_box = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    following = np.arange(1, sum(lengths) + 1)
+    following[np.cumsum(lengths) - 1] -= 1
+    return Certificate(
+        lower=np.concatenate([chain.lower for chain in chains]),
+        upper=np.concatenate([chain.upper for chain in chains]),
+        first_digit=np.repeat(np.arange(len(chains)), lengths),
+        first_box=first_box,
+        successor=np.repeat(following[:, None], len(chains), axis=1),
+        first_length=first_length,
+        checksum=checksum,
+    )
+
+
+def explain_failure(trained: TrainedNetwork, reason: str) -> int:
+    """Say why nothing was proved: by a mistake of the network if one is found, else by the bounds."""
+    mistake = find_mistake(trained)
+    if mistake is None:
+        print(
+            f"Not proved: {reason}. No mistake was found. configs/rnn_proved.yaml trains a network that can be proved."
+        )
+    else:
+        digits, named = mistake
+        shown = " ".join(map(str, digits[:12])) + (f" ... ({len(digits)} digits)" if len(digits) > 12 else "")
+        print(f"Not proved: after {shown} it names {named}.")
+    return 1
+
+
+def find_mistake(trained: TrainedNetwork) -> tuple[list[int], int] | None:
+    """A sequence after which the network names another digit than the first, and that digit; None if none is found."""
+    for length in range(2, EXHAUSTIVE_MAX + 1):
+        if (mistake := mistake_at(trained.network, length)) is not None:
+            return mistake
+    generator = torch.Generator().manual_seed(trained.seed)
+    for length in TRIED_LENGTHS:
+        half = torch.randint(trained.num_classes, (1000, (length + 1) // 2), generator=generator)
+        random = torch.cat([half, half[:, : length // 2].flip(1)], dim=1)
+        for palindromes in (draw_patterns(length, trained.num_classes), random):
+            if (mistake := mistake_among(trained.network, palindromes)) is not None:
+                return mistake
+    return None
+
+
+def mistake_at(network: Network, length: int) -> tuple[list[int], int] | None:
+    """A palindrome of this length that the network completes wrongly, without its last digit, and what it names."""
+    half = torch.cartesian_prod(*[torch.arange(network.input_size)] * ((length + 1) // 2)).view(-1, (length + 1) // 2)
+    return mistake_among(network, torch.cat([half, half[:, : length // 2].flip(1)], dim=1))
+
+
+def mistake_among(network: Network, palindromes: torch.Tensor) -> tuple[list[int], int] | None:
+    """The first palindrome (N, T) that the network completes wrongly, without its last digit, and what it names."""
+    with torch.no_grad():
+        named = network(palindromes[:, :-1], num_last_steps=1)[0][:, -1].argmax(dim=1)
+    wrong = (named != palindromes[:, 0]).nonzero()
+    if not len(wrong):
+        return None
+    row = int(wrong[0, 0])
+    return palindromes[row, :-1].tolist(), int(named[row])
+
+
+def check_file(path: Path, trained: TrainedNetwork) -> int:
+    """Check the inequalities of a certificate, and print what is proved or the one that does not hold."""
+    certificate = read_certificate(path)
+    try:
+        from experiments.certificate_check import Refusal, check
+    except ImportError as error:
+        raise UserError("check needs python-flint; pip install -c constraints.txt python-flint installs it") from error
+    if certificate.checksum != checksum_of(trained.network.state_dict()):
+        raise UserError(f"{path} is for other weights than those of {trained.path}; make it again with certify")
+    weights = {name: getattr(trained.network, name).detach().numpy() for name in WEIGHTS}
+    result = check(certificate, weights)
+    if isinstance(result, Refusal):
+        where = f", box {result.box}" if result.box >= 0 else ""
+        print(f"Refused: {result.reason}{where}.")
+        return 1
+    print(
+        f"Checked {result.num_inequalities:,} inequalities of {result.num_boxes} boxes: all hold. Every palindrome of "
+        f"every length from {certificate.first_length} to infinity; logits differ by at least {result.margin:.3g}."
+    )
+    return 0
+
+
+def draw(weights: Weights, chains: list[Chain], path: Path) -> None:
+    """Left how wide the boxes are after each digit, right the smallest margin; a line for each first digit."""
+    figure, panels = new_figure(1, 2, PAGE_WIDTH, 2.6)
+    for digit, chain in enumerate(chains):
+        steps = np.arange(1, len(chain.lower) + 1)
+        colour = COLOURS[digit % len(COLOURS)]
+        panels[0].plot(steps, (chain.upper - chain.lower).mean(axis=1), "o-", color=colour, markersize=3, linewidth=1)
+        panels[1].plot(steps, margins_of(weights, chain, digit), "o-", color=colour, markersize=3, linewidth=1)
+        panels[1].annotate(
+            str(digit),
+            (steps[-1], margins_of(weights, chain, digit)[-1]),
+            (3, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+        )
+    panels[0].set(xlabel="digits read", ylabel="mean width of a unit's bounds", ylim=(0, None))
+    panels[1].set(xlabel="digits read (the last box: all later ones)", ylabel="smallest margin of the first digit")
+    panels[1].axhline(0, color="#888888", linewidth=0.6, linestyle=":")
+    save_figure(figure, path)
