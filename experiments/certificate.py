@@ -75,7 +75,7 @@ def read_certificate(path: Path) -> Certificate:
         UserError: the file cannot be read, or it is not a certificate.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in Certificate._fields}
         sizes = {name: arrays[name].ndim for name in SHAPES}
         certificate = Certificate(

@@ -168,24 +168,29 @@ def join(chains: list[Chain], first_length: int, checksum: str) -> Certificate:
 
 
 def explain_failure(trained: TrainedNetwork, reason: str) -> int:
-    """Say why nothing was proved: by a mistake of the network if one is found, else by the bounds."""
-    mistake = find_mistake(trained)
-    if mistake is None:
-        print(
-            f"Not proved: {reason}. No mistake was found. configs/rnn_proved.yaml trains a network that can be proved."
-        )
-    else:
-        digits, named = mistake
-        shown = " ".join(map(str, digits[:12])) + (f" ... ({len(digits)} digits)" if len(digits) > 12 else "")
-        print(f"Not proved: after {shown} it names {named}.")
+    """Say why nothing was proved: by a mistake of the network if one is found, else by the bounds.
+
+    A network may be wrong for palindromes that are shorter than all it was trained on. A longer mistake counts first.
+    """
+    tried = [mistake_at(trained.network, length) for length in range(2, EXHAUSTIVE_MAX + 1)]
+    mistake = tried[-1] or find_long_mistake(trained)
+    if mistake is not None:
+        print(f"Not proved: {in_words(*mistake)}.")
+        return 1
+    short = [found for found in tried if found is not None]
+    exceptions = f", apart from the shortest: {in_words(*short[-1])}" if short else ""
+    print(f"Not proved: {reason}. No mistake was found{exceptions}. configs/rnn_proved.yaml has a proof.")
     return 1
 
 
-def find_mistake(trained: TrainedNetwork) -> tuple[list[int], int] | None:
-    """A sequence after which the network names another digit than the first, and that digit; None if none is found."""
-    for length in range(2, EXHAUSTIVE_MAX + 1):
-        if (mistake := mistake_at(trained.network, length)) is not None:
-            return mistake
+def in_words(digits: list[int], named: int) -> str:
+    """What a network names after these digits; of many only the first are shown."""
+    shown = " ".join(map(str, digits[:12])) + (f" ... ({len(digits)} digits)" if len(digits) > 12 else "")
+    return f"after {shown} it names {named}"
+
+
+def find_long_mistake(trained: TrainedNetwork) -> tuple[list[int], int] | None:
+    """A mistake among patterns and random palindromes of several lengths; None if there is none."""
     generator = torch.Generator().manual_seed(trained.seed)
     for length in TRIED_LENGTHS:
         half = torch.randint(trained.num_classes, (1000, (length + 1) // 2), generator=generator)
