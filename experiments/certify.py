@@ -51,6 +51,15 @@ class Chain(NamedTuple):
     upper: NDArray[np.float64]
 
 
+class Proof(NamedTuple):
+    """A certificate; the chain of each first digit with its margins, (n,); the smallest margin that is needed."""
+
+    certificate: Certificate
+    chains: list[Chain]
+    margins: list[NDArray[np.float64]]
+    margin: float
+
+
 def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
     """Prove that a vanilla RNN names the first digit of every palindrome of every length.
 
@@ -73,29 +82,38 @@ def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) 
     if check:
         return check_file(folder / "certificate.npz", trained)
     make_folder(folder)  # before the search
-    weights = Weights(*(getattr(trained.network, name).detach().double().numpy() for name in WEIGHTS))
-    chains = [chain_of(weights, digit) for digit in range(trained.num_classes)]
-    unsettled = [digit for digit, chain in enumerate(chains) if chain is None]
-    if unsettled:
-        reason = f"the box of the states after the digit {unsettled[0]} grows for more than {MAX_BOXES} digits"
-        return explain_failure(trained, reason)
-    found = [chain for chain in chains if chain is not None]
-    first_length = first_length_of(weights, found)
-    if first_length is None:
-        return explain_failure(trained, "the boxes that contain all states are too wide: two logits may be equal")
-    certificate = join(found, first_length, checksum_of(trained.network.state_dict()))
+    proof = prove(trained.network)
+    if isinstance(proof, str):
+        return explain_failure(trained, proof)
     try:
-        write_certificate(certificate, folder / "certificate.npz")
-        draw(weights, found, folder / "certificate.png")
+        write_certificate(proof.certificate, folder / "certificate.npz")
+        draw(proof, folder / "certificate.png")
         record(folder, ["certificate.npz", "certificate.png"])
     except OSError as error:
         raise cannot_write(folder, error) from error
+    first_length = proof.certificate.first_length
     wrong = [length for length in range(2, first_length) if mistake_at(trained.network, length) is not None]
     print(statement(first_length, wrong))
-    margin = min(margins_of(weights, chain, digit)[first_length - 2 :].min() for digit, chain in enumerate(found))
-    print(f"{len(certificate.lower)} boxes of hidden states; logits differ by at least {margin:.3g}.")
+    print(f"{len(proof.certificate.lower)} boxes of hidden states; logits differ by at least {proof.margin:.3g}.")
     print(f"Wrote certificate.npz and certificate.png to {folder}")
     return 0
+
+
+def prove(network: VanillaRNN) -> Proof | str:
+    """The boxes of all first digits, or why there are none."""
+    weights = Weights(*(getattr(network, name).detach().double().numpy() for name in WEIGHTS))
+    chains: list[Chain] = []
+    for digit in range(network.input_size):
+        chain = chain_of(weights, digit)
+        if chain is None:
+            return f"the box of the states after the digit {digit} grows for more than {MAX_BOXES} digits"
+        chains.append(chain)
+    margins = [margins_of(weights, chain, digit) for digit, chain in enumerate(chains)]
+    first_length = first_length_of(margins)
+    if first_length is None:
+        return "the boxes that contain all states are too wide: two logits may be equal"
+    certificate = join(chains, first_length, checksum_of(network.state_dict()))
+    return Proof(certificate, chains, margins, min(float(m[first_length - 2 :].min(initial=m[-1])) for m in margins))
 
 
 def statement(first_length: int, wrong: list[int]) -> str:
@@ -139,14 +157,14 @@ def margins_of(weights: Weights, chain: Chain, digit: int) -> NDArray[np.float64
     return bounds.min(axis=1, initial=np.inf)
 
 
-def first_length_of(weights: Weights, chains: list[Chain]) -> int | None:
+def first_length_of(margins: list[NDArray[np.float64]]) -> int | None:
     """The shortest palindromes from which on the first digit has the largest logit in all boxes; None if never."""
     first_length = 2
-    for digit, chain in enumerate(chains):
-        (failed,) = np.nonzero(margins_of(weights, chain, digit) <= ROOM)
-        if failed.size and failed[-1] == len(chain.lower) - 1:
+    for of_digit in margins:
+        (failed,) = np.nonzero(of_digit <= ROOM)
+        if failed.size and failed[-1] == len(of_digit) - 1:
             return None
-        first_length = max([first_length, *(failed + 3)])
+        first_length = max([first_length, *(int(k) + 3 for k in failed)])
     return first_length
 
 
@@ -240,23 +258,23 @@ def check_file(path: Path, trained: TrainedNetwork) -> int:
     return 0
 
 
-def draw(weights: Weights, chains: list[Chain], path: Path) -> None:
+def draw(proof: Proof, path: Path) -> None:
     """Left how wide the boxes are after each digit, right the smallest margin; a line for each first digit."""
     figure, panels = new_figure(1, 2, PAGE_WIDTH, 2.6)
-    for digit, chain in enumerate(chains):
-        steps = np.arange(1, len(chain.lower) + 1)
-        colour = COLOURS[digit % len(COLOURS)]
-        panels[0].plot(steps, (chain.upper - chain.lower).mean(axis=1), "o-", color=colour, markersize=3, linewidth=1)
-        panels[1].plot(steps, margins_of(weights, chain, digit), "o-", color=colour, markersize=3, linewidth=1)
-        panels[1].annotate(
-            str(digit),
-            (steps[-1], margins_of(weights, chain, digit)[-1]),
-            (3, 0),
-            textcoords="offset points",
-            fontsize=7,
-            va="center",
-        )
-    panels[0].set(xlabel="digits read", ylabel="mean width of a unit's bounds", ylim=(0, None))
-    panels[1].set(xlabel="digits read (the last box: all later ones)", ylabel="smallest margin of the first digit")
-    panels[1].axhline(0, color="#888888", linewidth=0.6, linestyle=":")
+    for digit, (chain, margins) in enumerate(zip(proof.chains, proof.margins, strict=True)):
+        steps = np.arange(1, len(margins) + 1)
+        widths = (chain.upper - chain.lower).mean(axis=1)
+        for axes, values in zip(panels, (widths, margins), strict=True):
+            colour = COLOURS[digit % len(COLOURS)]
+            axes.plot(steps, values, marker="o", color=colour, markersize=3, linewidth=1, label=str(digit))
+            axes.set(xlabel="digits read (last mark: and all later ones)", ylim=(min(0, *axes.get_ylim()), None))
+    panels[0].set_ylabel("mean width of the bounds of a unit")
+    panels[1].set_ylabel("smallest margin of the first digit")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=len(proof.chains),
+        frameon=False,
+        title="first digit",
+    )
     save_figure(figure, path)
