@@ -1,6 +1,6 @@
 """Trains configs/rnn_proved.yaml with several seeds, proves what the networks remember, and checks the proofs.
 
-python -m benchmarks.proof [--seeds 1 2 3 4 5]
+python -m benchmarks.proof [--seeds 1 2 3 4 5] [--weight 10]
 
 "ordinary" is the same training without the loss over all sequences. Seconds are those of training, of the search for a
 certificate, and of its check.
@@ -21,19 +21,21 @@ ORDINARY = "--model.worst_case_weight=0"
 def main() -> None:
     parser = option_parser(__doc__)
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3, 4, 5], help="of the trainings")
+    parser.add_argument("--weight", type=float, help="of the loss over all sequences; by default that of the config")
     args = parser.parse_args()
     columns = {
         **{"seed": "d", "fit": ".1f", "ordinary": ".1f", "test accuracy": ".4f", "boxes": "d", "first length": "d"},
         **{"margin": ".2f", "search": ".2f", "check": ".2f", "inequalities": "d"},
     }
-    print_table(columns, rows(args.seeds), args.output_dir, "proof")
+    print_table(columns, rows(args.seeds, args.weight), args.output_dir, "proof")
 
 
-def rows(seeds: list[int]) -> Iterator[tuple[float | None, ...]]:
+def rows(seeds: list[int], weight: float | None) -> Iterator[tuple[float | None, ...]]:
     """A row for each seed; without a proof, or if it is refused, its numbers are missing."""
+    weights = [] if weight is None else [f"--model.worst_case_weight={weight}"]
     for seed in seeds:
         ordinary = fit(prepare_run("configs/rnn_proved.yaml", f"--seed_everything={seed}", ORDINARY))
-        run = prepare_run("configs/rnn_proved.yaml", f"--seed_everything={seed}")
+        run = prepare_run("configs/rnn_proved.yaml", f"--seed_everything={seed}", *weights)
         summary = fit(run)
         trained = seed, summary["seconds"], ordinary["seconds"], summary["metrics"]["test/accuracy"]
         network = run.model.network
@@ -44,10 +46,10 @@ def rows(seeds: list[int]) -> Iterator[tuple[float | None, ...]]:
         if isinstance(proof, str):
             yield *trained, *[None] * 6
             continue
-        weights = {name: getattr(network, name).detach().numpy() for name in WEIGHTS}
+        arrays = {name: getattr(network, name).detach().numpy() for name in WEIGHTS}
         certificate = proof.certificate
         results = []
-        seconds = seconds_of(lambda c=certificate, w=weights, found=results: found.append(check(c, w)))
+        seconds = seconds_of(lambda c=certificate, w=arrays, found=results: found.append(check(c, w)))
         (result,) = results
         if isinstance(result, Checked):
             proved = len(certificate.lower), certificate.first_length, result.margin

@@ -14,7 +14,7 @@ from experiments.certificate import WEIGHTS, Certificate, checksum_of, read_cert
 from experiments.patterns import draw_patterns
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
-from experiments.tables import cannot_write, make_folder
+from experiments.tables import Rows, cannot_write, column, filter_rows, make_folder, save, values_of
 from experiments.trained_model import Network, TrainedNetwork, load
 from models.networks import VanillaRNN
 from training.errors import UserError
@@ -63,7 +63,8 @@ class Proof(NamedTuple):
 def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
     """Prove that a vanilla RNN names the first digit of every palindrome of every length.
 
-    Writes certificate.npz and certificate.png, and prints what is proved. If nothing is proved, it prints a palindrome
+    Writes certificate.npz, and certificate.csv and certificate.png with its boxes, and prints what is proved. If
+    nothing is proved, it prints a palindrome
     that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
 
     Args:
@@ -87,15 +88,14 @@ def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) 
         return explain_failure(trained, proof)
     try:
         write_certificate(proof.certificate, folder / "certificate.npz")
-        draw(proof, folder / "certificate.png")
-        record(folder, ["certificate.npz", "certificate.png"])
+        record(folder, ["certificate.npz"])
     except OSError as error:
         raise cannot_write(folder, error) from error
     first_length = proof.certificate.first_length
     wrong = [length for length in range(2, first_length) if mistake_at(trained.network, length) is not None]
     print(statement(first_length, wrong))
     print(f"{len(proof.certificate.lower)} boxes of hidden states; logits differ by at least {proof.margin:.3g}.")
-    print(f"Wrote certificate.npz and certificate.png to {folder}")
+    save(rows_of(proof), draw, folder, "certificate")
     return 0
 
 
@@ -258,23 +258,29 @@ def check_file(path: Path, trained: TrainedNetwork) -> int:
     return 0
 
 
-def draw(proof: Proof, path: Path) -> None:
+def rows_of(proof: Proof) -> Rows:
+    """A row for each box: first digit, digits read, mean width of the bounds of a unit, smallest margin."""
+    return [
+        {"digit": digit, "digits_read": k + 1, "width": float((upper - lower).mean()), "margin": float(margin)}
+        for digit, (chain, margins) in enumerate(zip(proof.chains, proof.margins, strict=True))
+        for k, (lower, upper, margin) in enumerate(zip(*chain, margins, strict=True))
+    ]
+
+
+def draw(rows: Rows, path: Path) -> None:
     """Left how wide the boxes are after each digit, right the smallest margin; a line for each first digit."""
-    figure, panels = new_figure(1, 2, PAGE_WIDTH, 2.6)
-    for digit, (chain, margins) in enumerate(zip(proof.chains, proof.margins, strict=True)):
-        steps = np.arange(1, len(margins) + 1)
-        widths = (chain.upper - chain.lower).mean(axis=1)
-        for axes, values in zip(panels, (widths, margins), strict=True):
-            colour = COLOURS[digit % len(COLOURS)]
-            axes.plot(steps, values, marker="o", color=colour, markersize=3, linewidth=1, label=str(digit))
-            axes.set(xlabel="digits read (last mark: and all later ones)", ylim=(min(0, *axes.get_ylim()), None))
-    panels[0].set_ylabel("mean width of the bounds of a unit")
-    panels[1].set_ylabel("smallest margin of the first digit")
+    labels = {"width": "mean width of the bounds of a unit", "margin": "smallest margin of the first digit"}
+    figure, panels = new_figure(1, 2, PAGE_WIDTH, 2.8)
+    for axes, (key, label) in zip(panels, labels.items(), strict=True):
+        for digit in values_of(rows, "digit"):
+            own = filter_rows(rows, digit=digit)
+            style = {"color": COLOURS[digit % len(COLOURS)], "linestyle": "-" if digit < len(COLOURS) else "--"}
+            axes.plot(column(own, "digits_read"), column(own, key), label=str(digit), marker="o", markersize=3, **style)
+        axes.set(
+            xlabel="digits read (last mark: and all later ones)", ylabel=label, ylim=(min(0, axes.get_ylim()[0]), None)
+        )
+    handles, names = panels[0].get_legend_handles_labels()
     figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=len(proof.chains),
-        frameon=False,
-        title="first digit",
+        handles, names, loc="outside upper center", ncols=5, columnspacing=1, frameon=False, title="first digit"
     )
     save_figure(figure, path)

@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from experiments import (
+    certify,
     confusions,
     curves,
     grads_over_time,
@@ -46,6 +47,7 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "grads_over_time": ("gradients/grads_over_time.csv", grads_over_time.draw),
     "longest": ("longest/longest.csv", longest.draw),
     "patterns": ("patterns/patterns.csv", patterns.draw),
+    "proof": ("proof/certificate.csv", certify.draw),
     "confusions": ("confusions/confusions.csv", confusions.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
     "text_context": ("text_grimm/context.csv", text_context.draw),

@@ -47,7 +47,7 @@ def test_a_trained_network_is_proved(proved: TrainedNetwork, capsys: pytest.Capt
     assert cli.main(["certify", f"--ckpt_path={proved.folder}"]) == 0
     assert "every palindrome of every length from 2 to infinity" in capsys.readouterr().out
     assert {path.name for path in (proved.folder / "certificate").iterdir()} == {
-        *("certificate.npz", "certificate.png", "certificate.svg", "about.json")
+        *("certificate.npz", "certificate.csv", "certificate.png", "certificate.svg", "about.json")
     }
     assert cli.main(["certify", f"--ckpt_path={proved.folder}", "--check"]) == 0
     assert "all hold" in capsys.readouterr().out
