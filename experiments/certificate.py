@@ -1,10 +1,10 @@
-"""The file that proves what a vanilla RNN remembers; ``docs/proof.md`` has the theorem.
+"""The file that proves what a network remembers; ``docs/proof.md`` has the theorem.
 
-A certificate is a graph of boxes in the space of hidden states. A box belongs to a first digit, and it has a successor
-for every next digit. It proves that a network names the first digit of every sequence of at least ``first_length - 1``
-digits if
+A certificate is a graph of boxes in the space of states: of h, or in an LSTM of h and c. A box belongs to a first
+digit, and it has a successor for every next digit. It proves that a network names the first digit of every sequence of
+at least ``first_length - 1`` digits if
 
-- the hidden state after each single digit is in that digit's first box,
+- the state after each single digit is in that digit's first box,
 - each digit maps each box into its successor, whatever the rounding,
 - in every box that a state can be in after ``first_length - 1`` digits or more, the logit of the first digit is the
   largest, whatever the rounding.
@@ -12,7 +12,7 @@ digits if
 ``experiments.certificate_check`` checks these inequalities. It shares no code with ``experiments.certify``, which finds
 the boxes.
 
-Legend: S boxes, K different digits, H hidden units.
+Legend: S boxes, K different digits, N numbers of a state: H of a vanilla RNN, 2H of an LSTM (h, then c).
 """
 
 import hashlib
@@ -26,9 +26,6 @@ from torch import Tensor
 
 from training.errors import UserError
 
-WEIGHTS = ("W_hx", "W_hh", "b_h", "W_ph", "b_p")
-"""The weights of equations 1 and 2, in the order in which their checksum reads them."""
-
 SHAPES = {"lower": 2, "upper": 2, "first_digit": 1, "first_box": 1, "successor": 2}
 """The arrays of a certificate and their numbers of dimensions."""
 
@@ -37,7 +34,7 @@ class Certificate(NamedTuple):
     """A graph of boxes.
 
     Args:
-        lower, upper: bounds of each hidden unit, (S, H) float64.
+        lower, upper: bounds of each number of a state, (S, N) float64; those of c may be infinite.
         first_digit: of the sequences whose states the box contains, (S,) int64.
         first_box: for each first digit the box of the state after it, (K,) int64.
         successor: for each box and each next digit the box that contains the next state, (S, K) int64.
@@ -57,7 +54,7 @@ class Certificate(NamedTuple):
 def checksum_of(weights: dict[str, Tensor]) -> str:
     """SHA-256 of the weights' names, shapes and float32 values."""
     digest = hashlib.sha256()
-    for name in WEIGHTS:
+    for name in sorted(weights):
         array = weights[name].detach().cpu().numpy().astype("<f4")
         digest.update(f"{name} {array.shape}\n".encode() + array.tobytes())
     return digest.hexdigest()
@@ -79,10 +76,13 @@ def read_certificate(path: Path) -> Certificate:
             arrays = {name: file[name] for name in Certificate._fields}
         sizes = {name: arrays[name].ndim for name in SHAPES}
         certificate = Certificate(
-            *(arrays[name].astype(np.float64, casting="equiv") for name in ("lower", "upper")),
-            *(arrays[name].astype(np.int64, casting="equiv") for name in ("first_digit", "first_box", "successor")),
-            int(arrays["first_length"]),
-            str(arrays["checksum"]),
+            lower=arrays["lower"].astype(np.float64, casting="equiv"),
+            upper=arrays["upper"].astype(np.float64, casting="equiv"),
+            first_digit=arrays["first_digit"].astype(np.int64, casting="equiv"),
+            first_box=arrays["first_box"].astype(np.int64, casting="equiv"),
+            successor=arrays["successor"].astype(np.int64, casting="equiv"),
+            first_length=int(arrays["first_length"]),
+            checksum=str(arrays["checksum"]),
         )
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; make it with certify") from error

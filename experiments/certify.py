@@ -1,6 +1,7 @@
-"""Proves that a vanilla RNN names the first digit of every palindrome, of every length; see docs/proof.md.
+"""Proves that a network names the first digit of every palindrome, of every length; see docs/proof.md.
 
-Legend: n boxes of a first digit, K different digits, H hidden units.
+Legend: n boxes of a first digit, K different digits, H hidden units, N numbers of a state: H of a vanilla RNN, 2H of an
+LSTM (h, then c).
 """
 
 from pathlib import Path
@@ -9,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from experiments.certificate import WEIGHTS, Certificate, checksum_of, read_certificate, write_certificate
+from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
 from experiments.patterns import draw_patterns
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
 from experiments.tables import Rows, cannot_write, column, filter_rows, make_folder, save, values_of
 from experiments.trained_model import Network, TrainedNetwork, load
-from models.networks import VanillaRNN
 from training.errors import UserError
 
 EXAMPLE = "python cli.py certify --ckpt_path runs/rnn_proved"
@@ -27,6 +28,9 @@ MAX_BOXES = 200
 ROOM = 1e-3
 """By how much a box is wider than the states that were found, so that all that rounding changes stays inside."""
 
+FREE_AFTER = (10, 5, 20, 40, 80)
+"""After how many digits the bounds of an LSTM's cells become infinite, one try after the other."""
+
 EXHAUSTIVE_MAX = 7
 """Palindromes up to this length are all tried in the search for a mistake: 10,000 of the longest."""
 
@@ -34,18 +38,21 @@ TRIED_LENGTHS = (12, 20, 50, 100, 200, 500, 1000)
 """Lengths of the patterns and random palindromes that are tried after them."""
 
 
-class Weights(NamedTuple):
-    """The weights of equations 1 and 2 in float64."""
+Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-    W_hx: NDArray[np.float64]
-    W_hh: NDArray[np.float64]
-    b_h: NDArray[np.float64]
+
+class Weights(NamedTuple):
+    """The weights of a network in float64, the gates of an LSTM in the order g, i, f, o."""
+
+    W_x: NDArray[np.float64]
+    W_h: NDArray[np.float64]
+    b: NDArray[np.float64]
     W_ph: NDArray[np.float64]
     b_p: NDArray[np.float64]
 
 
 class Chain(NamedTuple):
-    """The boxes of a first digit, (n, H): one after each digit; the last one contains all later states."""
+    """The boxes of a first digit, (n, N): one after each digit; the last one contains all later states."""
 
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
@@ -61,24 +68,19 @@ class Proof(NamedTuple):
 
 
 def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
-    """Prove that a vanilla RNN names the first digit of every palindrome of every length.
+    """Prove that a network names the first digit of every palindrome of every length.
 
     Writes certificate.npz, and certificate.csv and certificate.png with its boxes, and prints what is proved. If
     nothing is proved, it prints a palindrome
     that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
 
     Args:
-        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier with network rnn, trained on
-            the last digit.
+        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit.
         output_dir: folder for the files; by default certificate in the run's folder.
         check: check every inequality of the certificate that is in output_dir, in ball arithmetic, instead of making
             one; needs python-flint.
     """
     trained = load(ckpt_path, "last_digit")
-    if not isinstance(trained.network, VanillaRNN):
-        raise UserError(
-            f"{trained.path} has an LSTM; this command needs a vanilla RNN, such as configs/rnn_proved.yaml"
-        )
     folder = trained.folder / "certificate" if output_dir is None else Path(output_dir)
     if check:
         return check_file(folder / "certificate.npz", trained)
@@ -95,13 +97,14 @@ def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) 
     wrong = [length for length in range(2, first_length) if mistake_at(trained.network, length) is not None]
     print(statement(first_length, wrong))
     print(f"{len(proof.certificate.lower)} boxes of hidden states; logits differ by at least {proof.margin:.3g}.")
-    save(rows_of(proof), draw, folder, "certificate")
+    save(rows_of(proof, trained.network.hidden_size), draw, folder, "certificate")
     return 0
 
 
-def prove(network: VanillaRNN) -> Proof | str:
+def prove(network: Network) -> Proof | str:
     """The boxes of all first digits, or why there are none."""
-    weights = Weights(*(getattr(network, name).detach().double().numpy() for name in WEIGHTS))
+    tensors = (*network.recurrent_weights(), network.W_ph, network.b_p)
+    weights = Weights(*(tensor.detach().double().numpy() for tensor in tensors))
     chains: list[Chain] = []
     for digit in range(network.input_size):
         chain = chain_of(weights, digit)
@@ -131,28 +134,68 @@ def chain_of(weights: Weights, digit: int) -> Chain | None:
     """Boxes that contain the states after one digit, two, and so on, until one contains all later ones, too.
 
     Each box follows from the last one by interval arithmetic. It is widened before it is compared with the last one, so
-    the chain ends if the boxes shrink or grow towards a limit (epsilon-inflation; Rump 1983).
+    the chain ends if the boxes shrink or grow towards a limit (epsilon-inflation; Rump 1983). The cells of an LSTM are
+    counters without a limit. Their bounds become infinite after some digits; there are several tries.
     """
-    inputs = weights.W_hx.T + weights.b_h  # (K, H)
-    lowest, highest = inputs.min(axis=0), inputs.max(axis=0)
-    magnitudes = np.abs(weights.W_hh)
-    lower, upper = np.tanh(inputs[digit]) - ROOM, np.tanh(inputs[digit]) + ROOM
+    is_lstm = len(weights.W_h) > weights.W_h.shape[1]
+    chains = (chain_with_cells_free_after(weights, digit, num) for num in (FREE_AFTER if is_lstm else (MAX_BOXES,)))
+    return next((chain for chain in chains if chain is not None), None)
+
+
+def chain_with_cells_free_after(weights: Weights, digit: int, num: int) -> Chain | None:
+    """The chain in which the bounds of cells are infinite after ``num`` digits; None if it does not end."""
+    inputs = weights.W_x.T + weights.b  # (K, H) or (K, 4H)
+    H = weights.W_h.shape[1]
+    state = step(inputs[digit][None], inputs[digit][None], np.zeros((2, H)), H)
+    lower, upper = state[0] - ROOM, state[1] + ROOM
     chain = [(lower, upper)]
-    for _ in range(MAX_BOXES):
-        middle, radius = weights.W_hh @ (lower + upper) / 2, magnitudes @ (upper - lower) / 2
-        next_lower, next_upper = np.tanh(middle - radius + lowest) - ROOM, np.tanh(middle + radius + highest) + ROOM
+    for k in range(2, MAX_BOXES + 1):
+        middle = weights.W_h @ (lower[:H] + upper[:H]) / 2
+        radius = np.abs(weights.W_h) @ (upper[:H] - lower[:H]) / 2
+        cells = np.stack([lower, upper])[:, H:]
+        next_lower, next_upper = step(middle - radius + inputs, middle + radius + inputs, cells, H)
+        next_lower, next_upper = next_lower - ROOM, next_upper + ROOM
         if (next_lower >= lower).all() and (next_upper <= upper).all():
             return Chain(*map(np.array, zip(*chain, strict=True)))
+        falling, rising = next_lower[H:] < lower[H:], next_upper[H:] > upper[H:]
         lower, upper = next_lower - ROOM, next_upper + ROOM
+        if k >= num:  # widening: a bound that does not hold has no limit (Cousot and Cousot 1977)
+            lower[H:][falling], upper[H:][rising] = -np.inf, np.inf
         chain.append((lower, upper))
     return None
+
+
+def step(lower: NDArray[np.float64], upper: NDArray[np.float64], cells: NDArray[np.float64], H: int) -> Bounds:
+    """Bounds of the next state over all digits.
+
+    Args:
+        lower: bounds of the gates before tanh and sigmoid for each digit, (K, H) of a vanilla RNN or (K, 4H).
+        upper: the same.
+        cells: lower and upper bounds of the cells of an LSTM, (2, H).
+        H: hidden units.
+    """
+    if lower.shape[1] == H:
+        return np.tanh(lower.min(axis=0)), np.tanh(upper.max(axis=0))
+    parts = np.stack([lower, upper]).reshape(2, len(lower), 4, H)
+    g = np.tanh(parts[:, :, 0])
+    i, f, o = (expit(parts[:, :, gate]) for gate in (1, 2, 3))
+    c = gated(g, i) + gated(np.broadcast_to(cells[:, None], f.shape), f)
+    h = gated(np.tanh(c), o)
+    return np.concatenate([h[0], c[0]], axis=1).min(axis=0), np.concatenate([h[1], c[1]], axis=1).max(axis=0)
+
+
+def gated(value: NDArray[np.float64], gate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bounds (2, ...) of the product of a value with a gate, which is above 0, from their bounds."""
+    return np.stack([np.minimum(*(value[0] * gate)), np.maximum(*(value[1] * gate))])
 
 
 def margins_of(weights: Weights, chain: Chain, digit: int) -> NDArray[np.float64]:
     """For each box a lower bound of the logit of the first digit minus the largest other logit, (n,)."""
     rows = np.delete(weights.W_ph[digit] - weights.W_ph, digit, axis=0)  # (K-1, H)
     biases = np.delete(weights.b_p[digit] - weights.b_p, digit)
-    middle, radius = (chain.lower + chain.upper) / 2, (chain.upper - chain.lower) / 2
+    H = rows.shape[1]
+    lower, upper = chain.lower[:, :H], chain.upper[:, :H]
+    middle, radius = (lower + upper) / 2, (upper - lower) / 2
     bounds: NDArray[np.float64] = middle @ rows.T - radius @ np.abs(rows).T + biases
     return bounds.min(axis=1, initial=np.inf)
 
@@ -245,7 +288,7 @@ def check_file(path: Path, trained: TrainedNetwork) -> int:
         raise UserError("check needs python-flint; pip install -c constraints.txt python-flint installs it") from error
     if certificate.checksum != checksum_of(trained.network.state_dict()):
         raise UserError(f"{path} is for other weights than those of {trained.path}; make it again with certify")
-    weights = {name: getattr(trained.network, name).detach().numpy() for name in WEIGHTS}
+    weights = {name: tensor.numpy() for name, tensor in trained.network.state_dict().items()}
     result = check(certificate, weights)
     if isinstance(result, Refusal):
         where = f", box {result.box}" if result.box >= 0 else ""
@@ -258,10 +301,10 @@ def check_file(path: Path, trained: TrainedNetwork) -> int:
     return 0
 
 
-def rows_of(proof: Proof) -> Rows:
-    """A row for each box: first digit, digits read, mean width of the bounds of a unit, smallest margin."""
+def rows_of(proof: Proof, H: int) -> Rows:
+    """A row for each box: first digit, digits read, mean width of the bounds of a hidden unit, smallest margin."""
     return [
-        {"digit": digit, "digits_read": k + 1, "width": float((upper - lower).mean()), "margin": float(margin)}
+        {"digit": digit, "digits_read": k + 1, "width": float((upper - lower)[:H].mean()), "margin": float(margin)}
         for digit, (chain, margins) in enumerate(zip(proof.chains, proof.margins, strict=True))
         for k, (lower, upper, margin) in enumerate(zip(*chain, margins, strict=True))
     ]

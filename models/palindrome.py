@@ -14,7 +14,7 @@ from torch import Tensor
 from models.classifier import Classifier, cross_entropy, first_items, most_likely
 from models.contracts import Characters, PalindromeData
 from models.metrics import wilson_interval
-from models.networks.bounds import worst_case_loss
+from models.networks.bounds import FAR, worst_case_loss
 from models.networks.build import build_palindrome_network
 from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
@@ -135,9 +135,10 @@ class PalindromeClassifier(PalindromeModel):
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         fused: run the steps of ``bptt`` in compiled code: faster on a CPU, needs a C++ compiler.
         worst_case_weight: factor of a second loss, an upper bound of the loss on all sequences of digits together, so
-            that what the network remembers can be proved; see ``models.networks.bounds``. 0 for none; only for ``rnn``.
+            that what the network remembers can be proved; see ``models.networks.bounds``. 0 for none.
         worst_case_steps: digits of the longest sequences of this bound.
-        worst_case_ramp: optimizer steps over which the bound grows from one sequence to all.
+        worst_case_ramp: optimizer steps over which the bound grows from one sequence to all; for ``lstm``, in as many
+            further steps to all values that the cells reach later.
         optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
@@ -183,7 +184,7 @@ class PalindromeClassifier(PalindromeModel):
     ) -> None:
         super().__init__(optimizer, lr_scheduler)
         self.save_hyperparameters(ignore=["optimizer", "lr_scheduler"], logger=False)
-        check_worst_case(network, worst_case_weight, worst_case_steps, worst_case_ramp)
+        check_worst_case(worst_case_weight, worst_case_steps, worst_case_ramp)
         if worst_case_weight:
             self.step_metrics.track("worst_case_loss")
         self.worst_case_weight = worst_case_weight
@@ -213,8 +214,10 @@ class PalindromeClassifier(PalindromeModel):
         loss = super().training_step(batch, batch_idx)
         if not self.worst_case_weight:
             return loss
-        share = min(1.0, self.trainer.global_step / max(1, self.worst_case_ramp))
-        bound = worst_case_loss(self.network, self.worst_case_steps, share)
+        # First the bound grows to all sequences of this number of digits, then an LSTM's cells to all later values.
+        progress = self.trainer.global_step / max(1, self.worst_case_ramp)
+        distance = FAR * min(1.0, max(0.0, progress - 1)) ** 2
+        bound = worst_case_loss(self.network, self.worst_case_steps, min(1.0, progress), distance)
         self.step_metrics.values["worst_case_loss"].append(bound.detach())
         return loss + self.worst_case_weight * bound
 
@@ -277,12 +280,10 @@ class PalindromeClassifier(PalindromeModel):
         return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
 
 
-def check_worst_case(network: str, weight: float, num_steps: int, ramp: int) -> None:
+def check_worst_case(weight: float, num_steps: int, ramp: int) -> None:
     """Raise a ValueError unless the arguments of the loss over all sequences are in their ranges."""
     if not 0 <= weight < float("inf"):
         raise ValueError(f"worst_case_weight is {weight}; it must be at least 0, and finite")
-    if weight and network != "rnn":
-        raise ValueError(f"worst_case_weight is {weight} with network {network!r}; it is for 'rnn', so leave it out")
     if num_steps < 1:
         raise ValueError(f"worst_case_steps is {num_steps}; it must be at least 1")
     if ramp < 0:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from experiments import certify
-from experiments.certificate import WEIGHTS, Certificate, read_certificate, write_certificate
-from experiments.certificate_check import TANH_ERROR, Checked, Network, Refusal, check
+from experiments import certificate_check, certify
+from experiments.certificate import Certificate, read_certificate, write_certificate
+from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check
 from experiments.trained_model import TrainedNetwork, load
-from models.networks import VanillaRNN
-from models.networks.bounds import boxes, worst_case_loss, worst_logits
+from models.networks import LSTM, VanillaRNN
+from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -39,8 +40,8 @@ def certificate(proved: TrainedNetwork) -> Certificate:
     return read_certificate(proved.folder / "certificate" / "certificate.npz")
 
 
-def weights_of(network: VanillaRNN) -> dict[str, Any]:
-    return {name: getattr(network, name).detach().numpy() for name in WEIGHTS}
+def weights_of(network: LSTM | VanillaRNN) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def test_a_trained_network_is_proved(proved: TrainedNetwork, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,9 +54,9 @@ def test_a_trained_network_is_proved(proved: TrainedNetwork, capsys: pytest.Capt
     assert "all hold" in capsys.readouterr().out
 
 
-def greedy(network: VanillaRNN, digits: torch.Tensor, num_steps: int) -> torch.Tensor:
+def greedy(network: LSTM | VanillaRNN, digits: torch.Tensor, num_steps: int) -> torch.Tensor:
     """Longer sequences: at each step the digit with which the margin of the first digit becomes smallest, (N, T)."""
-    N = len(digits)
+    N, K = len(digits), network.input_size
     for _ in range(num_steps):
         tried = torch.cat([digits.repeat(K, 1), torch.arange(K).repeat_interleave(N)[:, None]], dim=1)
         logits = network(tried, num_last_steps=1)[0][:, 0].view(K, N, K)
@@ -66,22 +67,51 @@ def greedy(network: VanillaRNN, digits: torch.Tensor, num_steps: int) -> torch.T
 
 
 @torch.no_grad()
-def test_no_sequence_leaves_the_boxes(proved: TrainedNetwork, certificate: Certificate) -> None:
-    network, result = proved.network, check(certificate, weights_of(proved.network))
-    assert isinstance(result, Checked) and isinstance(network, VanillaRNN)
-    random = torch.randint(K, (20_000, 40))
-    for digits in (random, greedy(network, torch.randint(K, (300, 1)), 30)):
+def assert_sound(network: LSTM | VanillaRNN, certificate: Certificate) -> None:
+    """No sequence leaves the boxes, or has a smaller margin than the proved one: random, constant, and greedy ones."""
+    result = check(certificate, weights_of(network))
+    assert isinstance(result, Checked)
+    K = network.input_size
+    pairs = torch.cartesian_prod(torch.arange(K), torch.arange(K))
+    same = torch.cat([pairs[:, :1], pairs[:, 1:].expand(-1, 400)], dim=1)
+    for digits in (torch.randint(K, (20_000, 40)), same, greedy(network, torch.randint(K, (300, 1)), 30)):
         box = torch.from_numpy(certificate.first_box)[digits[:, 0]]
-        h = None
+        state: Any = None
         for t in range(digits.shape[1]):
-            logits, h = network(digits[:, t : t + 1], h)
+            logits, state = network(digits[:, t : t + 1], state)
             if t > 0:
                 box = torch.from_numpy(certificate.successor)[box, digits[:, t]]
-            inside = (h >= torch.from_numpy(certificate.lower)[box]) & (h <= torch.from_numpy(certificate.upper)[box])
-            assert inside.all()
+            numbers = state if isinstance(state, torch.Tensor) else torch.cat(state, dim=1)
+            lower, upper = (torch.from_numpy(bounds)[box] for bounds in (certificate.lower, certificate.upper))
+            assert (numbers >= lower).all() and (numbers <= upper).all()
             first = digits[:, :1]
             margin = logits[:, 0].gather(1, first)[:, 0] - logits[:, 0].scatter(1, first, -torch.inf).amax(1)
             assert (margin >= result.margin).all()
+
+
+def test_no_sequence_leaves_the_boxes(proved: TrainedNetwork, certificate: Certificate) -> None:
+    assert_sound(proved.network, certificate)
+
+
+def test_an_lstm_is_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(ROOT / "configs" / "lstm_proved.yaml")
+    words = ["fit", "--config", config, "--seed_everything=1", f"--trainer.default_root_dir={tmp_path}"]
+    small = ["--data.num_classes=2", "--model.hidden_size=32", "--trainer.max_steps=800", "--model.worst_case_ramp=300"]
+    assert cli.main([*words, *small]) == 0
+    assert cli.main(["certify", f"--ckpt_path={tmp_path}/lstm_proved/version_0/checkpoints/last.ckpt"]) == 0
+    assert "every palindrome of every length from 2 to infinity" in capsys.readouterr().out
+    trained = load(str(tmp_path / "lstm_proved" / "version_0" / "checkpoints" / "last.ckpt"), "last_digit")
+    found = read_certificate(trained.folder / "certificate" / "certificate.npz")
+    assert np.isinf(found.upper).any()  # no finite box contains the states of a counter
+    assert_sound(trained.network, found)
+    arrays = {name: np.array(value) for name, value in found._asdict().items()}
+    H = trained.network.hidden_size
+    last = found.successor[-1, 0]
+    counting = int(np.nonzero(np.isfinite(found.lower[last, H:]))[0][0])
+    for change in (np.inf, 100.0):
+        arrays["lower"][last, H + counting] = change
+        changed = Certificate(**{name: arrays[name] for name in Certificate._fields[:5]}, first_length=2, checksum="")
+        assert isinstance(check(changed, weights_of(trained.network)), Refusal)
 
 
 @given(data=st.data())
@@ -187,70 +217,130 @@ def test_without_a_mistake_the_bounds_are_the_reason(
     assert "Not proved: the bounds. No mistake was found" in capsys.readouterr().out
 
 
-@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from([0.1, 1.0, 30.0]))
-@settings(max_examples=60, deadline=None)
-def test_float32_steps_are_inside_the_bounds(seed: int, H: int, scale: float) -> None:
-    """A step of a box with one state, with its sums in a random order, and torch's own."""
+@pytest.mark.parametrize("network", [VanillaRNN, LSTM])
+@given(seed=st.integers(0, 2**31), H=st.integers(1, 40), scale=st.sampled_from([0.1, 1.0, 30.0]))
+@settings(max_examples=40, deadline=None)
+def test_float32_steps_are_inside_the_bounds(network: type[LSTM | VanillaRNN], seed: int, H: int, scale: float) -> None:
+    """A step of a box with one state, with sums in a random order, and torch's own."""
     random = np.random.default_rng(seed)
-    shapes = {"W_hx": (H, 3), "W_hh": (H, H), "b_h": (H,), "W_ph": (3, H), "b_p": (3,)}
-    weights = {name: (scale * random.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    torchs = network(3, H, 3)
+    weights = {
+        name: (scale * random.standard_normal(w.shape)).astype(np.float32) for name, w in weights_of(torchs).items()
+    }
+    W_x, W_h, b = ("W_x", "W_h", "b") if network is LSTM else ("W_hx", "W_hh", "b_h")
     h = np.tanh(random.standard_normal(H)).astype(np.float32)
+    c = (10 * random.standard_normal(H)).astype(np.float32) if network is LSTM else h[:0]
     if random.random() < 0.5:  # the terms cancel, so that rounding is large beside their sum
-        weights["b_h"] = -(weights["W_hh"] @ h + weights["W_hx"][:, 1])
-    network = Network(weights)
-    bounds = network.next(network.recurrent_part(h.astype(float), h.astype(float)), 1)
-    terms = np.concatenate([weights["W_hh"] * h, weights["W_hx"][:, 1:2], weights["b_h"][:, None]], axis=1)
-    total = np.zeros(H, np.float32)
+        weights[b] = -(weights[W_h] @ h + weights[W_x][:, 1])
+    checked = getattr(certificate_check, network.__name__)(weights)
+    state = np.concatenate([h, c]).astype(float)
+    bounds = checked.next(checked.image(state, state), 1)
+    terms = np.concatenate([weights[W_h] * h, weights[W_x][:, 1:2], weights[b][:, None]], axis=1)
+    total = np.zeros(len(terms), np.float32)
     for column in random.permutation(H + 2):
         total = total + terms[:, column]
-    torchs = VanillaRNN(3, H, 3)
     torchs.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    _, ours = torchs(torch.tensor([[1]]), torch.from_numpy(h)[None])
-    for state in (torch.tanh(torch.from_numpy(total)), ours[0].detach()):
-        for i, (lowest, highest) in enumerate(bounds):
-            assert float(lowest.lower()) <= state[i].item() <= float(highest.upper())
+    before = torch.from_numpy(h)[None], torch.from_numpy(c)[None]
+    with torch.no_grad():
+        _, ours = torchs(torch.tensor([[1]]), before if network is LSTM else before[0])
+    states = [torch.cat(ours, dim=1)[0] if network is LSTM else ours[0]]
+    gates = torch.from_numpy(total)
+    if network is LSTM:
+        g, i, f, o = gates.chunk(4)
+        cell = torch.tanh(g) * torch.sigmoid(i) + torch.from_numpy(c) * torch.sigmoid(f)
+        states.append(torch.cat([torch.tanh(cell) * torch.sigmoid(o), cell]))
+    else:
+        states.append(torch.tanh(gates))
+    for numbers in states:
+        for number, (lowest, highest) in zip(numbers, bounds, strict=True):
+            assert float(lowest.lower()) <= number.item() <= float(highest.upper())
     width = max(float((highest - lowest).upper()) for lowest, highest in bounds)
-    assert width < 1e-5 * (H + 1) * max(1, scale)  # not so wide that it would prove nothing
+    assert width < 1e-4 * (H + 1) * max(1, scale)  # not so wide that it would prove nothing
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_tanh_is_as_exact_as_the_proof_assumes(fused: bool) -> None:
+def test_activations_are_as_exact_as_the_proof_assumes(fused: bool) -> None:
     values = torch.cat([torch.linspace(-20, 20, 400_001), torch.logspace(-40, 1.5, 100_001), torch.randn(100_000)])
-    network = VanillaRNN(1, 1, 1, fused=fused)
+    rnn, lstm = VanillaRNN(1, 1, 1, fused=fused), LSTM(1, 1, 1, fused=fused)
     with torch.no_grad():
-        network.W_hx.fill_(1)
-        network.W_hh.zero_()
-        network.b_h.zero_()
-        _, h = network(values[:, None, None])
-    error = (h[:, 0].double() - torch.tanh(values.double())).abs().max()
-    assert error.item() < float(TANH_ERROR) / 4
+        for parameter in (*rnn.parameters(), *lstm.parameters()):
+            parameter.zero_()
+        rnn.W_hx.fill_(1)
+        _, h = rnn(values[:, None, None])
+        assert (h[:, 0].double() - torch.tanh(values.double())).abs().max().item() < float(ACTIVATION_ERROR) / 4
+        lstm.W_fx.fill_(1)
+        lstm.b_i.fill_(-200)  # so that the cell is c = sigmoid(x) * 1
+        _, (_, c) = lstm(values[:, None, None], (torch.zeros(len(values), 1), torch.ones(len(values), 1)))
+        assert (c[:, 0].double() - torch.sigmoid(values.double())).abs().max().item() < float(ACTIVATION_ERROR) / 4
+        assert h.abs().max() <= 1 and c.min() >= 0 and c.max() <= 1
 
 
-@given(st.integers(0, 2**31), st.floats(0.01, 1.5))
+@pytest.mark.parametrize("build", [VanillaRNN, LSTM])
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 1.5))
 @settings(max_examples=30, deadline=None)
-def test_boxes_contain_all_sequences(seed: int, scale: float) -> None:
+def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, scale: float) -> None:
     torch.manual_seed(seed)
-    network = VanillaRNN(3, 6, 3, input_scale=scale).double()
+    network = build(3, 6, 3, input_scale=scale).double()
     every = torch.cartesian_prod(*[torch.arange(3)] * 4)
-    _, losses = [], []
+    first = every[:, 0]
+    losses = []
     with torch.no_grad():
         found = list(boxes(network, 4))
         for t, box in enumerate(found, start=1):
-            logits, h = network(every[:, :t], num_last_steps=1)
-            first = every[:, 0]
-            assert (h >= box.lower[first] - 1e-12).all() and (h <= box.upper[first] + 1e-12).all()
+            logits, state = network(every[:, :t], num_last_steps=1)
+            states = (state,) if isinstance(state, torch.Tensor) else state
+            for numbers, bounds in zip(states, box, strict=False):
+                assert (numbers >= bounds.lower[first] - 1e-12).all() and (numbers <= bounds.upper[first] + 1e-12).all()
             differences = logits[:, 0] - logits[:, 0].gather(1, first[:, None])
             assert (differences <= worst_logits(network, box)[first] + 1e-12).all()
             loss = torch.nn.functional.cross_entropy(logits[:, 0], first, reduction="none")
             losses.append(torch.stack([loss[first == digit].max() for digit in range(3)]).mean())
         assert worst_case_loss(network, 4, 1.0) >= sum(losses) / 4 - 1e-12
         for box, wider in zip(found, boxes(network, 4, slack=0.1), strict=True):
-            assert (wider.lower <= box.lower).all() and (wider.upper >= box.upper).all()
-        mean = VanillaRNN(3, 6, 3, input_scale=scale).double()  # with share 0 all later digits are the mean digit
-        mean.load_state_dict(network.state_dict())
-        (_, after) = (box.lower for box in boxes(mean, 2, share=0.0))
-        inputs = mean.W_hx.T + mean.b_h
-        torch.testing.assert_close(after, torch.tanh(torch.tanh(inputs) @ mean.W_hh.T + inputs.mean(0)))
+            assert (wider.h.lower <= box.h.lower).all() and (wider.h.upper >= box.h.upper).all()
+        # With share 0 all later digits are the mean digit.
+        _, after = boxes(network, 2, share=0.0)
+        mean = build(1, 6, 3).double()
+        W_x, W_h, b = network.recurrent_weights()
+        for ours, theirs in zip(mean.recurrent_weights(), (W_x.mean(1, keepdim=True), W_h, b), strict=True):
+            ours.copy_(theirs)
+        _, one_digit = network(torch.arange(3)[:, None])
+        _, state = mean(torch.zeros(3, 1, dtype=torch.int64), one_digit)
+        h = state if isinstance(state, torch.Tensor) else state[0]
+        torch.testing.assert_close(after.h.lower, h)
+        torch.testing.assert_close(after.h.upper, h)
+
+
+def test_a_cell_that_counts_keeps_its_bound() -> None:
+    torch.manual_seed(0)
+    network = LSTM(3, 50, 3, input_scale=1.0)
+    with torch.no_grad():
+        last, box = boxes(network, 2)
+        wide = widened(box, last, 100.0)
+        assert box.c is not None and last.c is not None and wide.c is not None
+        for k, (lower, upper) in enumerate(zip(*box.c, strict=True)):
+            for unit in range(50):
+                up = lower[unit] > 0 and lower[unit] >= last.c.lower[k, unit]
+                down = upper[unit] < 0 and upper[unit] <= last.c.upper[k, unit]
+                assert wide.c.lower[k, unit] == lower[unit] - (0 if up else 100)
+                assert wide.c.upper[k, unit] == upper[unit] + (0 if down else 100)
+        assert worst_case_loss(network, 2, 1.0, distance=100.0) > worst_case_loss(network, 2, 1.0)
+        narrow, after = (next_box(network, which, 1.0, 0.0) for which in (box, wide))
+        assert (after.h.lower <= narrow.h.lower).all() and (after.h.upper >= narrow.h.upper).all()
+    rnn = VanillaRNN(3, 5, 3)
+    last, box = boxes(rnn, 2)
+    assert widened(box, last, 100.0) is box
+
+
+@given(st.floats(-5, 5), st.floats(0, 5), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_bounds_of_a_product_with_a_gate(
+    lower: float, width: float, gate: float, gate_width: float, x: float, y: float
+) -> None:
+    value = Interval(torch.tensor(lower), torch.tensor(lower + width))
+    gates = Interval(torch.tensor(gate), torch.tensor(gate + gate_width))
+    bounds = gated(value, gates)
+    product = (lower + x * width) * (gate + y * gate_width)
+    assert bounds.lower.item() - 1e-5 <= product <= bounds.upper.item() + 1e-5
 
 
 def test_the_loss_of_all_sequences_is_added(tmp_path: Path) -> None:
@@ -284,10 +374,13 @@ def run_of_few_steps(tmp_path: Path) -> TrainedNetwork:
 def test_wrong_input(
     proved: TrainedNetwork,
     certificate: Certificate,
-    run_dir: Path,
+    command: Callable[..., int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    assert command("fit", "--data.task=every_digit") == 0
+    every_digit_dir = tmp_path / "runs" / "small"
+
     def error(*words: str) -> str:
         capsys.readouterr()
         assert cli.main(["certify", *words]) == 2
@@ -296,7 +389,7 @@ def test_wrong_input(
         return said
 
     ckpt = f"--ckpt_path={proved.folder}"
-    assert "has an LSTM" in error(f"--ckpt_path={run_dir}")
+    assert "trained for task every_digit" in error(f"--ckpt_path={every_digit_dir}")
     assert "cannot be read" in error(ckpt, "--check", f"--output_dir={tmp_path}")
     (tmp_path / "certificate.npz").write_bytes(b"PK\x03\x04 no archive")
     assert "is not a certificate" in error(ckpt, "--check", f"--output_dir={tmp_path}")
@@ -320,7 +413,6 @@ def test_wrong_input(
         (["--model.worst_case_weight=.inf"], "worst_case_weight is inf"),
         (["--model.worst_case_steps=0"], "worst_case_steps is 0; it must be at least 1"),
         (["--model.worst_case_ramp=-1"], "worst_case_ramp is -1; it must be at least 0"),
-        (["--model.network=lstm"], "it is for 'rnn'"),
     ],
 )
 def test_wrong_arguments_of_the_loss(
