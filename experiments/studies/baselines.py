@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.plotting import COLOURS, PAGE_WIDTH, mark_values, new_figure, save_figure
+from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.runs import select
 from experiments.tables import Rows, column, filter_rows, values_of
 
@@ -30,18 +30,18 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A panel for each length with the accuracies of all networks: all seeds, and the mean with its 95 % interval."""
+    """A panel for each length: a mark for each run, at its test accuracy."""
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     lengths = values_of(rows, "length")
-    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 0.8 + 0.3 * len(networks), sharey=True, squeeze=False)
+    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 1.0 + 0.2 * len(networks), sharey=True, squeeze=False)
     for axes, length in zip(grid[0], lengths, strict=True):
         for y, network in enumerate(networks):
             values = column(filter_rows(rows, network=network, length=length), "test_accuracy")
-            if values:
-                side = 1 if sum(values) < len(values) / 2 else -1  # where there is room
-                mark_values(axes, y, values, COLOURS["lstm" in network or network == "gru"], side, ".2f")
+            offsets = [y + 0.2 * (k - (len(values) - 1) / 2) for k in range(len(values))]  # so that none hides another
+            gated = "lstm" in network or network == "gru"
+            axes.plot(values, offsets, "o", color=COLOURS[gated], markersize=3, clip_on=False)
         axes.axvline(0.1, color="#888888", linewidth=0.6, linestyle=":")
-        axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.5))
+        axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.6))
         axes.set_title(f"T = {length}", loc="left")
     grid[0, 0].set_yticks(range(len(networks)), [NETWORKS[name] for name in networks])
     save_figure(figure, path)
