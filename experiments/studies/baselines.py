@@ -33,7 +33,7 @@ def draw(rows: Rows, path: Path) -> None:
     """A panel for each length: a mark for each run, at its test accuracy."""
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     lengths = values_of(rows, "length")
-    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 1.0 + 0.2 * len(networks), sharey=True, squeeze=False)
+    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 1.2 + 0.2 * len(networks), sharey=True, squeeze=False)
     for axes, length in zip(grid[0], lengths, strict=True):
         for y, network in enumerate(networks):
             values = column(filter_rows(rows, network=network, length=length), "test_accuracy")
