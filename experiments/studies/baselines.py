@@ -33,13 +33,14 @@ def draw(rows: Rows, path: Path) -> None:
     """A panel for each length: a mark for each run, at its test accuracy."""
     networks = [name for name in NETWORKS if filter_rows(rows, network=name)]
     lengths = values_of(rows, "length")
-    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 1.2 + 0.2 * len(networks), sharey=True, squeeze=False)
+    figure, grid = new_figure(1, len(lengths), PAGE_WIDTH, 0.8 + 0.2 * len(networks), sharey=True, squeeze=False)
     for axes, length in zip(grid[0], lengths, strict=True):
         for y, network in enumerate(networks):
             values = column(filter_rows(rows, network=network, length=length), "test_accuracy")
             offsets = [y + 0.2 * (k - (len(values) - 1) / 2) for k in range(len(values))]  # so that none hides another
             gated = "lstm" in network or network == "gru"
-            axes.plot(values, offsets, "o", color=COLOURS[gated], markersize=3, clip_on=False)
+            if values:  # the layout fails with an empty line that is not clipped
+                axes.plot(values, offsets, "o", color=COLOURS[gated], markersize=3, clip_on=False)
         axes.axvline(0.1, color="#888888", linewidth=0.6, linestyle=":")
         axes.set(xlabel="test accuracy", xlim=(0, 1), ylim=(len(networks) - 0.4, -0.6))
         axes.set_title(f"T = {length}", loc="left")
