@@ -20,7 +20,7 @@ from models.networks.vanilla_rnn import VanillaRNN
 SLACK = 0.02
 """By how much training widens each box, with ``share`` 1, so that a proof has room for rounding."""
 
-WIDENED_STEPS = 5
+WIDENED_STEPS = 12
 """Steps from the widened box of an LSTM in training."""
 
 FAR = 20.0
