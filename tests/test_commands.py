@@ -106,6 +106,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         few_steps = [*FEW_STEPS, "--trainer.max_steps=10"]
         made = done(f"python cli.py fit --config configs/{name}.yaml", [*changed, *few_steps], folder)
         assert made.returncode == 0, made.stderr
+    made = done("python cli.py fit --config configs/rnn_proved.yaml --seed_everything 1", [], folder)
+    assert made.returncode == 0, made.stderr
     return folder
 
 
