@@ -34,6 +34,9 @@ OTHER_VALUES: dict[str, Any] = {
     "reset_probability": 0.5,
     "weight_decay": 0.7,
     "weight_dropout": 0.3,
+    "worst_case_ramp": 7,
+    "worst_case_steps": 3,
+    "worst_case_weight": 0.5,
 }
 
 GRAPH = {"in_features": 34, "out_features": 4, "hidden_size": 8}
