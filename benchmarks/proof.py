@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from benchmarks.command import at_least, fit, option_parser, prepare_run, print_table
-from experiments.certificate_check import Refusal, check
-from experiments.certify import prove
+from experiments.certificate_check import Refusal
+from experiments.certify import check_certificate, find
 from models.networks import LSTM, VanillaRNN
 
 Result = TypeVar("Result")
@@ -44,17 +44,16 @@ def rows(config: str, seeds: list[int], weight: float | None) -> Iterator[tuple[
         trained = seed, summary["seconds"], ordinary["seconds"], summary["metrics"]["test/accuracy"]
         network = run.model.network
         assert isinstance(network, LSTM | VanillaRNN)
-        proof, search = timed(prove, network)
-        if isinstance(proof, str):
+        found, search = timed(find, network)
+        if isinstance(found, str):
             yield *trained, *[None] * 6
             continue
-        arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-        result, seconds = timed(check, proof.certificate, arrays)
+        result, seconds = timed(check_certificate, found.certificate, network)
         if isinstance(result, Refusal):
             yield *trained, *[None] * 6
             continue
-        found = len(proof.certificate.lower), proof.certificate.first_length, result.margin
-        yield *trained, *found, search, seconds, result.num_inequalities
+        proved = len(found.certificate.lower), found.certificate.first_length, result.margin
+        yield *trained, *proved, search, seconds, result.num_inequalities
 
 
 def timed(function: Callable[..., Result], *args: Any) -> tuple[Result, float]:

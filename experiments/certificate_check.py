@@ -6,6 +6,7 @@ Legend: S boxes, K different digits, H hidden units, N numbers of a state: H of 
 c).
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import flint
@@ -49,7 +50,7 @@ Bounds = tuple[arb, arb]
 """A lower and an upper bound; those of c may be infinite."""
 
 
-def check(certificate: Certificate, weights: Weights) -> Checked | Refusal:
+def check_inequalities(certificate: Certificate, weights: Weights) -> Checked | Refusal:
     """Check every inequality of a certificate.
 
     Args:
@@ -120,8 +121,8 @@ def wrong_shape(certificate: Certificate, weights: Weights) -> Refusal | None:
             return Refusal("a lower bound is above its upper bound", box)
         if (certificate.first_digit[certificate.successor[box]] != certificate.first_digit[box]).any():
             return Refusal("a successor has another first digit", box)
-    if certificate.first_length < 2:
-        return Refusal("first_length is below 2, but a palindrome of one digit has nothing to read", -1)
+    if not 2 <= certificate.first_length <= S + 1:
+        return Refusal(f"first_length is {certificate.first_length}; it must be from 2 to the number of boxes + 1", -1)
     return None
 
 
@@ -194,7 +195,7 @@ class Network:
                 rows = arb_mat(1, self.H, [self.W_ph[digit, i] - self.W_ph[k, i] for i in range(self.H)])
                 difference = (rows * box)[0, 0] + self.b_p[digit, 0] - self.b_p[k, 0]
                 margins.append((difference - errors[digit] - errors[k]).lower())
-        return min(margins, key=float) if margins else arb(1)
+        return reduce(arb.min, margins, arb("inf"))
 
     def hidden_states(self, lower: Array, upper: Array) -> tuple[arb_mat, arb_mat]:
         """h of a box as a column of balls, and its largest absolute values."""

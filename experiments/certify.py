@@ -1,9 +1,11 @@
-"""Proves that a network names the first digit of every palindrome, of every length; see docs/proof.md.
+"""Proves that a network predicts the last digit of every palindrome, of every length; see docs/proof.md.
 
 Legend: n boxes of a first digit, K different digits, H hidden units, N numbers of a state: H of a vanilla RNN, 2H of an
 LSTM (h, then c).
 """
 
+from decimal import ROUND_FLOOR, Context
+from itertools import count, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
+from experiments.certificate_check import Checked, Refusal, check_inequalities
 from experiments.patterns import draw_patterns
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
@@ -31,12 +34,14 @@ ROOM = 1e-3
 FREE_AFTER = (10, 5, 20, 40, 80)
 """After how many digits the bounds of an LSTM's cells become infinite, one try after the other."""
 
-EXHAUSTIVE_MAX = 7
-"""Palindromes up to this length are all tried in the search for a mistake: 10,000 of the longest."""
+TRIED_MAX = 100_000
+"""The most palindromes of a length that are all tried: those of up to ten digits from 0 to 9."""
 
 TRIED_LENGTHS = (12, 20, 50, 100, 200, 500, 1000)
 """Lengths of the patterns and random palindromes that are tried after them."""
 
+PATTERN_DIGITS_MAX = 1 << 24
+"""The most digits of all patterns of a length: 128 MiB."""
 
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -58,50 +63,54 @@ class Chain(NamedTuple):
     upper: NDArray[np.float64]
 
 
-class Proof(NamedTuple):
-    """A certificate; the chain of each first digit with its margins, (n,); the smallest margin that is needed."""
+class Found(NamedTuple):
+    """A certificate that is not checked yet; the chain of each first digit, and its margins, (n,)."""
 
     certificate: Certificate
     chains: list[Chain]
     margins: list[NDArray[np.float64]]
-    margin: float
 
 
 def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
-    """Prove that a network names the first digit of every palindrome of every length.
+    """Prove that a network predicts the last digit of every palindrome of every length.
 
-    Writes certificate.npz, and certificate.csv and certificate.png with its boxes, and prints what is proved. If
-    nothing is proved, it prints a palindrome
-    that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
+    Finds a certificate, and checks each of its inequalities in ball arithmetic. Writes certificate.npz, and
+    certificate.csv and certificate.png with its boxes, and prints what is proved. If nothing is proved, it prints a
+    palindrome that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
 
     Args:
         ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit.
         output_dir: folder for the files; by default certificate in the run's folder.
-        check: check every inequality of the certificate that is in output_dir, in ball arithmetic, instead of making
-            one; needs python-flint.
+        check: only check the certificate that is in output_dir.
     """
     trained = load(ckpt_path, "last_digit")
+    if trained.dtype != torch.float32:
+        raise UserError(
+            f"the weights in {trained.path} are {trained.dtype}, but a proof is about float32; train with "
+            "--trainer.precision 32-true"
+        )
     folder = trained.folder / "certificate" if output_dir is None else Path(output_dir)
     if check:
         return check_file(folder / "certificate.npz", trained)
     make_folder(folder)  # before the search
-    proof = prove(trained.network)
-    if isinstance(proof, str):
-        return explain_failure(trained, proof)
+    found = find(trained.network)
+    if isinstance(found, str):
+        return explain_failure(trained, found)
+    checked = check_certificate(found.certificate, trained.network)
+    if isinstance(checked, Refusal):
+        return explain_failure(trained, f"the check refused the certificate ({in_words(checked)})")
     try:
-        write_certificate(proof.certificate, folder / "certificate.npz")
+        write_certificate(found.certificate, folder / "certificate.npz")
         record(folder, ["certificate.npz"])
     except OSError as error:
         raise cannot_write(folder, error) from error
-    first_length = proof.certificate.first_length
-    wrong = [length for length in range(2, first_length) if mistake_at(trained.network, length) is not None]
-    print(statement(first_length, wrong))
-    print(f"{len(proof.certificate.lower)} boxes of hidden states; logits differ by at least {proof.margin:.3g}.")
-    save(rows_of(proof, trained.network.hidden_size), draw, folder, "certificate")
+    print(statement(trained.network, found.certificate.first_length))
+    print(description(checked))
+    save(rows_of(found, trained.network.hidden_size), draw, folder, "certificate")
     return 0
 
 
-def prove(network: Network) -> Proof | str:
+def find(network: Network) -> Found | str:
     """The boxes of all first digits, or why there are none."""
     tensors = (*network.recurrent_weights(), network.W_ph, network.b_p)
     weights = Weights(*(tensor.detach().double().numpy() for tensor in tensors))
@@ -109,25 +118,33 @@ def prove(network: Network) -> Proof | str:
     for digit in range(network.input_size):
         chain = chain_of(weights, digit)
         if chain is None:
-            return f"the box of the states after the digit {digit} grows for more than {MAX_BOXES} digits"
+            return f"the boxes of the states after the first digit {digit} still grow after {MAX_BOXES} digits"
         chains.append(chain)
     margins = [margins_of(weights, chain, digit) for digit, chain in enumerate(chains)]
     first_length = first_length_of(margins)
     if first_length is None:
         return "the boxes that contain all states are too wide: two logits may be equal"
-    certificate = join(chains, first_length, checksum_of(network.state_dict()))
-    return Proof(certificate, chains, margins, min(float(m[first_length - 2 :].min(initial=m[-1])) for m in margins))
+    return Found(join(chains, first_length, checksum_of(network.state_dict())), chains, margins)
 
 
-def statement(first_length: int, wrong: list[int]) -> str:
-    """What is proved, with the exceptions: the lengths below ``first_length`` are tried one by one."""
-    proved = f"Proved: names the first digit of every palindrome of every length from {first_length} to infinity"
-    if first_length == 2:
-        return proved + "."
-    if not wrong:
-        return f"{proved}. All shorter palindromes were tried: no mistake."
-    lengths = ", ".join(map(str, wrong))
-    return f"{proved}. All shorter palindromes were tried: mistakes at length {lengths}."
+def statement(network: Network, first_length: int) -> str:
+    """What is proved, and at which of the shorter lengths the network is wrong, as far as they can be tried."""
+    proved = f"Proved: names the first digit of every palindrome of every length from {first_length} to infinity."
+    tried = [length for length in exhaustive_lengths(network) if length < first_length]
+    if not tried:
+        return proved
+    wrong = [str(length) for length in tried if mistake_at(network, length) is not None]
+    mistakes = f"mistakes at length {', '.join(wrong)}" if wrong else "no mistake"
+    return f"{proved} All palindromes of length 2 to {tried[-1]} were tried: {mistakes}."
+
+
+def description(checked: Checked) -> str:
+    """What the check found, in a line; the margin is rounded down."""
+    margin = Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(checked.margin)
+    return (
+        f"Checked {checked.num_inequalities:,} inequalities of {checked.num_boxes} boxes of states: all hold. The "
+        f"logit of the first digit is the largest by at least {margin}."
+    )
 
 
 def chain_of(weights: Weights, digit: int) -> Chain | None:
@@ -138,8 +155,12 @@ def chain_of(weights: Weights, digit: int) -> Chain | None:
     counters without a limit. Their bounds become infinite after some digits; there are several tries.
     """
     is_lstm = len(weights.W_h) > weights.W_h.shape[1]
-    chains = (chain_with_cells_free_after(weights, digit, num) for num in (FREE_AFTER if is_lstm else (MAX_BOXES,)))
-    return next((chain for chain in chains if chain is not None), None)
+    tries = (chain_with_cells_free_after(weights, digit, num) for num in (FREE_AFTER if is_lstm else (MAX_BOXES,)))
+    chain = None
+    for chain in filter(None, tries):
+        if margins_of(weights, chain, digit)[-1] > ROOM:
+            return chain
+    return chain  # that ends, but is too wide
 
 
 def chain_with_cells_free_after(weights: Weights, digit: int, num: int) -> Chain | None:
@@ -233,79 +254,85 @@ def explain_failure(trained: TrainedNetwork, reason: str) -> int:
 
     A network may be wrong for palindromes that are shorter than all it was trained on. A longer mistake counts first.
     """
-    tried = [mistake_at(trained.network, length) for length in range(2, EXHAUSTIVE_MAX + 1)]
+    tried = [mistake_at(trained.network, length) for length in exhaustive_lengths(trained.network)]
     mistake = tried[-1] or find_long_mistake(trained)
     if mistake is not None:
-        print(f"Not proved: {in_words(*mistake)}.")
+        print(f"Not proved: {mistake}.")
         return 1
     short = [found for found in tried if found is not None]
-    exceptions = f", apart from the shortest: {in_words(*short[-1])}" if short else ""
-    print(f"Not proved: {reason}. No mistake was found{exceptions}. configs/rnn_proved.yaml has a proof.")
+    exceptions = f", apart from the shortest: {short[-1]}" if short else ""
+    print(f"Not proved: {reason}. No mistake was found{exceptions}.")
     return 1
 
 
-def in_words(digits: list[int], named: int) -> str:
-    """What a network names after these digits; of many only the first are shown."""
-    shown = " ".join(map(str, digits[:12])) + (f" ... ({len(digits)} digits)" if len(digits) > 12 else "")
-    return f"after {shown} it names {named}"
+def exhaustive_lengths(network: Network) -> list[int]:
+    """The lengths of which all palindromes can be tried, from 2 on."""
+    halves = takewhile(lambda half: network.input_size**half <= TRIED_MAX, count(1))
+    return [length for half in halves for length in (2 * half - 1, 2 * half) if length > 1] or [2]
 
 
-def find_long_mistake(trained: TrainedNetwork) -> tuple[list[int], int] | None:
+def find_long_mistake(trained: TrainedNetwork) -> str | None:
     """A mistake among patterns and random palindromes of several lengths; None if there is none."""
     generator = torch.Generator().manual_seed(trained.seed)
     for length in TRIED_LENGTHS:
         half = torch.randint(trained.num_classes, (1000, (length + 1) // 2), generator=generator)
-        random = torch.cat([half, half[:, : length // 2].flip(1)], dim=1)
-        for palindromes in (draw_patterns(length, trained.num_classes), random):
+        tried = [torch.cat([half, half[:, : length // 2].flip(1)], dim=1)]
+        if trained.num_classes**3 * length <= PATTERN_DIGITS_MAX:
+            tried.append(draw_patterns(length, trained.num_classes))
+        for palindromes in tried:
             if (mistake := mistake_among(trained.network, palindromes)) is not None:
                 return mistake
     return None
 
 
-def mistake_at(network: Network, length: int) -> tuple[list[int], int] | None:
-    """A palindrome of this length that the network completes wrongly, without its last digit, and what it names."""
+def mistake_at(network: Network, length: int) -> str | None:
+    """A palindrome of this length that the network completes wrongly, in words; None if there is none."""
     half = torch.cartesian_prod(*[torch.arange(network.input_size)] * ((length + 1) // 2)).view(-1, (length + 1) // 2)
     return mistake_among(network, torch.cat([half, half[:, : length // 2].flip(1)], dim=1))
 
 
-def mistake_among(network: Network, palindromes: torch.Tensor) -> tuple[list[int], int] | None:
-    """The first palindrome (N, T) that the network completes wrongly, without its last digit, and what it names."""
+def mistake_among(network: Network, palindromes: torch.Tensor) -> str | None:
+    """The first of the palindromes (N, T) that the network completes wrongly, in words; of many digits the first."""
     with torch.no_grad():
         named = network(palindromes[:, :-1], num_last_steps=1)[0][:, -1].argmax(dim=1)
     wrong = (named != palindromes[:, 0]).nonzero()
     if not len(wrong):
         return None
     row = int(wrong[0, 0])
-    return palindromes[row, :-1].tolist(), int(named[row])
+    digits = palindromes[row, :-1].tolist()
+    shown = " ".join(map(str, digits[:12])) + (f" ... ({len(digits)} digits)" if len(digits) > 12 else "")
+    return f"after {shown} it names {int(named[row])}"
+
+
+def check_certificate(certificate: Certificate, network: Network) -> Checked | Refusal:
+    """Check each inequality of a certificate of this network."""
+    return check_inequalities(certificate, {name: tensor.numpy() for name, tensor in network.state_dict().items()})
 
 
 def check_file(path: Path, trained: TrainedNetwork) -> int:
     """Check the inequalities of a certificate, and print what is proved or the one that does not hold."""
     certificate = read_certificate(path)
-    try:
-        from experiments.certificate_check import Refusal, check
-    except ImportError as error:
-        raise UserError("check needs python-flint; pip install -c constraints.txt python-flint installs it") from error
     if certificate.checksum != checksum_of(trained.network.state_dict()):
         raise UserError(f"{path} is for other weights than those of {trained.path}; make it again with certify")
-    weights = {name: tensor.numpy() for name, tensor in trained.network.state_dict().items()}
-    result = check(certificate, weights)
-    if isinstance(result, Refusal):
-        where = f", box {result.box}" if result.box >= 0 else ""
-        print(f"Refused: {result.reason}{where}.")
+    checked = check_certificate(certificate, trained.network)
+    if isinstance(checked, Refusal):
+        print(f"Not proved: {in_words(checked)}.")
         return 1
-    print(
-        f"Checked {result.num_inequalities:,} inequalities of {result.num_boxes} boxes: all hold. Every palindrome of "
-        f"every length from {certificate.first_length} to infinity; logits differ by at least {result.margin:.3g}."
-    )
+    print(statement(trained.network, certificate.first_length))
+    print(description(checked))
     return 0
 
 
-def rows_of(proof: Proof, H: int) -> Rows:
+def in_words(refusal: Refusal) -> str:
+    """The reason, and the box if it is about one."""
+    return refusal.reason + (f", box {refusal.box}" if refusal.box >= 0 else "")
+
+
+def rows_of(found: Found, H: int) -> Rows:
     """A row for each box: first digit, digits read, mean width of the bounds of a hidden unit, smallest margin."""
     return [
         {"digit": digit, "digits_read": k + 1, "width": float((upper - lower)[:H].mean()), "margin": float(margin)}
-        for digit, (chain, margins) in enumerate(zip(proof.chains, proof.margins, strict=True))
+        for digit, (chain, margins) in enumerate(zip(found.chains, found.margins, strict=True))
         for k, (lower, upper, margin) in enumerate(zip(*chain, margins, strict=True))
     ]
 

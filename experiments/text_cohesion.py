@@ -17,6 +17,9 @@ from experiments.text_writing import HELD_OUT, written
 DISTANCES = (1, 30, 100, 300, 1000)
 """Distances between the beginnings of two words, in characters: each from one of these up to the next."""
 
+BIN_EDGES = [*DISTANCES[:-1], DISTANCES[-1] - 0.5]
+"""The same for numpy, whose last bin contains its upper end."""
+
 WORD = re.compile(r"[^\W\d_]{5,}")
 """A word that counts. Short words, such as "the", are frequent in every text, whatever it is about."""
 
@@ -53,13 +56,23 @@ def cohesion(samples: list[str]) -> Rows:
     of a 95 % interval: the jackknife over texts, on the logarithm of the ratio.
     """
     pairs = [pairs_of(sample) for sample in samples]
-    rest = [ratios(pairs[:k] + pairs[k + 1 :])[0] for k in range(len(pairs))]
-    ratio, chance = ratios(pairs)
+    together: Counter[str] = Counter()
+    for one in pairs:
+        together.update(one.words)
+    num, equal = np.sum([one.num for one in pairs], 0), np.sum([one.equal for one in pairs], 0)
+    # Pairs of words of different texts: of all texts, and those of each text with a word of another one.
+    lengths = np.array([one.words.total() for one in pairs])
+    apart = lengths * (lengths.sum() - lengths)
+    shared = [sum(n * (together[word] - n) for word, n in one.words.items()) for one in pairs]
+    ratio, chance = ratios(equal, num, sum(shared), apart.sum())
+    rest = [
+        ratios(equal - one.equal, num - one.num, sum(shared) - 2 * shared[k], apart.sum() - 2 * apart[k])[0]
+        for k, one in enumerate(pairs)
+    ]
     rows: Rows = []
     for k, (first, end) in enumerate(pairwise(DISTANCES)):
         low, high = jackknife(float(ratio[k]), [float(other[k]) for other in rest])
-        num = int(sum(one.num[k] for one in pairs))
-        measured = {"pairs": num, "ratio": float(ratio[k]), "low": low, "high": high, "chance": chance}
+        measured = {"pairs": int(num[k]), "ratio": float(ratio[k]), "low": low, "high": high, "chance": chance}
         rows.append({"from": first, "to": end, "samples": len(samples)} | measured)
     return rows
 
@@ -69,24 +82,21 @@ def pairs_of(text: str) -> Pairs:
     found = [(match.start(), match[0].lower()) for match in WORD.finditer(text) if match.end() < len(text)]
     places = np.array([place for place, _ in found])
     words = np.array([word for _, word in found])
-    first, second = np.triu_indices(len(found), 1)
-    if not len(first):
-        return Pairs(np.zeros(len(DISTANCES) - 1), np.zeros(len(DISTANCES) - 1), Counter(words.tolist()))
-    distances, equal = places[second] - places[first], words[second] == words[first]
-    num, _ = np.histogram(distances, DISTANCES)
-    return Pairs(num, np.histogram(distances[equal], DISTANCES)[0], Counter(words.tolist()))
+    num, equal = np.zeros(len(DISTANCES) - 1, int), np.zeros(len(DISTANCES) - 1, int)
+    for apart in range(1, len(found)):
+        distances = places[apart:] - places[:-apart]
+        if distances.min() >= DISTANCES[-1]:
+            break
+        num += np.histogram(distances, BIN_EDGES)[0]
+        equal += np.histogram(distances[words[apart:] == words[:-apart]], BIN_EDGES)[0]
+    return Pairs(num, equal, Counter(words.tolist()))
 
 
-def ratios(pairs: list[Pairs]) -> tuple[np.ndarray, float]:
+def ratios(equal: np.ndarray, num: np.ndarray, equal_apart: float, apart: float) -> tuple[np.ndarray, float]:
     """The ratio at each range of distances, and the share of equal words among pairs of words of different texts."""
-    together: Counter[str] = sum((one.words for one in pairs), Counter())
-    within = sum(count**2 for one in pairs for count in one.words.values())
-    equal = sum(count**2 for count in together.values()) - within
-    num = together.total() ** 2 - sum(one.words.total() ** 2 for one in pairs)
-    chance = equal / num if num else math.nan
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.sum([one.equal for one in pairs], 0) / np.sum([one.num for one in pairs], 0)
-        return shares / np.float64(chance), chance
+        chance = np.divide(equal_apart, apart)
+        return equal / num / chance, float(chance)
 
 
 def jackknife(value: float, without_one: list[float]) -> tuple[float, float]:

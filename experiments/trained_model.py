@@ -10,7 +10,7 @@ from torch import Tensor
 from models.networks import LSTM, VanillaRNN
 from models.networks.build import build_palindrome_network
 from training.errors import UserError
-from training.loading import load_weights, read_model
+from training.loading import PREFIX, load_weights, read_model
 from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
@@ -28,6 +28,7 @@ class TrainedNetwork:
         seed: of the data, which is that of the run.
         length: of the palindromes that it was trained on.
         folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
+        dtype: of the weights in the checkpoint; those of ``network`` are float32.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class TrainedNetwork:
     seed: int
     length: int
     folder: Path
+    dtype: torch.dtype = torch.float32
 
 
 def load(ckpt_path: str, task: str) -> TrainedNetwork:
@@ -59,7 +61,9 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
     load_weights(network, path, checkpoint)
     run = run_folder_of(path)
     folder = path.parent if run is None else run.path
-    return TrainedNetwork(path, network, untrained, arguments["num_classes"], data["seed"], data["length"], folder)
+    K, seed, length = arguments["num_classes"], data["seed"], data["length"]
+    dtype = checkpoint["state_dict"][f"{PREFIX}W_ph"].dtype
+    return TrainedNetwork(path, network, untrained, K, seed, length, folder, dtype)
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -145,7 +145,8 @@ class PalindromeClassifier(PalindromeModel):
         see ``PalindromeModel``, also for the loss.
     Raises:
         ValueError: an argument is out of its range; the network has no such ``initialization``, or no forget gate;
-            ``fused`` cannot be compiled.
+            ``fused`` cannot be compiled; when training begins, ``worst_case_weight`` with another task than
+            ``last_digit``.
     """
 
     MAY_DIFFER_IN_TEST = (
@@ -209,6 +210,15 @@ class PalindromeClassifier(PalindromeModel):
     def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
         logits, _ = self.network(digits, num_last_steps=num_last_steps)
         return logits
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        task = getattr(self.trainer.datamodule, "task", "last_digit")
+        if stage == "fit" and self.worst_case_weight and task != "last_digit":
+            raise ValueError(
+                f"worst_case_weight is {self.worst_case_weight} with task {task!r}, but its bound is for 'last_digit'; "
+                "set it to 0"
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)

@@ -1,5 +1,6 @@
 """Accuracy against learning rate and length of palindromes (a hint of question 1.6 of the assignment)."""
 
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,6 +17,8 @@ TITLES = {
     ("lstm", "uniform"): "LSTM, default weights",
 }
 
+NUM_COLUMNS = 2
+
 
 def rows_of(results: list[dict[str, Any]]) -> Rows:
     """A row for each run."""
@@ -30,15 +33,20 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 def draw(rows: Rows, path: Path) -> None:
     """A heat map for each network and kind of weights: mean accuracy over seeds, the lowest and the highest."""
     kinds = [kind for kind in TITLES if filter_rows(rows, network=kind[0], weights=kind[1])]
-    rates = values_of(rows, "learning_rate")
-    size = (PAGE_WIDTH, 0.9 + 0.45 * len(rates))
-    figure, panels = new_figure(1, len(kinds), *size, squeeze=False, sharey=True)
-    for axes, (network, weights) in zip(panels[0], kinds, strict=True):
+    num_rows = math.ceil(len(kinds) / NUM_COLUMNS)
+    num_rates = len(values_of(rows, "learning_rate"))
+    size = (PAGE_WIDTH, 0.4 + (0.7 + 0.4 * num_rates) * num_rows)
+    figure, grid = new_figure(num_rows, min(NUM_COLUMNS, len(kinds)), *size, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, (network, weights) in zip(grid.flat, kinds, strict=False):
+        axes.set_axis_on()
         own = filter_rows(rows, network=network, weights=weights)
-        lines = {f"{rate:g}": filter_rows(own, learning_rate=rate) for rate in rates}
+        lines = {f"{rate:g}": filter_rows(own, learning_rate=rate) for rate in values_of(own, "learning_rate")}
         heat_map(axes, lines, values_of(own, "length"), text_of, fontsize=7)
         axes.set_title(TITLES[network, weights], loc="left")
-    panels[0, 0].set_ylabel("learning rate")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("learning rate")
     figure.suptitle("Test accuracy: mean over seeds, lowest and highest", x=0.01, ha="left", fontsize=8)
     save_figure(figure, path)
 

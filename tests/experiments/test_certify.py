@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import cli
 from experiments import certificate_check, certify
 from experiments.certificate import Certificate, read_certificate, write_certificate
-from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check
+from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check_inequalities
 from experiments.trained_model import TrainedNetwork, load
 from models.networks import LSTM, VanillaRNN
 from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
@@ -69,7 +69,7 @@ def greedy(network: LSTM | VanillaRNN, digits: torch.Tensor, num_steps: int) -> 
 @torch.no_grad()
 def assert_sound(network: LSTM | VanillaRNN, certificate: Certificate) -> None:
     """No sequence leaves the boxes, or has a smaller margin than the proved one: random, constant, and greedy ones."""
-    result = check(certificate, weights_of(network))
+    result = check_inequalities(certificate, weights_of(network))
     assert isinstance(result, Checked)
     K = network.input_size
     pairs = torch.cartesian_prod(torch.arange(K), torch.arange(K))
@@ -111,7 +111,7 @@ def test_an_lstm_is_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for change in (np.inf, 100.0):
         arrays["lower"][last, H + counting] = change
         changed = Certificate(**{name: arrays[name] for name in Certificate._fields[:5]}, first_length=2, checksum="")
-        assert isinstance(check(changed, weights_of(trained.network)), Refusal)
+        assert isinstance(check_inequalities(changed, weights_of(trained.network)), Refusal)
 
 
 @given(data=st.data())
@@ -143,18 +143,20 @@ def test_a_certificate_changed_for_the_worse_is_refused(proved: TrainedNetwork, 
     else:
         arrays["first_box"][digit] = certificate.first_box[other]
     changed = Certificate(**{name: arrays[name] for name in Certificate._fields[:5]}, first_length=2, checksum="")
-    result = check(changed, weights_of(proved.network))
+    result = check_inequalities(changed, weights_of(proved.network))
     assert isinstance(result, Refusal), (change, result)
 
 
 def test_wider_boxes_and_shorter_lengths_are_refused(proved: TrainedNetwork, certificate: Certificate) -> None:
     weights = weights_of(proved.network)
     wide = certificate._replace(lower=certificate.lower * 0 - 1.1, upper=certificate.upper * 0 + 1.1)
-    assert "may not be the largest" in check(wide, weights).reason  # type: ignore[union-attr]
-    assert isinstance(check(certificate._replace(first_length=1), weights), Refusal)
-    assert isinstance(check(certificate, weights | {"W_hh": weights["W_hh"] * 1.5}), Refusal)
-    assert isinstance(check(certificate, weights | {"W_ph": -weights["W_ph"]}), Refusal)
-    assert isinstance(check(certificate, weights | {"W_ph": weights["W_ph"][:, 1:]}), Refusal)
+    refused = check_inequalities(wide, weights)
+    assert isinstance(refused, Refusal) and "may not be the largest" in refused.reason
+    for first_length in (-1, 1, len(certificate.lower) + 2, 2**62):
+        assert isinstance(check_inequalities(certificate._replace(first_length=first_length), weights), Refusal)
+    assert isinstance(check_inequalities(certificate, weights | {"W_hh": weights["W_hh"] * 1.5}), Refusal)
+    assert isinstance(check_inequalities(certificate, weights | {"W_ph": -weights["W_ph"]}), Refusal)
+    assert isinstance(check_inequalities(certificate, weights | {"W_ph": weights["W_ph"][:, 1:]}), Refusal)
 
 
 def two_digits(**changes: Any) -> tuple[Certificate, dict[str, Any]]:
@@ -182,11 +184,11 @@ def two_digits(**changes: Any) -> tuple[Certificate, dict[str, Any]]:
 
 
 def test_readout_of_short_sequences_may_be_left_out() -> None:
-    result = check(*two_digits())
+    result = check_inequalities(*two_digits())
     assert isinstance(result, Checked) and result.num_inequalities == 2 + 4 * 2 + 2
     assert result.margin == pytest.approx(0.65, abs=1e-4)
-    assert isinstance(check(*two_digits(first_length=4)), Checked)
-    refused = check(*two_digits(first_length=2))
+    assert isinstance(check_inequalities(*two_digits(first_length=4)), Checked)
+    refused = check_inequalities(*two_digits(first_length=2))
     assert isinstance(refused, Refusal) and refused.box == 1
 
 
@@ -201,13 +203,38 @@ def test_a_change_of_the_first_digit_is_refused() -> None:
         successor=np.array([[0, 1], [0, 1]]),
         first_length=2,
     )
-    refused = check(last, forgets)
+    refused = check_inequalities(last, forgets)
     assert isinstance(refused, Refusal) and "successor has another first digit" in refused.reason
     # A network that always names the other digit.
-    refused = check(
+    refused = check_inequalities(
         certificate._replace(first_digit=1 - certificate.first_digit), weights | {"W_ph": weights["W_ph"][::-1].copy()}
     )
     assert isinstance(refused, Refusal) and "first box has another first digit" in refused.reason
+
+
+def test_nothing_is_proved_that_the_check_refuses(
+    proved: TrainedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(certify, "ROOM", 0.0)  # then rounding leaves the boxes
+    assert cli.main(["certify", f"--ckpt_path={proved.folder}", f"--output_dir={tmp_path}"]) == 1
+    assert "Not proved: the check refused the certificate" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_shorter_palindromes_are_tried_as_far_as_possible(proved: TrainedNetwork) -> None:
+    network = proved.network
+    assert certify.exhaustive_lengths(network) == list(range(2, 11))  # 100,000 of 10 digits
+    assert certify.statement(network, 2).endswith("from 2 to infinity.")
+    assert certify.statement(network, 5).endswith("All palindromes of length 2 to 4 were tried: no mistake.")
+    assert certify.statement(network, 150).endswith("All palindromes of length 2 to 10 were tried: no mistake.")
+    untrained = VanillaRNN(10, 4, 10)
+    assert certify.statement(untrained, 4).endswith("were tried: mistakes at length 2, 3.")
+    assert certify.exhaustive_lengths(VanillaRNN(400, 2, 400)) == [2]
+
+
+def test_a_margin_is_rounded_down() -> None:
+    assert "by at least 6.47." in certify.description(Checked(1, 1, 6.4799))
+    assert "by at least 0.000456." in certify.description(Checked(1, 1, 0.00045699))
 
 
 def test_without_a_mistake_the_bounds_are_the_reason(
@@ -390,6 +417,8 @@ def test_wrong_input(
 
     ckpt = f"--ckpt_path={proved.folder}"
     assert "trained for task every_digit" in error(f"--ckpt_path={every_digit_dir}")
+    assert command("fit", "--trainer.precision=64-true", f"--trainer.default_root_dir={tmp_path / 'double'}") == 0
+    assert "are torch.float64, but a proof is about float32" in error(f"--ckpt_path={tmp_path / 'double' / 'small'}")
     assert "cannot be read" in error(ckpt, "--check", f"--output_dir={tmp_path}")
     (tmp_path / "certificate.npz").write_bytes(b"PK\x03\x04 no archive")
     assert "is not a certificate" in error(ckpt, "--check", f"--output_dir={tmp_path}")
@@ -403,7 +432,7 @@ def test_wrong_input(
     assert "for other weights" in error(ckpt, "--check", f"--output_dir={tmp_path}")
     write_certificate(certificate._replace(upper=certificate.lower), tmp_path / "certificate.npz")
     assert cli.main(["certify", ckpt, "--check", f"--output_dir={tmp_path}"]) == 1
-    assert "Refused" in capsys.readouterr().out
+    assert "Not proved: the state after the digit 0 is not in its first box" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -413,6 +442,7 @@ def test_wrong_input(
         (["--model.worst_case_weight=.inf"], "worst_case_weight is inf"),
         (["--model.worst_case_steps=0"], "worst_case_steps is 0; it must be at least 1"),
         (["--model.worst_case_ramp=-1"], "worst_case_ramp is -1; it must be at least 0"),
+        (["--data.task=every_digit"], "with task 'every_digit', but its bound is for 'last_digit'; set it to 0"),
     ],
 )
 def test_wrong_arguments_of_the_loss(
