@@ -34,7 +34,7 @@ commands:
   attractors  show how a checkpoint keeps the first digit: its states as attractors
   patterns    test networks on palindromes whose digits repeat
   confusions  show which digits a checkpoint takes for which
-  certify     prove that a checkpoint names the first digit of every palindrome
+  certify     prove that a checkpoint predicts the last digit of every palindrome
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
   report      rewrite the pages with results and their figures from docs/results

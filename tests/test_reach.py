@@ -13,7 +13,12 @@ from training.launch import prepare
 
 RECURRENT = "models.PalindromeClassifier"
 PALINDROMES = [path for path in CONFIGS if yaml.safe_load(path.read_text())["model"]["class_path"] == RECURRENT]
-WITHOUT_CURRICULUM = [path for path in PALINDROMES if "callbacks" not in yaml.safe_load(path.read_text())["trainer"]]
+WITHOUT_CURRICULUM = [
+    path
+    for path in PALINDROMES
+    if "callbacks" not in yaml.safe_load(path.read_text())["trainer"]
+    and path.stem != "lstm_proved"  # it trains for two minutes; test_certify trains and proves a smaller one
+]
 
 
 def metrics_of(config: Path, root: Path, *args: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 MISSING = [name for name, has in (("Chromium", CHROMIUM), ("playwright", sync_api)) if not has]
 PATIENCE = 120_000  # milliseconds; nothing waits longer than it must
 
-VIEWPORT, SHOWN = {"width": 1600, "height": 1000}, {"width": 1040, "height": 560}
+VIEWPORT, SHOWN = {"width": 1600, "height": 1000}, {"width": 1040, "height": 660}
 """Sizes of the browser's page in the tests, and in the README's picture, where its letters must be large enough."""
 
 RUNS = {

@@ -39,7 +39,8 @@ def draw(rows: Rows, path: Path) -> None:
         own = filter_rows(rows, optimizer=optimizer, dropout=dropout, embedding=embedding)
         mark_values(axes, y, column(own, "val_loss"), COLOURS[0], 1, ".3f")
     axes.set(xlabel="lowest validation loss (nats per character)", ylim=(len(choices) - 0.4, -0.5))
-    names = [f"{optimizer}, dropout {dropout:g}, {label(embedding)}" for optimizer, dropout, embedding in choices]
+    several = len({embedding for _, _, embedding in choices}) > 1
+    names = [f"{optimizer}, dropout {dropout:g}{f', {label(of)}' if several else ''}" for optimizer, dropout, of in choices]
     axes.set_yticks(range(len(choices)), names)
     save_figure(figure, path)
 

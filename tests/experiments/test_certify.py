@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flint import arb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -283,6 +284,39 @@ def test_float32_steps_are_inside_the_bounds(network: type[LSTM | VanillaRNN], s
             assert float(lowest.lower()) <= number.item() <= float(highest.upper())
     width = max(float((highest - lowest).upper()) for lowest, highest in bounds)
     assert width < 1e-4 * (H + 1) * max(1, scale)  # not so wide that it would prove nothing
+
+
+finite = st.floats(-(2.0**20), 2.0**20, width=32)
+shares = st.floats(0, 1, width=32)
+
+
+@given(low=finite, high=finite, gate=st.tuples(shares, shares), value=shares, opened=shares)
+@settings(max_examples=200, deadline=None)
+def test_products_with_gates_are_inside_their_bounds(
+    low: float, high: float, gate: tuple[float, float], value: float, opened: float
+) -> None:
+    low, high = min(low, high), max(low, high)
+    lowest, highest = certificate_check.gated((arb(low), arb(high)), (arb(min(gate)), arb(max(gate))))
+    for x in (low, high, np.clip(np.float32(low + value * (high - low)), low, high)):
+        for g in (*gate, np.clip(np.float32(min(gate) + opened * (max(gate) - min(gate))), min(gate), max(gate))):
+            product = float(np.float32(x) * np.float32(g))
+            assert lowest <= arb(product) <= highest
+
+
+def test_functions_of_unbounded_cells_and_their_errors() -> None:
+    infinite = arb("inf")
+    lowest, highest = certificate_check.tanh((-infinite, infinite))
+    assert lowest == -1 and highest == 1
+    lowest, highest = certificate_check.tanh((arb(2), infinite))
+    assert highest == 1 and arb("0.9640") < lowest < arb(2).tanh()
+    for x in (-2, 0, 1):
+        for function, exact in (
+            (certificate_check.tanh, arb(x).tanh()),
+            (certificate_check.sigmoid, 1 / (1 + arb(-x).exp())),
+        ):
+            lowest, highest = function((arb(x), arb(x)))
+            error = ACTIVATION_ERROR * arb("0.999")
+            assert lowest < exact - error and highest > exact + error
 
 
 @pytest.mark.parametrize("fused", [False, True])
