@@ -7,7 +7,7 @@ Legend: B batch, T length of the whole palindrome, N = ceil(T/2) digits of its f
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -63,8 +63,15 @@ def in_split(halves: Tensor, length: int, num_classes: int, split: Split) -> Ten
     return (bucket >= buckets.start) & (bucket < buckets.stop)
 
 
-def draw_halves(length: int, num_classes: int, split: Split, num: int, generator: torch.Generator) -> Tensor:
-    """``num`` independent first halves of a split, (num, N) int64."""
+def draw_halves(
+    length: int,
+    num_classes: int,
+    split: Split,
+    num: int,
+    generator: torch.Generator,
+    change: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """``num`` independent first halves of a split, (num, N) int64, which ``change`` may have changed."""
     fraction = len(BUCKETS[split]) / NUM_BUCKETS if is_split(length, num_classes) else 1.0
     drawn: list[Tensor] = []
     missing = num
@@ -72,6 +79,8 @@ def draw_halves(length: int, num_classes: int, split: Split, num: int, generator
         # 5 % and 64 more than needed on average, so that one round is nearly always enough.
         num_drawn = min(int(missing / fraction * 1.05) + 64, max(1, DRAWN_DIGITS_MAX // half_length(length)))
         halves = torch.randint(num_classes, (num_drawn, half_length(length)), generator=generator)
+        if change is not None:
+            halves = change(halves)
         drawn.append(halves[in_split(halves, length, num_classes, split)][:missing])
         missing -= len(drawn[-1])
     return torch.cat(drawn)

@@ -7,12 +7,14 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from datamodules.arguments import check_at_least
+from datamodules.palindrome_patterns import PATTERN_LENGTH_MIN, all_patterns, with_repetitions
 from datamodules.palindrome_space import HeldOutHalves, Split, draw_halves, half_length, is_split, num_palindromes
 from datamodules.resumable_loader import ResumableLoader
 from datamodules.seeding import make_generator
@@ -78,6 +80,8 @@ class PalindromeDataModule(ShardedDataModule):
         num_test: held-out palindromes for test, of each length.
         eval_batch_size: palindromes per validation and test batch; fewer if they would have more than 2^24 digits.
         test_lengths: lengths to test separately; ``length`` alone by default.
+        test_patterns: test also palindromes whose digits repeat: all those of ``all_patterns``, for each length.
+        repeating_fraction: share of the training palindromes whose digits repeat; see ``with_repetitions``.
         task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of
             the second half, each predicted from the digits before it.
         seed: decides which palindromes are drawn; it does not change the splits.
@@ -88,7 +92,7 @@ class PalindromeDataModule(ShardedDataModule):
         ValueError: an argument is out of its range; the message gives the value and the limit.
     """
 
-    MAY_DIFFER_ON_RESUME = ("eval_batch_size", "num_test", "test_lengths")
+    MAY_DIFFER_ON_RESUME = ("eval_batch_size", "num_test", "test_lengths", "test_patterns")
 
     def __init__(
         self,
@@ -99,6 +103,8 @@ class PalindromeDataModule(ShardedDataModule):
         num_test: int = 10_000,
         eval_batch_size: int = 1000,
         test_lengths: list[int] | None = None,
+        test_patterns: bool = False,
+        repeating_fraction: float = 0.0,
         task: Task = "last_digit",
         seed: int = 0,
     ) -> None:
@@ -121,6 +127,15 @@ class PalindromeDataModule(ShardedDataModule):
         self.num_held_out = {"val": num_val, "test": num_test}
         self.eval_batch_size = eval_batch_size
         self.test_lengths = [length] if test_lengths is None else check_test_lengths(test_lengths)
+        if test_patterns and min(self.test_lengths) < PATTERN_LENGTH_MIN:
+            raise ValueError(
+                f"test_patterns is true with test length {min(self.test_lengths)}, but the shortest palindrome whose "
+                f"digits repeat has {PATTERN_LENGTH_MIN}; leave out shorter ones"
+            )
+        self.test_patterns = test_patterns
+        if not 0 <= repeating_fraction <= 1:
+            raise ValueError(f"repeating_fraction is {repeating_fraction}; it must be from 0 to 1")
+        self.repeating_fraction = repeating_fraction
         self.task: Task = task
         self.seed = seed
         self.train_lengths = TrainingLengths(longest=length, shortest=length)
@@ -135,13 +150,25 @@ class PalindromeDataModule(ShardedDataModule):
                 )
 
     def train_dataloader(self) -> "PalindromeLoader":
-        return PalindromeLoader(self.train_lengths, self.num_classes, self.batch_size, self.seed, self.task, self.shard)
+        return PalindromeLoader(
+            self.train_lengths,
+            self.num_classes,
+            self.batch_size,
+            self.seed,
+            self.task,
+            self.shard,
+            self.repeating_fraction,
+        )
 
     def val_dataloader(self) -> "HeldOutLoader":
         return self._held_out_loader("val", self.length)
 
-    def test_dataloader(self) -> list["HeldOutLoader"]:
-        return [self._held_out_loader("test", length) for length in self.test_lengths]
+    def test_dataloader(self) -> list["HeldOutLoader | PatternLoader"]:
+        drawn = [self._held_out_loader("test", length) for length in self.test_lengths]
+        if not self.test_patterns:
+            return [*drawn]
+        options = self.num_classes, self.eval_batch_size, self.task, self.shard
+        return [*drawn, *(PatternLoader(length, *options) for length in self.test_lengths)]
 
     def predict_dataloader(self) -> "HeldOutLoader":
         return self._held_out_loader("test", self.length)
@@ -189,6 +216,7 @@ class PalindromeLoader(ResumableLoader[Batch]):
         seed: int,
         task: Task = "last_digit",
         shard: Shard = WHOLE,
+        repeating_fraction: float = 0.0,
     ) -> None:
         super().__init__()
         self.lengths = lengths
@@ -197,6 +225,7 @@ class PalindromeLoader(ResumableLoader[Batch]):
         self.seed = seed
         self.task = task
         self.shard = shard
+        self.repeating_fraction = repeating_fraction
         self._chunk: tuple[tuple[int, int, int], list[Batch]] = ((-1, -1, -1), [])
 
     def batch(self, k: int) -> Batch:
@@ -216,7 +245,9 @@ class PalindromeLoader(ResumableLoader[Batch]):
         generator = make_generator(self.seed, "train", length, self.num_classes, index)
         # Every process draws the rows of all, so the data depend on the total batch size alone.
         total_size = self.batch_size * self.shard.num_processes
-        halves = draw_halves(length, self.num_classes, "train", num_batches * total_size, generator)
+        repeat = partial(with_repetitions, share=self.repeating_fraction, generator=generator)
+        change = repeat if self.repeating_fraction else None
+        halves = draw_halves(length, self.num_classes, "train", num_batches * total_size, generator, change)
         own = halves.view(num_batches, total_size, -1)[:, self.shard.rows(self.batch_size)].flatten(0, 1)
         digits, target = inputs_and_target(own, length, self.task)
         return list(zip(digits.split(self.batch_size), target.split(self.batch_size), strict=True))
@@ -227,6 +258,8 @@ class HeldOutLoader:
 
     Process n of P has every P-th palindrome, from the n-th on.
     """
+
+    has_patterns = False
 
     def __init__(self, halves: HeldOutHalves, batch_size: int, task: Task, shard: Shard = WHOLE) -> None:
         self.halves = halves
@@ -242,6 +275,31 @@ class HeldOutLoader:
             if self.shard.size(len(halves)) > 0:
                 own = halves[self.shard.rank :: self.shard.num_processes]
                 yield inputs_and_target(own, self.halves.length, self.task)
+
+
+class PatternLoader:
+    """Every palindrome of ``all_patterns``, kind by kind, in batches of ``batch_size``; the last of a kind is smaller.
+
+    Process n of P has every P-th palindrome of a kind, from the n-th on.
+    """
+
+    has_patterns = True
+
+    def __init__(self, length: int, num_classes: int, batch_size: int, task: Task, shard: Shard = WHOLE) -> None:
+        self.kinds = list(all_patterns(length, num_classes).values())
+        self.length = length
+        self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // half_length(length)))
+        self.task = task
+        self.shard = shard
+
+    def __len__(self) -> int:
+        return sum(-(-self.shard.size(halves.num) // self.batch_size) for halves in self.kinds)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for halves in self.kinds:
+            numbers = torch.arange(self.shard.rank, halves.num, self.shard.num_processes)
+            for some in numbers.split(self.batch_size):
+                yield inputs_and_target(halves.numbered(some), self.length, self.task)
 
 
 def inputs_and_target(halves: Tensor, length: int, task: Task = "last_digit") -> Batch:

@@ -16,9 +16,8 @@ from experiments.attractor_measures import (
     settle,
     start_elsewhere,
 )
-from experiments.patterns import DIGITS_MAX
 from experiments.tables import make_folder, print_table, save
-from experiments.trained_model import load
+from experiments.trained_model import DIGITS_MAX, load
 from training.errors import UserError
 from training.seeds import check_seed
 

@@ -1,8 +1,8 @@
 """The file that proves what a network remembers; ``docs/proof.md`` has the theorem.
 
 A certificate is a graph of boxes in the space of states: of h, or in an LSTM of h and c. A box belongs to a first
-digit, and it has a successor for every next digit. It proves that a network predicts the first digit after every sequence of
-at least ``first_length - 1`` digits if
+digit, and it has a successor for every next digit. It proves that a network predicts the first digit after
+every sequence of at least ``first_length - 1`` digits if
 
 - the state after each single digit is in that digit's first box,
 - each digit maps each box into its successor, whatever the rounding,

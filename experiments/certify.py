@@ -5,7 +5,7 @@ LSTM (h, then c).
 """
 
 from decimal import ROUND_FLOOR, Context
-from itertools import count, takewhile
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +14,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from datamodules.palindrome_patterns import all_patterns
+from datamodules.palindrome_space import half_length
+from experiments.adversaries import mirrored
 from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
 from experiments.certificate_check import Checked, Refusal, check_inequalities
-from experiments.patterns import draw_patterns
+from experiments.patterns import batches_of
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
 from experiments.tables import Rows, cannot_write, column, filter_rows, make_folder, save, values_of
@@ -39,9 +42,6 @@ TRIED_MAX = 100_000
 
 TRIED_LENGTHS = (12, 20, 50, 100, 200, 500, 1000)
 """Lengths of the patterns and random palindromes that are tried after them."""
-
-PATTERN_DIGITS_MAX = 1 << 24
-"""The most digits of all patterns of a length: 128 MiB."""
 
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -275,20 +275,19 @@ def find_long_mistake(trained: TrainedNetwork) -> str | None:
     """A mistake among patterns and random palindromes of several lengths; None if there is none."""
     generator = torch.Generator().manual_seed(trained.seed)
     for length in TRIED_LENGTHS:
-        half = torch.randint(trained.num_classes, (1000, (length + 1) // 2), generator=generator)
-        tried = [torch.cat([half, half[:, : length // 2].flip(1)], dim=1)]
-        if trained.num_classes**3 * length <= PATTERN_DIGITS_MAX:
-            tried.append(draw_patterns(length, trained.num_classes))
-        for palindromes in tried:
-            if (mistake := mistake_among(trained.network, palindromes)) is not None:
+        random = torch.randint(trained.num_classes, (1000, half_length(length)), generator=generator)
+        kinds = all_patterns(length, trained.num_classes).values()
+        for halves in chain([random], *(batches_of(kind, length) for kind in kinds)):
+            if (mistake := mistake_among(trained.network, mirrored(halves, length))) is not None:
                 return mistake
     return None
 
 
 def mistake_at(network: Network, length: int) -> str | None:
     """A palindrome of this length that the network completes wrongly, in words; None if there is none."""
-    half = torch.cartesian_prod(*[torch.arange(network.input_size)] * ((length + 1) // 2)).view(-1, (length + 1) // 2)
-    return mistake_among(network, torch.cat([half, half[:, : length // 2].flip(1)], dim=1))
+    N = half_length(length)
+    halves = torch.cartesian_prod(*[torch.arange(network.input_size)] * N).view(-1, N)
+    return mistake_among(network, mirrored(halves, length))
 
 
 def mistake_among(network: Network, palindromes: torch.Tensor) -> str | None:

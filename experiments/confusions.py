@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.patterns import DIGITS_MAX, NAMES
+from experiments.patterns import NAMES
 from experiments.plotting import PAGE_WIDTH, new_figure, save_figure
 from experiments.tables import Rows, column, filter_rows, make_folder, print_table, save
-from experiments.trained_model import TrainedNetwork, load
+from experiments.trained_model import DIGITS_MAX, TrainedNetwork, load
 from models.networks import LSTM
 from training.errors import UserError
 from training.seeds import check_seed

@@ -15,6 +15,9 @@ from training.run_folder import run_folder_of
 
 Network = LSTM | VanillaRNN
 
+DIGITS_MAX = 1 << 27
+"""The most digits that a measurement holds at a time: 1 GiB."""
+
 
 @dataclass(frozen=True)
 class TrainedNetwork:

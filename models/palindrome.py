@@ -67,38 +67,53 @@ class PalindromeModel(Classifier):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         super().test_step(batch, batch_idx, dataloader_idx)
         if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
-            self.add_test_result(length=batch[0].shape[1] + 1)
+            loaders = self.trainer.test_dataloaders
+            loader = loaders[dataloader_idx] if isinstance(loaders, list) else loaders
+            self.add_test_result(length=batch[0].shape[1] + 1, has_patterns=getattr(loader, "has_patterns", False))
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/accuracy`` and so on; if several lengths were tested, ``test/accuracy_T20`` and so on."""
+        """Log ``test/accuracy`` and so on; if several lengths were tested, ``test/accuracy_T20`` and so on.
+
+        On palindromes whose digits repeat it is ``test/accuracy_patterns`` and so on.
+        """
+        several = len({result["length"] for result in self.test_results}) > 1
         for result in self.test_results:
-            self.log_test_result(result, f"_T{result['length']}" if len(self.test_results) > 1 else "")
+            suffix = "_patterns" * result["has_patterns"] + (f"_T{result['length']}" if several else "")
+            self.log_test_result(result, suffix)
 
     def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
-        """With a 95 % interval of the fraction of completed palindromes."""
+        """With a 95 % interval of the fraction of completed palindromes, if they are random."""
         accuracies = [name for name in ("accuracy", "exact_match") if name in result]
         num_correct, num = result[f"num_{accuracies[-1]}"]
+        bounds = () if result["has_patterns"] else wilson_interval(num_correct, num)
         return {
             "T": f"{result['length']:,}",
+            "digits": "repeat" if result["has_patterns"] else "random",
             "palindromes": f"{num:,}",
             **{f"test/{name}": percent(truediv(*result[f"num_{name}"])) for name in accuracies},
-            "95 % interval": " to ".join(map(percent, wilson_interval(num_correct, num))),
+            "95 % interval": " to ".join(map(percent, bounds)),
             "test/loss": f"{result['loss']:.2g}",
         }
 
     def describe_learning(self) -> str:
-        """A sentence: how many palindromes of the test split the model completes."""
-        if not self.test_results:
+        """A sentence: how many palindromes of the test split the model completes, and how many whose digits repeat."""
+        random = [result for result in self.test_results if not result["has_patterns"]]
+        if not random:
             return ""
-        every_digit = "exact_match" in self.test_results[0]
-        counts = [result["num_exact_match" if every_digit else "num_accuracy"] for result in self.test_results]
-        num_correct, num = (sum(count) for count in zip(*counts, strict=True))
-        lengths = [f"{result['length']:,}" for result in self.test_results]
+        every_digit = "exact_match" in random[0]
+        name = "num_exact_match" if every_digit else "num_accuracy"
+        num_correct, num = (sum(count) for count in zip(*[result[name] for result in random], strict=True))
+        lengths = [f"{result['length']:,}" for result in random]
         of_digits = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else lengths[0]
         digits = "the whole second half" if every_digit else "the last digit"
         chance = "" if every_digit else f" (chance: {percent(1 / self.trainer.datamodule.num_classes)})"
         share = f"{percent(num_correct / num)} of {num:,}"
-        return f"The model predicts {digits} of {share} held-out palindromes of {of_digits} digits{chance}."
+        repeating = [result[name] for result in self.test_results if result["has_patterns"]]
+        also = ""
+        if repeating:
+            num_correct, num = (sum(count) for count in zip(*repeating, strict=True))
+            also = f", and of {percent(num_correct / num)} of {num:,} whose digits repeat"
+        return f"The model predicts {digits} of {share} held-out palindromes of {of_digits} digits{chance}{also}."
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the

@@ -39,8 +39,11 @@ def draw(rows: Rows, path: Path) -> None:
         own = filter_rows(rows, optimizer=optimizer, dropout=dropout, embedding=embedding)
         mark_values(axes, y, column(own, "val_loss"), COLOURS[0], 1, ".3f")
     axes.set(xlabel="lowest validation loss (nats per character)", ylim=(len(choices) - 0.4, -0.5))
-    several = len({embedding for _, _, embedding in choices}) > 1
-    names = [f"{optimizer}, dropout {dropout:g}{f', {label(of)}' if several else ''}" for optimizer, dropout, of in choices]
+    is_one = len({embedding for _, _, embedding in choices}) == 1
+    names = [
+        f"{optimizer}, dropout {dropout:g}" + ("" if is_one else f", {label(embedding)}")
+        for optimizer, dropout, embedding in choices
+    ]
     axes.set_yticks(range(len(choices)), names)
     save_figure(figure, path)
 
