@@ -168,7 +168,14 @@ class PalindromeDataModule(ShardedDataModule):
         if not self.test_patterns:
             return [*drawn]
         options = self.num_classes, self.eval_batch_size, self.task, self.shard
-        return [*drawn, *(PatternLoader(length, *options) for length in self.test_lengths)]
+        patterns = [PatternLoader(length, *options) for length in self.test_lengths]
+        for loader in patterns:
+            if (most := max(halves.num for halves in loader.kinds)) < self.shard.num_processes:
+                raise ValueError(
+                    f"test_patterns with length {loader.length} has at most {most} palindromes of a kind; use as many "
+                    f"processes at most, not {self.shard.num_processes}"
+                )
+        return [*drawn, *patterns]
 
     def predict_dataloader(self) -> "HeldOutLoader":
         return self._held_out_loader("test", self.length)
@@ -298,7 +305,7 @@ class PatternLoader:
     def __iter__(self) -> Iterator[Batch]:
         for halves in self.kinds:
             numbers = torch.arange(self.shard.rank, halves.num, self.shard.num_processes)
-            for some in numbers.split(self.batch_size):
+            for some in numbers.split(self.batch_size) if len(numbers) else ():
                 yield inputs_and_target(halves.numbered(some), self.length, self.task)
 
 

@@ -86,9 +86,10 @@ class PalindromeModel(Classifier):
         accuracies = [name for name in ("accuracy", "exact_match") if name in result]
         num_correct, num = result[f"num_{accuracies[-1]}"]
         bounds = () if result["has_patterns"] else wilson_interval(num_correct, num)
+        has_both = any(other["has_patterns"] for other in self.test_results)
         return {
             "T": f"{result['length']:,}",
-            "digits": "repeat" if result["has_patterns"] else "random",
+            **({"digits": "repeat" if result["has_patterns"] else "random"} if has_both else {}),
             "palindromes": f"{num:,}",
             **{f"test/{name}": percent(truediv(*result[f"num_{name}"])) for name in accuracies},
             "95 % interval": " to ".join(map(percent, bounds)),

@@ -110,6 +110,24 @@ def test_each_length_is_measured_and_shown_by_itself() -> None:
     assert len(heading) == len(five) == len(twenty)
 
 
+def test_palindromes_whose_digits_repeat_are_measured_by_themselves() -> None:
+    model = PalindromeClassifier("rnn", hidden_size=8)
+    data = PalindromeDataModule(6, num_test=150, eval_batch_size=64, test_lengths=[5, 9], test_patterns=True)
+    trainer = Trainer(**QUIET)
+    logged = {name: value for part in trainer.test(model, data, verbose=False) for name, value in part.items()}
+    heading, *lines = model.describe_test()
+    assert "digits" in heading and len(lines) == 4
+    kinds = ["_T5", "_T9", "_patterns_T5", "_patterns_T9"]
+    for line, loader, name in zip(lines, data.test_dataloader(), kinds, strict=True):
+        right = torch.cat([model(digits)[:, -1].argmax(1) == target for digits, target in loader])
+        assert logged[f"test/accuracy{name}"] == pytest.approx(right.double().mean().item(), abs=1e-6)
+        assert ("repeat" in line) == ("patterns" in name) and ("to" in line.split()) == ("patterns" not in name)
+        assert f"{len(right):,}" in line
+    assert len({len(line) for line in (heading, *lines)}) == 1
+    assert f"of {93 + 150:,} held-out palindromes" in model.describe_learning()
+    assert f"of {3800 + 17_400:,} whose digits repeat" in model.describe_learning()
+
+
 @pytest.mark.parametrize(("right", "num"), [(0, 10), (8, 10), (93, 93), (9_990, 10_000), (10_000, 10_000)])
 def test_the_observed_fraction_is_two_standard_errors_from_each_bound(right: int, num: int) -> None:
     share = right / num
