@@ -32,7 +32,7 @@ commands:
   text        measure a text model: loss against context, copying, spelling, beams
   gradients   show how far back in time the gradient of the loss reaches
   attractors  show how a checkpoint keeps the first digit: its states as attractors
-  patterns    test networks on palindromes whose digits repeat
+  patterns    test networks on palindromes whose digits repeat, and on adversaries
   confusions  show which digits a checkpoint takes for which
   certify     prove that a checkpoint predicts the last digit of every palindrome
   longest     show the longest palindromes that runs with a curriculum have mastered

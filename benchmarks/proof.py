@@ -22,7 +22,9 @@ ORDINARY = "--model.worst_case_weight=0"
 
 def main() -> None:
     parser = option_parser(__doc__)
-    parser.add_argument("--config", default="rnn_proved", choices=("rnn_proved", "lstm_proved"), help="to train")
+    parser.add_argument(
+        "--config", default="rnn_proved", choices=("rnn_proved", "rnn_T1000", "lstm_proved"), help="to train"
+    )
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3, 4, 5], help="of the trainings")
     parser.add_argument("--weight", type=float, help="of the loss over all sequences; by default that of the config")
     args = parser.parse_args()

@@ -40,20 +40,26 @@ def greedy_halves(network: Network, length: int) -> Tensor:
     least. Each half occurs a second time with the digits after the first one in reverse order: in the second half of
     the palindrome they are then read in the order in which they were chosen.
     """
-    K = network.input_size
-    start = torch.cartesian_prod(torch.arange(K), torch.arange(K))
-    first = start[:, 0]
-    chosen = [first, start[:, 1]]
-    with torch.no_grad():
-        _, state = network(start)
-        for _ in range(half_length(length) - 2):
-            every_digit = torch.arange(K).repeat(len(first))[:, None]
-            logits, after = network(every_digit, at(state, torch.arange(len(first)).repeat_interleave(K)))
-            digit = margins(logits[:, 0], first.repeat_interleave(K)).view(-1, K).argmin(dim=1)
-            chosen.append(digit)
-            state = at(after, torch.arange(len(first)) * K + digit)
-    halves = torch.stack(chosen, dim=1)
+    digits = torch.arange(network.input_size)
+    halves = greedy(network, torch.cartesian_prod(digits, digits), half_length(length) - 2)
     return torch.cat([halves, torch.cat([halves[:, :1], halves[:, 1:].flip(1)], dim=1)])
+
+
+def greedy(network: Network, start: Tensor, num_digits: int) -> Tensor:
+    """Longer sequences, (B, n) -> (B, n + num_digits): each digit is the one after which the first one's logit is ahead
+    by least."""
+    K, B = network.input_size, len(start)
+    first, rows = start[:, 0], torch.arange(B)
+    chosen = [start]
+    every_digit = torch.arange(K).repeat(B)[:, None]
+    with torch.no_grad():
+        _, state = network(start, num_last_steps=1)
+        for _ in range(num_digits):
+            logits, after = network(every_digit, at(state, rows.repeat_interleave(K)))
+            digit = margins(logits[:, 0], first.repeat_interleave(K)).view(B, K).argmin(dim=1)
+            chosen.append(digit[:, None])
+            state = at(after, rows * K + digit)
+    return torch.cat(chosen, dim=1)
 
 
 def at(state: Tensor | tuple[Tensor, ...], rows: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -41,7 +41,10 @@ TRIED_MAX = 100_000
 """The most palindromes of a length that are all tried: those of up to ten digits from 0 to 9."""
 
 TRIED_LENGTHS = (12, 20, 50, 100, 200, 500, 1000)
-"""Lengths of the patterns and random palindromes that are tried after them."""
+"""Lengths of the random palindromes that are tried after them."""
+
+PATTERN_LENGTH_MAX = 100
+"""Up to this length, palindromes whose digits repeat are tried, too: 24,000 of a length, for ten digits."""
 
 Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -276,7 +279,7 @@ def find_long_mistake(trained: TrainedNetwork) -> str | None:
     generator = torch.Generator().manual_seed(trained.seed)
     for length in TRIED_LENGTHS:
         random = torch.randint(trained.num_classes, (1000, half_length(length)), generator=generator)
-        kinds = all_patterns(length, trained.num_classes).values()
+        kinds = all_patterns(length, trained.num_classes).values() if length <= PATTERN_LENGTH_MAX else ()
         for halves in chain([random], *(batches_of(kind, length) for kind in kinds)):
             if (mistake := mistake_among(trained.network, mirrored(halves, length))) is not None:
                 return mistake

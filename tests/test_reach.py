@@ -47,6 +47,7 @@ def test_a_vanilla_rnn_remembers_longer_than_in_its_training(tmp_path: Path) -> 
     for result in command.model.test_results:
         right, num = result["num_accuracy"]
         assert right == num
+    assert cli.main(["certify", f"--ckpt_path={tmp_path}/rnn_T1000"]) == 0  # and so for every palindrome
 
 
 # The two below are shortened: in full they take minutes.

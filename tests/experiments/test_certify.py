@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 import cli
 from experiments import certificate_check, certify
+from experiments.adversaries import greedy
 from experiments.certificate import Certificate, read_certificate, write_certificate
 from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check_inequalities
 from experiments.trained_model import TrainedNetwork, load
 from models.networks import LSTM, VanillaRNN
 from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
+from tests.stress.attack import attack
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,19 +57,6 @@ def test_a_trained_network_is_proved(proved: TrainedNetwork, capsys: pytest.Capt
     assert "all hold" in capsys.readouterr().out
 
 
-def greedy(network: LSTM | VanillaRNN, digits: torch.Tensor, num_steps: int) -> torch.Tensor:
-    """Longer sequences: at each step the digit with which the margin of the first digit becomes smallest, (N, T)."""
-    N, K = len(digits), network.input_size
-    for _ in range(num_steps):
-        tried = torch.cat([digits.repeat(K, 1), torch.arange(K).repeat_interleave(N)[:, None]], dim=1)
-        logits = network(tried, num_last_steps=1)[0][:, 0].view(K, N, K)
-        first = digits[:, 0].view(1, N, 1).expand(K, N, 1)
-        margins = logits.gather(2, first)[..., 0] - logits.scatter(2, first, -torch.inf).amax(2)
-        digits = torch.cat([digits, margins.argmin(0)[:, None]], dim=1)
-    return digits
-
-
-@torch.no_grad()
 def assert_sound(network: LSTM | VanillaRNN, certificate: Certificate) -> None:
     """No sequence leaves the boxes, or has a smaller margin than the proved one: random, constant, and greedy ones."""
     result = check_inequalities(certificate, weights_of(network))
@@ -76,22 +65,27 @@ def assert_sound(network: LSTM | VanillaRNN, certificate: Certificate) -> None:
     pairs = torch.cartesian_prod(torch.arange(K), torch.arange(K))
     same = torch.cat([pairs[:, :1], pairs[:, 1:].expand(-1, 400)], dim=1)
     for digits in (torch.randint(K, (20_000, 40)), same, greedy(network, torch.randint(K, (300, 1)), 30)):
-        box = torch.from_numpy(certificate.first_box)[digits[:, 0]]
-        state: Any = None
-        for t in range(digits.shape[1]):
-            logits, state = network(digits[:, t : t + 1], state)
-            if t > 0:
-                box = torch.from_numpy(certificate.successor)[box, digits[:, t]]
-            numbers = state if isinstance(state, torch.Tensor) else torch.cat(state, dim=1)
-            lower, upper = (torch.from_numpy(bounds)[box] for bounds in (certificate.lower, certificate.upper))
-            assert (numbers >= lower).all() and (numbers <= upper).all()
-            first = digits[:, :1]
-            margin = logits[:, 0].gather(1, first)[:, 0] - logits[:, 0].scatter(1, first, -torch.inf).amax(1)
-            assert (margin >= result.margin).all()
+        left, smallest = attack(network, certificate, digits)
+        assert left == 0 and smallest >= result.margin
 
 
 def test_no_sequence_leaves_the_boxes(proved: TrainedNetwork, certificate: Certificate) -> None:
     assert_sound(proved.network, certificate)
+
+
+def test_an_attack_finds_a_state_outside_of_a_box(proved: TrainedNetwork, certificate: Certificate) -> None:
+    digits = torch.randint(K, (2000, 20), generator=torch.Generator().manual_seed(0))
+    left, smallest = attack(proved.network, certificate, digits)
+    assert left == 0
+    with torch.no_grad():
+        logits = proved.network(digits)[0]
+    own = logits.gather(2, digits[:, :1, None].expand(-1, 20, 1))[..., 0]
+    others = logits.scatter(2, digits[:, :1, None].expand(-1, 20, 1), -torch.inf).amax(2)
+    assert smallest == pytest.approx((own - others).min().item(), abs=1e-4)
+    upper = certificate.upper.copy()
+    upper[certificate.first_box[3], 5] = certificate.lower[certificate.first_box[3], 5]
+    left, _ = attack(proved.network, certificate._replace(upper=upper), digits)
+    assert left == int((digits[:, 0] == 3).sum())
 
 
 def test_an_lstm_is_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
