@@ -42,13 +42,16 @@ def all_patterns(length: int, num_classes: int) -> dict[str, Halves]:
     - ``runs``: one digit up to some place, and another one from there on;
     - ``odd digit``: one digit everywhere but at some place, where there is another one.
 
-    The places are those of ``change_places``. Kinds with more than ``KIND_MAX`` halves are left out.
+    The places are those of ``change_places``. Kinds with more than ``KIND_MAX`` halves are left out. A half may
+    belong to several kinds: those of period 1 are also of period 2 and 3.
     """
     N = half_length(length)
     kinds = {
         f"period {p}": Halves(num_classes ** (p + 1), partial(periodic, N, num_classes, p)) for p in PERIODS if p < N
     }
-    for name, places, of in (("runs", change_places(2, N), runs), ("odd digit", change_places(1, N), odd_digits)):
+    # Of two digits after the first one, either is the odd one.
+    odd_places = change_places(1, N if N > 3 else 2)
+    for name, places, of in (("runs", change_places(2, N), runs), ("odd digit", odd_places, odd_digits)):
         if N > 2:
             kinds[name] = Halves(
                 len(places) * num_classes**2 * (num_classes - 1), partial(of, N, num_classes, torch.tensor(places))

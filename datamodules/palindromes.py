@@ -5,6 +5,7 @@ Legend: B batch, T length of the whole palindrome, N = ceil(T/2) digits of its f
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datamodules.arguments import check_at_least
-from datamodules.palindrome_patterns import PATTERN_LENGTH_MIN, all_patterns, with_repetitions
+from datamodules.palindrome_patterns import KIND_MAX, PATTERN_LENGTH_MIN, all_patterns, with_repetitions
 from datamodules.palindrome_space import HeldOutHalves, Split, draw_halves, half_length, is_split, num_palindromes
 from datamodules.resumable_loader import ResumableLoader
 from datamodules.seeding import make_generator
@@ -131,6 +132,11 @@ class PalindromeDataModule(ShardedDataModule):
             raise ValueError(
                 f"test_patterns is true with test length {min(self.test_lengths)}, but the shortest palindrome whose "
                 f"digits repeat has {PATTERN_LENGTH_MIN}; leave out shorter ones"
+            )
+        if test_patterns and num_classes**2 > KIND_MAX:
+            raise ValueError(
+                f"test_patterns is true with num_classes {num_classes}; it must be at most {math.isqrt(KIND_MAX)}, or "
+                "test_patterns false"
             )
         self.test_patterns = test_patterns
         if not 0 <= repeating_fraction <= 1:
@@ -295,7 +301,7 @@ class PatternLoader:
     def __init__(self, length: int, num_classes: int, batch_size: int, task: Task, shard: Shard = WHOLE) -> None:
         self.kinds = list(all_patterns(length, num_classes).values())
         self.length = length
-        self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // half_length(length)))
+        self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // length))
         self.task = task
         self.shard = shard
 

@@ -17,6 +17,7 @@ Legend: S boxes, K different digits, N numbers of a state: H of a vanilla RNN, 2
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,12 +82,12 @@ def read_certificate(path: Path) -> Certificate:
             first_digit=arrays["first_digit"].astype(np.int64, casting="equiv"),
             first_box=arrays["first_box"].astype(np.int64, casting="equiv"),
             successor=arrays["successor"].astype(np.int64, casting="equiv"),
-            first_length=int(arrays["first_length"]),
+            first_length=int(arrays["first_length"].astype(np.int64, casting="equiv")),
             checksum=str(arrays["checksum"]),
         )
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; make it with certify") from error
-    except (LookupError, TypeError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path} is not a certificate; make it with certify") from error
     if sizes != SHAPES:
         raise UserError(f"{path} is not a certificate: its arrays have {sizes} dimensions; make it with certify")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from datamodules.palindrome_patterns import PATTERN_LENGTH_MIN, Halves, all_patterns
+from datamodules.palindrome_space import half_length
 from datamodules.palindromes import EVAL_DIGITS_MAX
 from experiments.adversaries import along_gradients, greedy_halves, margins_of, mirrored
 from experiments.plotting import PAGE_WIDTH, new_figure, plot_seeds, save_figure
@@ -25,6 +26,9 @@ LENGTHS = [5, 6, 10, 20, 50, 100, 1000, 10_001]
 
 LENGTH_MAX = 100_000
 """The longest palindromes. The search along gradients keeps the states of all digits: some GiB at this length."""
+
+CLASSES_MAX = 40
+"""The most different digits; the greedy search tries K^3 sequences at a time."""
 
 STARTS = 10
 """As many random palindromes, and as many with the smallest margins of all kinds, are changed along gradients."""
@@ -46,7 +50,7 @@ def patterns(ckpt_paths: list[str], output_dir: str, lengths: list[int] | None =
 
     The kinds are those of ``test --data.test_patterns true``, and two searches for a small margin: digit by digit
     (greedy), and along the gradient with respect to the digits. The margin of a palindrome is the logit of the correct
-    last digit minus the largest other logit; a mistake has a negative margin. Prints a table, and writes patterns.csv,
+    last digit minus the largest other logit; with a mistake it is at most 0. Prints a table, and writes patterns.csv,
     and the smallest margins as patterns.png.
 
     Args:
@@ -63,6 +67,12 @@ def patterns(ckpt_paths: list[str], output_dir: str, lengths: list[int] | None =
     if len(set(lengths)) < len(lengths) or not lengths:
         raise UserError(f"lengths is {lengths}; give at least one, each once")
     networks = [load(path, "last_digit") for path in ckpt_paths]
+    for trained in networks:
+        if trained.num_classes > CLASSES_MAX:
+            raise UserError(
+                f"{trained.path} has {trained.num_classes} digits; the limit is {CLASSES_MAX}, so use test with "
+                "--data.test_patterns true"
+            )
     make_folder(Path(output_dir))  # before the long measurement
     rows = [row for trained in networks for length in lengths for row in rows_of(trained, length)]
     print_table(rows)
@@ -75,7 +85,7 @@ def rows_of(trained: TrainedNetwork, length: int) -> Rows:
         name: tested(trained, length, batches_of(halves, length))
         for name, halves in all_patterns(length, trained.num_classes).items()
     }
-    found["greedy"] = tested(trained, length, [greedy_halves(trained.network, length)])
+    found["greedy"] = tested(trained, length, greedy_halves(trained.network, length).split(batch_size(length)))
     smallest = torch.cat([one.margins for one in found.values()]).argsort()[:STARTS]
     halves = torch.cat([one.halves for one in found.values()])[smallest]
     generator = torch.Generator().manual_seed(trained.seed)
@@ -100,7 +110,7 @@ def rows_of(trained: TrainedNetwork, length: int) -> Rows:
 def tested(trained: TrainedNetwork, length: int, batches: Iterable[Tensor]) -> Tested:
     """What the network does with palindromes that are given by batches of their first halves."""
     num = wrong = 0
-    margins, halves = torch.empty(0), torch.empty(0, (length + 1) // 2, dtype=torch.int64)
+    margins, halves = torch.empty(0), torch.empty(0, half_length(length), dtype=torch.int64)
     for batch in batches:
         own = margins_of(trained.network, mirrored(batch, length))
         num, wrong = num + len(own), wrong + int((own <= 0).sum())
@@ -112,7 +122,12 @@ def tested(trained: TrainedNetwork, length: int, batches: Iterable[Tensor]) -> T
 
 def batches_of(halves: Halves, length: int) -> Iterator[Tensor]:
     """All halves of a kind, so many at a time that their palindromes fit into memory."""
-    return map(halves.numbered, torch.arange(halves.num).split(min(1000, EVAL_DIGITS_MAX // length)))
+    return map(halves.numbered, torch.arange(halves.num).split(batch_size(length)))
+
+
+def batch_size(length: int) -> int:
+    """How many palindromes of a length fit into memory."""
+    return max(1, min(1000, EVAL_DIGITS_MAX // length))
 
 
 def shortened(half: Tensor) -> str:

@@ -1,5 +1,6 @@
 """What a checkpoint records of the configuration it was made with, and what may differ when it is used."""
 
+import inspect
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -86,8 +87,8 @@ def compare(opened: OpenCheckpoint, current: Config, for_training: bool, may_cha
             theirs = {"callbacks": {"callbacks.LengthCurriculum": curriculum} if curriculum else {}} | theirs
             changeable: Sequence[str] = TRAINER_KEYS
         else:
-            theirs = with_current_optimizer(theirs)
             owner = import_class(ours.get("class_path", ""))
+            theirs = with_defaults(with_current_optimizer(theirs), owner)
             skipped = names_in(group, getattr(owner, declaration, ()))
             changeable = getattr(owner, "MAY_CHANGE_ON_RESUME", ())
         for change in differences(theirs, ours, group):
@@ -121,6 +122,14 @@ def differences(theirs: Any, ours: Any, name: str) -> Iterator[Change]:
         name.endswith(".class_path") and import_class(theirs) is import_class(ours) is not object
     ):
         yield Change(name, theirs, ours)
+
+
+def with_defaults(recorded: Config, owner: type) -> dict[str, Any]:
+    """A recorded configuration with the defaults of the arguments that its class did not have yet."""
+    arguments = recorded.get("init_args", {})
+    parameters = {} if owner is object else inspect.signature(owner).parameters
+    plain = {name: one.default for name, one in parameters.items() if isinstance(one.default, bool | int | float | str)}
+    return {**recorded, "init_args": plain | arguments}
 
 
 def with_current_optimizer(model: Config) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def test_each_kind_has_all_its_palindromes(length: int) -> None:
     }
     assert {name: set(halves) for name, halves in found.items()} == {k: v for k, v in expected.items() if v}
     assert all(len(half) == N for halves in found.values() for half in halves)
+    assert all(len(set(halves)) == len(halves) for halves in found.values())
 
 
 def test_long_halves_change_at_log_spaced_places() -> None:

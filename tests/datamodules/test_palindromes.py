@@ -273,6 +273,7 @@ def test_the_second_half_mirrors_the_first() -> None:
         ({"length": 5, "test_lengths": [6, 5, 6]}, "test_lengths has 6 2 times; give each length once"),
         ({"length": 5, "seed": -1}, "seed is -1; it must be at least 0"),
         ({"length": 5, "repeating_fraction": 1.5}, "repeating_fraction is 1.5; it must be from 0 to 1"),
+        ({"length": 9, "num_classes": 317, "test_patterns": True}, "num_classes 317; it must be at most 316"),
         ({"length": 3, "test_patterns": True}, "test_patterns is true with test length 3, .* has 4; leave out shorter"),
     ],
 )

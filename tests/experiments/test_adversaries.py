@@ -82,8 +82,8 @@ def test_gradients_lead_to_smaller_margins_of_the_same_first_digits(build: type[
         assert smallest[every[:, 0] == digit].min() - 1e-6 <= reached <= smallest[every[:, 0] == digit].quantile(0.2)
 
 
-def test_a_search_finds_the_one_palindrome_that_is_wrong() -> None:
-    """A network that forgets the first digit if 2 follows it at once, and at the mirrored place, and otherwise not."""
+def test_a_search_finds_the_smallest_margin() -> None:
+    """Of a network whose margin falls with each 2."""
     network = VanillaRNN(3, 2, 3)
     torch.manual_seed(0)
     halves = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 1, 1]])

@@ -21,7 +21,9 @@ from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, ch
 from experiments.trained_model import TrainedNetwork, load
 from models.networks import LSTM, VanillaRNN
 from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
+from tests.stress import attack as attack_module
 from tests.stress.attack import attack
+from tests.stress.attack import main as attack_main
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -86,6 +88,23 @@ def test_an_attack_finds_a_state_outside_of_a_box(proved: TrainedNetwork, certif
     upper[certificate.first_box[3], 5] = certificate.lower[certificate.first_box[3], 5]
     left, _ = attack(proved.network, certificate._replace(upper=upper), digits)
     assert left == int((digits[:, 0] == 3).sum())
+
+
+def test_the_attack_is_a_program(
+    proved: TrainedNetwork, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["attack", f"--ckpt-path={proved.folder}", "--random=20001", "--greedy=30", "--length=8"]
+    monkeypatch.setattr("sys.argv", [*words, f"--output-dir={tmp_path}"])
+    assert attack_main() == 0
+    _, random, greedily = (line.split(",") for line in (tmp_path / "attack.csv").read_text().splitlines())
+    assert random[:4] == ["random", "20001", "8", "0"] and greedily[:4] == ["greedy", "30", "8", "0"]
+    assert float(random[4]) >= float(random[5]) and float(greedily[4]) >= float(greedily[5]) == float(random[5])
+    monkeypatch.setattr(attack_module, "attack", lambda *_: (1, math.inf))
+    assert attack_main() == 1
+    monkeypatch.setattr("sys.argv", ["attack", f"--ckpt-path={tmp_path}/nowhere"])
+    with pytest.raises(SystemExit, match="2"):
+        attack_main()
+    assert "nowhere" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_lstm_is_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

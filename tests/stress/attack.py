@@ -19,6 +19,7 @@ from experiments.certificate import Certificate, read_certificate
 from experiments.certificate_check import Refusal
 from experiments.certify import check_certificate
 from experiments.trained_model import Network, as_vector, load
+from training.errors import UserError
 
 BATCH_SIZE = 10_000
 
@@ -30,8 +31,11 @@ def main() -> int:
     parser.add_argument("--greedy", type=at_least(0), default=100_000, help="greedy sequences")
     parser.add_argument("--length", type=at_least(6), default=50, help="digits of a sequence")
     args = parser.parse_args()
-    trained = load(args.ckpt_path, "last_digit")
-    certificate = read_certificate(trained.folder / "certificate" / "certificate.npz")
+    try:
+        trained = load(args.ckpt_path, "last_digit")
+        certificate = read_certificate(trained.folder / "certificate" / "certificate.npz")
+    except UserError as error:
+        parser.error(str(error))
     checked = check_certificate(certificate, trained.network)
     if isinstance(checked, Refusal):
         print(f"There is no proof to attack: {checked.reason}")

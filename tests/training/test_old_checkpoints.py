@@ -67,6 +67,16 @@ def test_it_resumes_as_the_same_run(kind: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["palindromes"], indirect=True)
+def test_an_argument_that_it_did_not_have_is_at_its_default(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["fit", "--config", f"{kind}.yaml", "--ckpt_path=old.ckpt"]
+    assert cli.main([*args, "--data.repeating_fraction=0.5"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "repeating_fraction = 0.0, the config says 0.5" in line
+    assert not Path("runs").exists()
+    assert cli.main([*args, "--data.repeating_fraction=0"]) == 0
+
+
 def test_it_is_tested(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["test", "--config", f"{kind}.yaml", "--ckpt_path=old.ckpt"]) == 0
     assert "accuracy" in capsys.readouterr().out
