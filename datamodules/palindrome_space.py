@@ -33,6 +33,9 @@ ENUMERATED_SPACE_MAX = 1_000_000
 UNCOUNTED = 1 << 60
 """Stands for any larger number of palindromes: K^N itself can have millions of digits."""
 
+EVAL_DIGITS_MAX = 1 << 24
+"""Digits of a validation or test batch: 128 MiB. Batches of long palindromes are smaller."""
+
 DRAWN_DIGITS_MAX = 1 << 22
 """Digits drawn at a time, for any length: 32 MiB."""
 

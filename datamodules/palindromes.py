@@ -16,7 +16,15 @@ from torch import Tensor
 
 from datamodules.arguments import check_at_least
 from datamodules.palindrome_patterns import KIND_MAX, PATTERN_LENGTH_MIN, all_patterns, with_repetitions
-from datamodules.palindrome_space import HeldOutHalves, Split, draw_halves, half_length, is_split, num_palindromes
+from datamodules.palindrome_space import (
+    EVAL_DIGITS_MAX,
+    HeldOutHalves,
+    Split,
+    draw_halves,
+    half_length,
+    is_split,
+    num_palindromes,
+)
 from datamodules.resumable_loader import ResumableLoader
 from datamodules.seeding import make_generator
 from datamodules.sharding import WHOLE, Shard, ShardedDataModule
@@ -31,9 +39,6 @@ CHUNK_DIGITS = 1 << 16
 
 DIGITS_MAX = 1 << 30
 """Digits of a training batch, or of a single palindrome: 8 GiB."""
-
-EVAL_DIGITS_MAX = 1 << 24
-"""Digits of a validation or test batch: 128 MiB. Batches of long palindromes are smaller."""
 
 HELD_OUT_MAX = 1 << 24
 """Palindromes of a held-out split; the hashes of all are kept in memory to reject repetitions."""
