@@ -82,20 +82,22 @@ def two_digits(num_classes: int, places: Tensor, numbers: Tensor) -> tuple[Tenso
 
 
 def runs(N: int, num_classes: int, places: Tensor, numbers: Tensor) -> Tensor:
+    """A first digit, then a digit up to a place, and another one from there on."""
     first, digit, other, place = two_digits(num_classes, places, numbers)
     return torch.cat([first, torch.where(torch.arange(1, N) < place, digit, other)], dim=1)
 
 
 def odd_digits(N: int, num_classes: int, places: Tensor, numbers: Tensor) -> Tensor:
+    """A first digit, then a digit everywhere but at a place, where there is another one."""
     first, digit, other, place = two_digits(num_classes, places, numbers)
     return torch.cat([first, torch.where(torch.arange(1, N) == place, other, digit)], dim=1)
 
 
 def with_repetitions(halves: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Random halves (B, N) of which a share repeat themselves after their first digit.
+    """Random halves (B, N), in a share of which digits repeat after the first one.
 
-    Each of these has a period p from ``PERIODS`` and a rate q, which is log-uniform between 1/N and 1. A digit is the
-    one p places before, and with probability q the random one that is there.
+    Each half of this share has a period p from ``PERIODS`` and a rate q, which is log-uniform between 1/N and 1. A
+    digit is a copy of the one p places before. With probability q it stays random.
     """
     B, N = halves.shape
     chosen = torch.rand(B, generator=generator) < share

@@ -45,6 +45,11 @@ def half_length(length: int) -> int:
     return (length + 1) // 2
 
 
+def mirrored(halves: Tensor, length: int) -> Tensor:
+    """The palindromes of this length with these first halves: (B, N) -> (B, T)."""
+    return torch.cat([halves, halves[:, : length // 2].flip(1)], dim=1)
+
+
 def num_palindromes(length: int, num_classes: int) -> int:
     """K^N, the number of palindromes of that length, at most ``UNCOUNTED``."""
     if half_length(length) * math.log2(num_classes) >= math.log2(UNCOUNTED):

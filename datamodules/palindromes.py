@@ -86,7 +86,8 @@ class PalindromeDataModule(ShardedDataModule):
         num_test: held-out palindromes for test, of each length.
         eval_batch_size: palindromes per validation and test batch; fewer if they would have more than 2^24 digits.
         test_lengths: lengths to test separately; ``length`` alone by default.
-        test_patterns: test also palindromes whose digits repeat: all those of ``all_patterns``, for each length.
+        test_patterns: test also palindromes whose digits repeat: all those of ``all_patterns``, for each length. Kinds
+            of more than 100,000 palindromes are left out; ten digits have none.
         repeating_fraction: share of the training palindromes whose digits repeat; see ``with_repetitions``.
         task: ``last_digit``: the target is the last digit. ``every_digit``: the targets are the floor(T/2) digits of
             the second half, each predicted from the digits before it.

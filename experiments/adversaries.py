@@ -9,16 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from datamodules.palindrome_space import half_length
+from datamodules.palindrome_space import half_length, mirrored
 from experiments.trained_model import Network
 
 ROUNDS = 8
 """Changes of each palindrome by the search along gradients, at most."""
-
-
-def mirrored(halves: Tensor, length: int) -> Tensor:
-    """The palindromes of this length with these first halves: (B, N) -> (B, T)."""
-    return torch.cat([halves, halves[:, : length // 2].flip(1)], dim=1)
 
 
 def margins_of(network: Network, digits: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ Legend: n boxes of a first digit, K different digits, H hidden units, N numbers 
 LSTM (h, then c).
 """
 
+import itertools
 from decimal import ROUND_FLOOR, Context
-from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from datamodules.palindrome_patterns import all_patterns
-from datamodules.palindrome_space import half_length
-from experiments.adversaries import mirrored
+from datamodules.palindrome_space import half_length, mirrored
 from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
 from experiments.certificate_check import Checked, Refusal, check_inequalities
 from experiments.patterns import batches_of
@@ -123,7 +122,7 @@ def find(network: Network) -> Found | str:
         if chain is None:
             return f"the boxes of the states after the first digit {digit} still grow after {MAX_BOXES} digits"
         chains.append(chain)
-    margins = [margins_of(weights, chain, digit) for digit, chain in enumerate(chains)]
+    margins = [margins_of_chain(weights, chain, digit) for digit, chain in enumerate(chains)]
     first_length = first_length_of(margins)
     if first_length is None:
         return "the boxes that contain all states are too wide: two logits may be equal"
@@ -161,7 +160,7 @@ def chain_of(weights: Weights, digit: int) -> Chain | None:
     tries = (chain_with_cells_free_after(weights, digit, num) for num in (FREE_AFTER if is_lstm else (MAX_BOXES,)))
     chain = None
     for chain in filter(None, tries):
-        if margins_of(weights, chain, digit)[-1] > ROOM:
+        if margins_of_chain(weights, chain, digit)[-1] > ROOM:
             return chain
     return chain  # that ends, but is too wide
 
@@ -213,7 +212,7 @@ def gated(value: NDArray[np.float64], gate: NDArray[np.float64]) -> NDArray[np.f
     return np.stack([np.minimum(*(value[0] * gate)), np.maximum(*(value[1] * gate))])
 
 
-def margins_of(weights: Weights, chain: Chain, digit: int) -> NDArray[np.float64]:
+def margins_of_chain(weights: Weights, chain: Chain, digit: int) -> NDArray[np.float64]:
     """For each box a lower bound of the logit of the first digit minus the largest other logit, (n,)."""
     rows = np.delete(weights.W_ph[digit] - weights.W_ph, digit, axis=0)  # (K-1, H)
     biases = np.delete(weights.b_p[digit] - weights.b_p, digit)
@@ -270,7 +269,7 @@ def explain_failure(trained: TrainedNetwork, reason: str) -> int:
 
 def exhaustive_lengths(network: Network) -> list[int]:
     """The lengths of which all palindromes can be tried, from 2 on."""
-    halves = takewhile(lambda half: network.input_size**half <= TRIED_MAX, count(1))
+    halves = itertools.takewhile(lambda half: network.input_size**half <= TRIED_MAX, itertools.count(1))
     return [length for half in halves for length in (2 * half - 1, 2 * half) if length > 1] or [2]
 
 
@@ -280,7 +279,7 @@ def find_long_mistake(trained: TrainedNetwork) -> str | None:
     for length in TRIED_LENGTHS:
         random = torch.randint(trained.num_classes, (1000, half_length(length)), generator=generator)
         kinds = all_patterns(length, trained.num_classes).values() if length <= PATTERN_LENGTH_MAX else ()
-        for halves in chain([random], *(batches_of(kind, length) for kind in kinds)):
+        for halves in itertools.chain([random], *(batches_of(kind, length) for kind in kinds)):
             if (mistake := mistake_among(trained.network, mirrored(halves, length))) is not None:
                 return mistake
     return None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.palindrome_space import mirrored
 from experiments.patterns import NAMES
 from experiments.plotting import PAGE_WIDTH, new_figure, save_figure
 from experiments.tables import Rows, column, filter_rows, make_folder, print_table, save
@@ -80,7 +81,7 @@ def shares_of(trained: TrainedNetwork, num_palindromes: int) -> Tensor:
     K, T = trained.num_classes, trained.length
     half = torch.randint(K, (K * num_palindromes, (T + 1) // 2))
     half[:, 0] = torch.arange(K).repeat_interleave(num_palindromes)
-    palindromes = torch.cat([half, half[:, : T // 2].flip(1)], dim=1)
+    palindromes = mirrored(half, T)
     with torch.no_grad():
         predicted = trained.network(palindromes[:, :-1], num_last_steps=1)[0][:, 0].argmax(dim=1)
     counts = torch.zeros(K, K).index_put_((half[:, 0], predicted), torch.ones(len(half)), accumulate=True)

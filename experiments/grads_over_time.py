@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 from torch.nn import functional
 
+from datamodules.palindrome_space import mirrored
 from experiments.attractor_measures import gradient_norms
 from experiments.plotting import COLOURS, NAME_MAX, PAGE_WIDTH, STYLES, new_figure, save_figure
 from experiments.runs import experiment_of
@@ -155,7 +156,7 @@ def shortened(name: str) -> str:
 def draw_palindromes(num: int, length: int, num_classes: int) -> Tensor:
     """Whole palindromes, (B, T) int64."""
     half = torch.randint(num_classes, (num, (length + 1) // 2))
-    return torch.cat([half, half[:, : length // 2].flip(1)], dim=1)
+    return mirrored(half, length)
 
 
 def summarize(rows: Rows) -> Rows:

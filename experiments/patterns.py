@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from datamodules.palindrome_patterns import PATTERN_LENGTH_MIN, Halves, all_patterns
-from datamodules.palindrome_space import EVAL_DIGITS_MAX, half_length
-from experiments.adversaries import along_gradients, greedy_halves, margins_of, mirrored
+from datamodules.palindrome_space import EVAL_DIGITS_MAX, half_length, mirrored
+from experiments.adversaries import along_gradients, greedy_halves, margins_of
 from experiments.plotting import PAGE_WIDTH, new_figure, plot_seeds, save_figure
 from experiments.tables import Rows, filter_rows, make_folder, print_table, save
 from experiments.trained_model import TrainedNetwork, load

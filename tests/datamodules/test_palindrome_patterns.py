@@ -1,7 +1,6 @@
 """Palindromes whose digits repeat: all of a kind in test, and a share of the batches in training."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -100,11 +99,11 @@ def test_processes_share_the_patterns(num: int) -> None:
     assert sorted(seen) == sorted(strings(expected))
 
 
-def test_fewer_patterns_than_processes_are_refused() -> None:
+def test_fewer_patterns_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = PalindromeDataModule(20, num_classes=2, test_patterns=True)
     most = max(halves.num for halves in all_patterns(20, 2).values())
-    data.trainer = SimpleNamespace(global_rank=0, world_size=most)  # type: ignore[assignment]
+    monkeypatch.setattr(PalindromeDataModule, "shard", Shard(0, most))
     assert all(len(loader) > 0 for loader in data.test_dataloader())
-    data.trainer = SimpleNamespace(global_rank=0, world_size=most + 1)  # type: ignore[assignment]
+    monkeypatch.setattr(PalindromeDataModule, "shard", Shard(0, most + 1))
     with pytest.raises(ValueError, match=f"at most {most} palindromes of a kind"):
         data.test_dataloader()

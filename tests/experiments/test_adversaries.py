@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from experiments.adversaries import along_gradients, greedy_halves, input_slopes, margins_of, mirrored
+from datamodules.palindrome_space import mirrored
+from experiments.adversaries import along_gradients, greedy_halves, input_slopes, margins_of
 from models.networks import LSTM, VanillaRNN
 
 

@@ -1,5 +1,6 @@
 """Certificates: what they prove is true of the network that runs, and every change for the worse is refused."""
 
+import contextlib
 import io
 import math
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from models.networks.bounds import Interval, boxes, gated, next_box, widened, wo
 from tests.stress import attack as attack_module
 from tests.stress.attack import attack
 from tests.stress.attack import main as attack_main
+from training.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -473,6 +475,16 @@ def test_wrong_input(
     np.savez(other, lower=np.zeros((2, 2)))
     (tmp_path / "certificate.npz").write_bytes(other.getvalue())
     assert "is not a certificate" in error(ckpt, "--check", f"--output_dir={tmp_path}")
+    for first_length in (math.inf, 2.5, [2, 2]):
+        np.savez(tmp_path / "certificate.npz", **(certificate._asdict() | {"first_length": first_length}))
+        assert "is not a certificate" in error(ckpt, "--check", f"--output_dir={tmp_path}")
+    whole = (proved.folder / "certificate" / "certificate.npz").read_bytes()
+    for place in range(100, len(whole), len(whole) // 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "certificate.npz").write_bytes(damaged)
+        with contextlib.suppress(UserError):  # such as a name in the archive's list that nobody reads
+            read_certificate(tmp_path / "certificate.npz")
     write_certificate(certificate._replace(lower=certificate.lower[0]), tmp_path / "certificate.npz")
     assert "is not a certificate" in error(ckpt, "--check", f"--output_dir={tmp_path}")
     write_certificate(certificate._replace(checksum="0"), tmp_path / "certificate.npz")

@@ -8,7 +8,8 @@ import torch
 
 import cli
 from datamodules.palindrome_patterns import all_patterns
-from experiments.adversaries import margins_of, mirrored
+from datamodules.palindrome_space import mirrored
+from experiments.adversaries import margins_of
 from experiments.trained_model import load
 from tests.conftest import Command
 
@@ -46,6 +47,17 @@ def test_the_command_counts_mistakes(command: Command, tmp_path: Path, capsys: p
     too_long = ["patterns", f"--ckpt_paths=[{run}]", "--lengths=[6,100001]", f"--output_dir={tmp_path / 'other'}"]
     assert cli.main(too_long) == 2 and not (tmp_path / "other").exists()
     assert "lengths has 100001; each must be from 4 to 100000" in capsys.readouterr().err
+
+
+def test_too_many_different_digits_are_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("fit", "--model.network=rnn", "--data.num_classes=41") == 0
+    capsys.readouterr()
+    run, out = tmp_path / "runs" / "small" / "version_0", tmp_path / "out"
+    assert cli.main(["patterns", f"--ckpt_paths=[{run}]", "--lengths=[4]", f"--output_dir={out}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "41 digits; the limit is 40" in line and not out.exists()
 
 
 @pytest.mark.parametrize(
