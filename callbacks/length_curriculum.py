@@ -100,8 +100,7 @@ class LengthCurriculum(RunCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        digits, _ = batch
-        if digits.shape[1] + 1 != self.length:
+        if trainer.datamodule.length_of(batch) != self.length:
             return
         assert isinstance(pl_module, CompletesSequences)
         completed = pl_module.completed()

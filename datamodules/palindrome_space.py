@@ -94,12 +94,16 @@ def draw_halves(
     return torch.cat(drawn)
 
 
-def all_halves(length: int, num_classes: int, split: Split) -> Tensor:
-    """Every first half of a split, (number, N) int64, in ascending order."""
+def all_halves(
+    length: int, num_classes: int, split: Split, change: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Every first half of a split that ``change`` leaves as it is, (number, N) int64, in ascending order."""
     place_values = num_classes ** torch.arange(half_length(length) - 1, -1, -1)
     blocks = []
     for numbers in torch.arange(num_palindromes(length, num_classes)).split(DRAWN_DIGITS_MAX // half_length(length)):
         halves = numbers[:, None] // place_values % num_classes
+        if change is not None:
+            halves = halves[(change(halves) == halves).all(1)]
         blocks.append(halves[in_split(halves, length, num_classes, split)])
     return torch.cat(blocks)
 
@@ -109,17 +113,27 @@ class HeldOutHalves:
 
     Args:
         num: halves; fewer if the split has fewer.
+        change: makes of any half one that is allowed, and leaves allowed ones as they are; by default all are allowed.
     """
 
-    def __init__(self, length: int, num_classes: int, split: Split, num: int, seed: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        num_classes: int,
+        split: Split,
+        num: int,
+        seed: int,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.length = length
         self.num_classes = num_classes
         self.split = split
         self.seed = seed
+        self.change = change
         self._listed: Tensor | None = None
         # Rejection of repeated halves is fast only if the space is much larger than what is drawn from it.
         if num_palindromes(length, num_classes) <= max(ENUMERATED_SPACE_MAX, 2 * num * NUM_BUCKETS):
-            every_half = all_halves(length, num_classes, split)
+            every_half = all_halves(length, num_classes, split, change)
             generator = make_generator(seed, split, length, num_classes, 0)
             self._listed = every_half[torch.randperm(len(every_half), generator=generator)[:num]]
             num = len(self._listed)
@@ -150,6 +164,8 @@ class HeldOutHalves:
         seen: set[int] = set()
         while True:
             halves = torch.randint(self.num_classes, (num_drawn, half_length(self.length)), generator=generator)
+            if self.change is not None:
+                halves = self.change(halves)
             halves = halves[in_split(halves, self.length, self.num_classes, self.split)]
             new = []
             for row, value in enumerate(hash_digits(halves).tolist()):

@@ -52,18 +52,23 @@ class TrainingLengths:
         longest: length of most batches.
         shortest: smallest length of the others.
         shorter_fraction: fraction of shorter batches; their lengths are log-uniform in [``shortest``, ``longest``).
+        is_uniform: whether each length from ``shortest`` to ``longest`` is drawn as often; then there is no
+            ``shorter_fraction``.
     """
 
     longest: int
     shortest: int
     shorter_fraction: float = 0.0
+    is_uniform: bool = False
 
     def of_batch(self, seed: int, k: int) -> int:
         """The length of batch k; it depends on the arguments and the fields alone."""
-        if self.shorter_fraction == 0 or self.shortest >= self.longest:
+        if (self.shorter_fraction == 0 and not self.is_uniform) or self.shortest >= self.longest:
             return self.longest
         digest = hashlib.blake2b(f"{seed}/lengths/{k}".encode(), digest_size=16).digest()
         coin, place = (int.from_bytes(half) / 2**64 for half in (digest[:8], digest[8:]))
+        if self.is_uniform:
+            return self.shortest + int(place * (self.longest - self.shortest + 1))
         if coin >= self.shorter_fraction:
             return self.longest
         length = int(self.shortest * (self.longest / self.shortest) ** place)
@@ -161,6 +166,10 @@ class PalindromeDataModule(ShardedDataModule):
                     length,
                 )
 
+    def length_of(self, batch: Batch) -> int:
+        """The length of the palindromes in a batch, T."""
+        return batch[0].shape[1] + 1
+
     def train_dataloader(self) -> "PalindromeLoader":
         return PalindromeLoader(
             self.train_lengths,
@@ -212,13 +221,13 @@ class PalindromeDataModule(ShardedDataModule):
         return HeldOutLoader(halves, self.eval_batch_size, self.task, self.shard)
 
 
-def check_test_lengths(lengths: Sequence[int]) -> list[int]:
-    """Reject an empty list, lengths that no palindrome can have, and repeated ones."""
+def check_test_lengths(lengths: Sequence[int], shortest: int = 2) -> list[int]:
+    """Reject an empty list, lengths below the shortest or far above every memory, and repeated ones."""
     if not lengths:
         raise ValueError("test_lengths is empty; give at least one length, or leave it out to test length alone")
     for length in lengths:
-        if not 2 <= length <= DIGITS_MAX:
-            raise ValueError(f"test_lengths has {length}; each must be from 2 to {DIGITS_MAX}")
+        if not shortest <= length <= DIGITS_MAX:
+            raise ValueError(f"test_lengths has {length}; each must be from {shortest} to {DIGITS_MAX}")
         if lengths.count(length) > 1:
             raise ValueError(f"test_lengths has {length} {lengths.count(length)} times; give each length once")
     return list(lengths)
@@ -282,6 +291,7 @@ class HeldOutLoader:
 
     def __init__(self, halves: HeldOutHalves, batch_size: int, task: Task, shard: Shard = WHOLE) -> None:
         self.halves = halves
+        self.length = halves.length
         self.batch_size = min(batch_size, max(1, EVAL_DIGITS_MAX // halves.length))
         self.task = task
         self.shard = shard
@@ -293,7 +303,7 @@ class HeldOutLoader:
         for halves in self.halves.batches(self.batch_size * self.shard.num_processes):
             if self.shard.size(len(halves)) > 0:
                 own = halves[self.shard.rank :: self.shard.num_processes]
-                yield inputs_and_target(own, self.halves.length, self.task)
+                yield inputs_and_target(own, self.length, self.task)
 
 
 class PatternLoader:

@@ -153,10 +153,16 @@ class Classifier(Loadable, ReportingModel, LightningModule):
         """Means over all predictions since the last call; none without predictions."""
         return self.eval_metrics.compute()
 
-    def add_test_result(self, **others: Any) -> None:
-        """Add ``others`` and the means since the last call to ``test_results``, if there are any means."""
-        if means := {name: mean.item() for name, mean in self.compute_eval_metrics().items()}:
-            counts = {f"num_{name}": metric.counts for name, metric in self.eval_metrics.accuracies.items()}
+    def add_test_result(self, metrics: EvalMetrics | None = None, **others: Any) -> None:
+        """Add ``others`` and the means since the last call to ``test_results``, if there are any means.
+
+        Args:
+            metrics: in place of ``eval_metrics``, for a second evaluation of the same data.
+            others: what the result belongs to.
+        """
+        metrics = metrics or self.eval_metrics
+        if means := {name: mean.item() for name, mean in metrics.compute().items()}:
+            counts = {f"num_{name}": metric.counts for name, metric in metrics.accuracies.items()}
             self.test_results.append(others | means | {key: n for key, n in counts.items() if key[4:] in means})
 
     def test_cells(self, result: dict[str, Any]) -> dict[str, str]:

@@ -81,6 +81,20 @@ class PalindromeData(Protocol):
     """Different digits, K."""
     train_lengths: Any
     """The lengths of the next training batches; a curriculum changes them."""
+    repeating_fraction: float
+    """Share of the training palindromes whose digits repeat."""
+
+
+@runtime_checkable
+class StringData(Protocol):
+    """A datamodule of strings; ``StringDataModule`` is one."""
+
+    num_features: int
+    """Different symbols in the input."""
+    num_classes: int
+    """Different symbols to predict."""
+    num_symbols: int
+    """Different symbols in a string."""
 
 
 class Characters(Protocol):

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
-from models.classifier import Classifier, cross_entropy, first_items, most_likely
+from models.classifier import first_items, most_likely
 from models.contracts import Characters, PalindromeData
 from models.metrics import wilson_interval
 from models.networks.bounds import FAR, worst_case_loss
@@ -20,12 +20,11 @@ from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
 from models.networks.path_gcn import PathGCN
 from models.networks.recurrent import Backward
+from models.sequence import Batch, SequenceModel, state_gradients
 from models.tables import percent
 
-Batch = tuple[Tensor, Tensor]
 
-
-class PalindromeModel(Classifier):
+class PalindromeModel(SequenceModel):
     """What all models of palindromes share; a subclass implements ``forward``.
 
     The loss is the cross-entropy of equation 3, the mean over the digits to predict. If a palindrome has several of
@@ -39,37 +38,11 @@ class PalindromeModel(Classifier):
         ValueError: when training begins, the data has no palindromes.
     """
 
-    def __init__(self, optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
-        super().__init__(optimizer, lr_scheduler, ("accuracy", "exact_match"))
-
     def setup(self, stage: str) -> None:
         self.check_data(PalindromeData, "no palindromes", "PalindromeDataModule")
 
-    def forward(self, digits: Tensor, num_last_steps: int = 1) -> Tensor:
-        """Logits of the digits that follow the last n input digits: (B, T-1) int64 -> (B, n, K)."""
-        raise NotImplementedError
-
-    def logits_and_target(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        digits, target = batch
-        if target.dim() == 1:
-            return self(digits)[:, -1], target
-        return self(digits, target.shape[1]), target
-
-    def correctness(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        accuracy = super().correctness(logits, target)
-        return accuracy if target.dim() == 1 else accuracy | {"exact_match": accuracy["accuracy"].all(dim=1)}
-
-    def completed(self) -> Tensor:
-        """Which palindromes of the latest training step were completed without a wrong digit, (B,) bool."""
-        correct = self.correctness(*self.last_step)
-        return correct.get("exact_match", correct["accuracy"])
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        super().test_step(batch, batch_idx, dataloader_idx)
-        if batch_idx + 1 == self.trainer.num_test_batches[dataloader_idx]:
-            loaders = self.trainer.test_dataloaders
-            loader = loaders[dataloader_idx] if isinstance(loaders, list) else loaders
-            self.add_test_result(length=batch[0].shape[1] + 1, has_patterns=getattr(loader, "has_patterns", False))
+    def add_test_results(self, loader: Any, batch: Batch) -> None:
+        self.add_test_result(length=batch[0].shape[1] + 1, has_patterns=getattr(loader, "has_patterns", False))
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/accuracy`` and so on; if several lengths were tested, ``test/accuracy_T20`` and so on.
@@ -115,14 +88,6 @@ class PalindromeModel(Classifier):
             num_correct, num = (sum(count) for count in zip(*repeating, strict=True))
             also = f", and of {percent(num_correct / num)} of {num:,} whose digits repeat"
         return f"The model predicts {digits} of {share} held-out palindromes of {of_digits} digits{chance}{also}."
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """``digits`` (B, T-1) as given, ``target`` and the predictions ``preds``, both (B, n), and ``probs`` (B,): the
-        probability that the network gives to its n predictions together."""
-        digits, target = batch
-        target = target.view(len(digits), -1)
-        probs, preds = self(digits, target.shape[1]).softmax(dim=-1).max(dim=-1)
-        return {"digits": digits, "target": target, "preds": preds, "probs": probs.prod(dim=1)}
 
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
         """A heading, and a line for each of the first palindromes: input digits, target, prediction, probability."""
@@ -292,18 +257,8 @@ class PalindromeClassifier(PalindromeModel):
         return torch.tensor([[int(digit) for digit in digits]], device=self.device)
 
     def hidden_state_gradients(self, batch: Batch) -> Tensor:
-        """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H).
-
-        The gradients of the parameters stay as they are.
-        """
-        digits, target = batch
-        target = target.view(len(digits), -1)
-        B, n = target.shape
-
-        def loss(logits: Tensor) -> Tensor:
-            return B * cross_entropy(logits, target)  # the sum over palindromes of the mean over their digits
-
-        return self.network.hidden_state_gradients(digits, loss, num_last_steps=n)
+        """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H)."""
+        return state_gradients(self.network, batch)
 
 
 def check_worst_case(weight: float, num_steps: int, ramp: int) -> None:

@@ -6,8 +6,30 @@ from typing import Any
 from torch import nn
 
 from models.networks.lstm import LSTM
+from models.networks.stack_rnn import StackRNN
 from models.networks.stacked_lstm import StackedLSTM
 from models.networks.vanilla_rnn import VanillaRNN
+
+
+def build_string_network(
+    *, network: str, in_features: int, out_features: int, **hyper_parameters: Any
+) -> LSTM | StackRNN | VanillaRNN:
+    """The network of ``Transducer``.
+
+    Args:
+        network: ``stack_rnn``, ``lstm`` or ``rnn``.
+        in_features: different symbols that it reads.
+        out_features: different symbols that it predicts.
+        hyper_parameters: of ``Transducer``; those that the network does not have are left out, and for None it has its
+            own default.
+    """
+    hyper_parameters |= {"input_size": in_features, "output_size": out_features}
+    given = {name: value for name, value in hyper_parameters.items() if value is not None}
+    if network == "stack_rnn":
+        return StackRNN(**accepted(StackRNN, given))
+    if network == "lstm":
+        return LSTM(**accepted(LSTM, given))
+    return VanillaRNN(**accepted(VanillaRNN, given))
 
 
 def build_palindrome_network(*, network: str, num_classes: int, **hyper_parameters: Any) -> LSTM | VanillaRNN:

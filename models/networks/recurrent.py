@@ -102,6 +102,11 @@ class HandwrittenNetwork(nn.Module):
                 logits.append(self.readout(hidden_states))
         return logits[0] if len(logits) == 1 else torch.cat(logits, dim=1), state
 
+    def logits(self, inputs: Tensor, num_last_steps: int = 1) -> Tensor:
+        """Logits of the last n time steps from zeros, (B, n, K); see ``forward``."""
+        logits, _ = self(inputs, num_last_steps=num_last_steps)
+        return logits
+
     def hidden_states(self, inputs: Tensor, state: Any = None, num_last_steps: int | None = None) -> tuple[Tensor, Any]:
         """``h_t`` of the last ``num_last_steps`` time steps (all by default), (B, n, H), and the final state."""
         check_inputs(inputs, num_last_steps, self.input_size, self.W_ph.dtype)
