@@ -120,6 +120,3 @@ class HasTrainingLengths(Protocol):
 
     train_lengths: Any
     """``datamodules.palindromes.TrainingLengths``; the attributes may be set."""
-
-    def length_of(self, batch: Any) -> int:
-        """The length of the sequences in a training batch."""

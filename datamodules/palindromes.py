@@ -52,23 +52,18 @@ class TrainingLengths:
         longest: length of most batches.
         shortest: smallest length of the others.
         shorter_fraction: fraction of shorter batches; their lengths are log-uniform in [``shortest``, ``longest``).
-        is_uniform: whether each length from ``shortest`` to ``longest`` is drawn as often; then there is no
-            ``shorter_fraction``.
     """
 
     longest: int
     shortest: int
     shorter_fraction: float = 0.0
-    is_uniform: bool = False
 
     def of_batch(self, seed: int, k: int) -> int:
         """The length of batch k; it depends on the arguments and the fields alone."""
-        if (self.shorter_fraction == 0 and not self.is_uniform) or self.shortest >= self.longest:
+        if self.shorter_fraction == 0 or self.shortest >= self.longest:
             return self.longest
         digest = hashlib.blake2b(f"{seed}/lengths/{k}".encode(), digest_size=16).digest()
         coin, place = (int.from_bytes(half) / 2**64 for half in (digest[:8], digest[8:]))
-        if self.is_uniform:
-            return self.shortest + int(place * (self.longest - self.shortest + 1))
         if coin >= self.shorter_fraction:
             return self.longest
         length = int(self.shortest * (self.longest / self.shortest) ** place)
@@ -165,10 +160,6 @@ class PalindromeDataModule(ShardedDataModule):
                     num_palindromes(length, self.num_classes),
                     length,
                 )
-
-    def length_of(self, batch: Batch) -> int:
-        """The length of the palindromes in a batch, T."""
-        return batch[0].shape[1] + 1
 
     def train_dataloader(self) -> "PalindromeLoader":
         return PalindromeLoader(

@@ -20,9 +20,9 @@ from datamodules.palindrome_space import (
     is_split,
     num_palindromes,
 )
-from datamodules.palindromes import DIGITS_MAX, HELD_OUT_MAX, Batch, TrainingLengths, check_test_lengths
+from datamodules.palindromes import DIGITS_MAX, HELD_OUT_MAX, Batch, check_test_lengths
 from datamodules.resumable_loader import ResumableLoader
-from datamodules.seeding import make_generator
+from datamodules.seeding import derive_seed, make_generator
 from datamodules.sharding import WHOLE, Shard, ShardedDataModule
 
 StringTask = Literal["reverse", "stack_manipulation", "brackets"]
@@ -193,7 +193,6 @@ class StringDataModule(ShardedDataModule):
         self.seed = seed
         self.num_features = self.form.num_features(num_symbols)
         self.num_classes = self.form.num_classes(num_symbols)
-        self.train_lengths = TrainingLengths(longest=length, shortest=shortest, is_uniform=True)
 
     def setup(self, stage: str) -> None:
         for length in self.test_lengths if stage == "test" else [self.length]:
@@ -204,12 +203,9 @@ class StringDataModule(ShardedDataModule):
                     length,
                 )
 
-    def length_of(self, batch: Batch) -> int:
-        """The symbols of the strings in a batch, n."""
-        return (batch[0].shape[1] - 1) // 2
-
     def train_dataloader(self) -> "StringLoader":
-        return StringLoader(self.train_lengths, self.form, self.num_symbols, self.batch_size, self.seed, self.shard)
+        lengths = range(self.shortest, self.length + 1)
+        return StringLoader(lengths, self.form, self.num_symbols, self.batch_size, self.seed, self.shard)
 
     def val_dataloader(self) -> "HeldOutStrings":
         return self._held_out("val", self.length)
@@ -237,10 +233,10 @@ class StringDataModule(ShardedDataModule):
 
 
 class StringLoader(ResumableLoader[Batch]):
-    """Endless training batches; batch k depends on the arguments, the current ``lengths`` and k alone."""
+    """Endless training batches; batch k depends on the arguments and k alone, its length is one of ``lengths``."""
 
     def __init__(
-        self, lengths: TrainingLengths, form: TaskForm, num_symbols: int, batch_size: int, seed: int, shard: Shard
+        self, lengths: range, form: TaskForm, num_symbols: int, batch_size: int, seed: int, shard: Shard
     ) -> None:
         super().__init__()
         self.lengths = lengths
@@ -252,7 +248,8 @@ class StringLoader(ResumableLoader[Batch]):
 
     def batch(self, k: int) -> Batch:
         """Batch k, k = 0, 1, ...: inputs and target, int64."""
-        length, num_drawn = self.lengths.of_batch(self.seed, k), self.form.num_drawn(self.num_symbols)
+        length = self.lengths[derive_seed(self.seed, "lengths", k) % len(self.lengths)]
+        num_drawn = self.form.num_drawn(self.num_symbols)
         generator = make_generator(self.seed, "train", length, self.num_symbols, k)
         # Every process draws the rows of all, so the data depend on the total batch size alone.
         total_size = self.batch_size * self.shard.num_processes

@@ -81,8 +81,6 @@ class PalindromeData(Protocol):
     """Different digits, K."""
     train_lengths: Any
     """The lengths of the next training batches; a curriculum changes them."""
-    repeating_fraction: float
-    """Share of the training palindromes whose digits repeat."""
 
 
 @runtime_checkable

@@ -128,6 +128,7 @@ def test_every_model_builds_with_every_datamodule(model: str, data: str) -> None
         "BookDataModule": ["--data.book=python_reference"],
         "GraphDataModule": ["--data.graph=karate"],
         "SpreadDataModule": [],
+        "StringDataModule": ["--data.length=5"],
     }
     command = prepare(["fit", f"--model=models.{model}", f"--data=datamodules.{data}", *required[data]])
     assert type(command.model).__name__ == model and type(command.data).__name__ == data

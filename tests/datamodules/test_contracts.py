@@ -16,9 +16,9 @@ def test_arguments_that_may_differ_on_resume_exist_and_are_sorted(name: str) -> 
     assert set(may_differ) <= inspect.signature(datamodule).parameters.keys()
 
 
-def test_palindromes_and_books_can_be_sharded() -> None:
+def test_palindromes_strings_and_books_can_be_sharded() -> None:
     sharded = {name for name in datamodules.__all__ if issubclass(getattr(datamodules, name), ShardedDataModule)}
-    assert sharded == {"BookDataModule", "PalindromeDataModule"}
+    assert sharded == {"BookDataModule", "PalindromeDataModule", "StringDataModule"}
     assert datamodules.PalindromeDataModule(5).shard == WHOLE  # without a trainer
 
 

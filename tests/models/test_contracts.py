@@ -9,9 +9,16 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 import models
-from datamodules import BookDataModule, GraphDataModule, PalindromeDataModule, SpreadDataModule
-from models import NodeClassifier, NodeSequenceClassifier, PalindromeClassifier, PathGraphClassifier, TextModel
-from models.contracts import GraphData, PalindromeData, ReportingModel, SignalData, TextData
+from datamodules import BookDataModule, GraphDataModule, PalindromeDataModule, SpreadDataModule, StringDataModule
+from models import (
+    NodeClassifier,
+    NodeSequenceClassifier,
+    PalindromeClassifier,
+    PathGraphClassifier,
+    TextModel,
+    Transducer,
+)
+from models.contracts import GraphData, PalindromeData, ReportingModel, SignalData, StringData, TextData
 from models.spread import SpreadClassifier
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
@@ -32,6 +39,7 @@ OTHER_VALUES: dict[str, Any] = {
     "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0),
     "recurrent_scale": 0.5,
     "reset_probability": 0.5,
+    "soft_test_length": 3,
     "weight_decay": 0.7,
     "weight_dropout": 0.3,
     "worst_case_ramp": 7,
@@ -47,6 +55,7 @@ SMALL: dict[type, dict[str, Any]] = {
     PathGraphClassifier: {"hidden_size": 8},
     SpreadClassifier: {"hidden_size": 8},
     TextModel: {"vocab_size": 9, "hidden_size": 8, "dropout": 0.1},
+    Transducer: {"hidden_size": 8},
 }
 
 
@@ -56,6 +65,8 @@ def a_batch(model: type) -> Any:
         return ids, ids
     if model is SpreadClassifier:
         return SpreadDataModule(num_nodes=8, num_steps=6).draw(4, "val", 0)
+    if model is Transducer:
+        return StringDataModule(5, batch_size=4).train_dataloader().batch(0)
     if issubclass(model, NodeClassifier | NodeSequenceClassifier):
         return GraphDataModule("karate").batch("val")
     return PalindromeDataModule(7, batch_size=4).train_dataloader().batch(0)
@@ -91,6 +102,8 @@ def test_settings_that_may_differ_in_a_test_change_no_prediction(model: Any, nam
         (NodeClassifier, {"num_layers": 3}),
         (NodeSequenceClassifier, {"order": "dfs"}),
         (SpreadClassifier, {"network": "lstm"}),
+        (Transducer, {"network": "lstm"}),
+        (Transducer, {"stack_size": 3}),
     ],
 )
 def test_settings_that_change_predictions_must_match(model: Any, changed: dict[str, Any]) -> None:
@@ -104,6 +117,7 @@ def test_each_datamodule_fulfils_its_own_contract_only(tmp_path: Path) -> None:
         TextData: BookDataModule(str(tmp_path / "book.txt"), seq_len=12),
         GraphData: GraphDataModule("karate"),
         SignalData: SpreadDataModule(),
+        StringData: StringDataModule(6),
     }
     for contract in data:
         assert [kind for kind, module in data.items() if isinstance(module, contract)] == [contract]
