@@ -71,8 +71,8 @@ class StackRNN(nn.Module):
         output_size: classes, K.
         stack_size: features of a cell of the stack, M.
         input_scale: initial standard deviation of the entries of ``W_hx``.
-        recurrent_scale: the initial ``W_hh`` is an orthogonal matrix times this factor. The other weights are drawn
-            as in ``torch.nn.RNN``.
+        recurrent_scale: the initial ``W_hh`` is an orthogonal matrix times this factor. With 0, a network begins as one
+            that remembers by its stack alone. The other weights are drawn as in ``torch.nn.RNN``.
         backward: ``bptt`` for the hand-derived backward pass (docs/derivations/stack_rnn.md), ``autograd`` for torch's.
     Raises:
         ValueError: an argument is out of its range, or inputs or state do not fit; the message gives value and limit.
@@ -84,8 +84,8 @@ class StackRNN(nn.Module):
         hidden_size: int,
         output_size: int,
         stack_size: int = 8,
-        input_scale: float = 0.5,
-        recurrent_scale: float = 0.5,
+        input_scale: float = 1.0,
+        recurrent_scale: float = 0.0,
         backward: Backward = "bptt",
     ) -> None:
         super().__init__()
