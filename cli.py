@@ -34,6 +34,7 @@ commands:
   attractors  show how a checkpoint keeps the first digit: its states as attractors
   patterns    test networks on palindromes whose digits repeat, and on adversaries
   confusions  show which digits a checkpoint takes for which
+  automaton   read a network with a stack as an automaton, and try it on all short strings
   certify     prove that a checkpoint predicts the last digit of every palindrome
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
@@ -53,7 +54,7 @@ python cli.py COMMAND --help lists all keys of a command."""
 
 EXPERIMENTS = (
     *("generate", "export", "sweep", "figure", "curves", "text"),
-    *("gradients", "attractors", "patterns", "confusions", "certify", "longest", "hops", "report"),
+    *("gradients", "attractors", "patterns", "confusions", "automaton", "certify", "longest", "hops", "report"),
 )
 """Commands, each a function in a module of ``experiments``."""
 

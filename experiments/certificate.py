@@ -15,11 +15,13 @@ the boxes.
 Legend: S boxes, K different digits, N numbers of a state: H of a vanilla RNN, 2H of an LSTM (h, then c).
 """
 
+import contextlib
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +63,31 @@ def checksum_of(weights: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write_certificate(certificate: Certificate, path: Path) -> None:
+def write_certificate(certificate: NamedTuple, path: Path) -> None:
     """Write a certificate as a compressed ``.npz`` file without pickled objects."""
     np.savez_compressed(path, allow_pickle=False, **certificate._asdict())
+
+
+@contextlib.contextmanager
+def reading_certificate(path: Path, dimensions: dict[str, int]) -> Iterator[dict[str, NDArray[Any]]]:
+    """The arrays of a file; within the context, what a damaged file raises becomes a UserError.
+
+    Args:
+        path: of the file.
+        dimensions: of the arrays by their names; there may be others.
+    """
+    try:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        sizes = {name: arrays[name].ndim for name in dimensions}
+        if sizes == dimensions:
+            yield arrays
+            return
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; make it with certify") from error
+    except (LookupError, TypeError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{path} is not a certificate; make it with certify") from error
+    raise UserError(f"{path} is not a certificate: its arrays have {sizes} dimensions; make it with certify")
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -72,11 +96,8 @@ def read_certificate(path: Path) -> Certificate:
     Raises:
         UserError: the file cannot be read, or it is not a certificate.
     """
-    try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in Certificate._fields}
-        sizes = {name: arrays[name].ndim for name in SHAPES}
-        certificate = Certificate(
+    with reading_certificate(path, SHAPES) as arrays:
+        return Certificate(
             lower=arrays["lower"].astype(np.float64, casting="equiv"),
             upper=arrays["upper"].astype(np.float64, casting="equiv"),
             first_digit=arrays["first_digit"].astype(np.int64, casting="equiv"),
@@ -85,10 +106,3 @@ def read_certificate(path: Path) -> Certificate:
             first_length=int(arrays["first_length"].astype(np.int64, casting="equiv")),
             checksum=str(arrays["checksum"]),
         )
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}; make it with certify") from error
-    except (LookupError, TypeError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{path} is not a certificate; make it with certify") from error
-    if sizes != SHAPES:
-        raise UserError(f"{path} is not a certificate: its arrays have {sizes} dimensions; make it with certify")
-    return certificate

@@ -18,11 +18,12 @@ from datamodules.palindrome_patterns import all_patterns
 from datamodules.palindrome_space import half_length, mirrored
 from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
 from experiments.certificate_check import Checked, Refusal, check_inequalities
+from experiments.certify_reversal import certify_reversal
 from experiments.patterns import batches_of
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
 from experiments.tables import Rows, cannot_write, column, filter_rows, make_folder, save, values_of
-from experiments.trained_model import Network, TrainedNetwork, load
+from experiments.trained_model import Network, TrainedNetwork, load, model_name
 from training.errors import UserError
 
 EXAMPLE = "python cli.py certify --ckpt_path runs/rnn_proved"
@@ -74,17 +75,21 @@ class Found(NamedTuple):
 
 
 def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) -> int:
-    """Prove that a network predicts the last digit of every palindrome of every length.
+    """Prove that a network predicts the last digit of every palindrome, or writes every string in reverse.
 
     Finds a certificate, and checks each of its inequalities in ball arithmetic. Writes certificate.npz, and
-    certificate.csv and certificate.png with its boxes, and prints what is proved. If nothing is proved, it prints a
-    palindrome that the network completes wrongly, or where the bounds are too wide. The exit status is then 1.
+    certificate.csv and certificate.png with its boxes (for palindromes), and prints what is proved. If nothing is
+    proved, it prints a palindrome or string with which the network is wrong, or where the bounds are too wide. The exit
+    status is then 1.
 
     Args:
-        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit.
+        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit, or of
+            a Transducer with a stack trained on reverse.
         output_dir: folder for the files; by default certificate in the run's folder.
         check: only check the certificate that is in output_dir.
     """
+    if model_name(ckpt_path) == "Transducer":
+        return certify_reversal(ckpt_path, output_dir, check)
     trained = load(ckpt_path, "last_digit")
     if trained.dtype != torch.float32:
         raise UserError(

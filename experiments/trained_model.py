@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.networks import LSTM, VanillaRNN
-from models.networks.build import build_palindrome_network
+from models.networks import LSTM, StackRNN, VanillaRNN
+from models.networks.build import build_palindrome_network, build_string_network
 from training.errors import UserError
 from training.loading import PREFIX, load_weights, read_model
 from training.run_folder import run_folder_of
@@ -62,11 +62,66 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
     options = arguments | {"backward": "bptt", "fused": False}
     network, untrained = (build_palindrome_network(**options) for _ in range(2))
     load_weights(network, path, checkpoint)
-    run = run_folder_of(path)
-    folder = path.parent if run is None else run.path
+    folder = folder_of(path)
     K, seed, length = arguments["num_classes"], data["seed"], data["length"]
     dtype = checkpoint["state_dict"][f"{PREFIX}W_ph"].dtype
     return TrainedNetwork(path, network, untrained, K, seed, length, folder, dtype)
+
+
+@dataclass(frozen=True)
+class TrainedStackRNN:
+    """The stack RNN in a checkpoint of a ``Transducer``.
+
+    Args:
+        path: the checkpoint file.
+        network: the trained network.
+        num_symbols: different symbols of the strings, K.
+        seed: of the data, which is that of the run.
+        folder: the run's folder; for a checkpoint outside of a run, the folder that the file is in.
+        dtype: of the weights in the checkpoint; those of ``network`` are float32.
+    """
+
+    path: Path
+    network: StackRNN
+    num_symbols: int
+    seed: int
+    folder: Path
+    dtype: torch.dtype
+
+
+def load_stack_rnn(ckpt_path: str, task: str) -> TrainedStackRNN:
+    """Load the stack RNN in a checkpoint.
+
+    Args:
+        ckpt_path: a checkpoint file, a run folder or an experiment folder (the best checkpoint of its newest run).
+        task: that the network must have been trained for.
+    Raises:
+        UserError: the checkpoint does not exist, is damaged, is not that of a ``Transducer`` with a stack that was
+            trained for this task, or its weights are not finite.
+    """
+    path, checkpoint, arguments = read_model(ckpt_path, "Transducer")
+    data = checkpoint["config"]["data"]["init_args"]
+    if data["task"] != task:
+        raise UserError(f"{path} was trained for task {data['task']}; this command needs task {task}")
+    sizes = {"in_features": data["num_symbols"] + 2, "out_features": data["num_symbols"]}
+    network = build_string_network(**arguments | sizes | {"backward": "bptt"})
+    if not isinstance(network, StackRNN):
+        raise UserError(f"{path} has network {arguments['network']}, which has no stack; this command needs stack_rnn")
+    load_weights(network, path, checkpoint)
+    dtype = checkpoint["state_dict"][f"{PREFIX}W_ph"].dtype
+    return TrainedStackRNN(path, network, data["num_symbols"], data["seed"], folder_of(path), dtype)
+
+
+def model_name(ckpt_path: str) -> str:
+    """The name of the model's class in a checkpoint; errors as for ``read_model``."""
+    _, checkpoint, _ = read_model(ckpt_path)
+    return str(checkpoint["config"]["model"]["class_path"]).rpartition(".")[2]
+
+
+def folder_of(path: Path) -> Path:
+    """The run's folder of a checkpoint; outside of a run, the folder that the file is in."""
+    run = run_folder_of(path)
+    return path.parent if run is None else run.path
 
 
 def as_vector(state: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -20,7 +20,7 @@ from models.networks.gcn import Connection
 from models.networks.initialization import Initialization
 from models.networks.path_gcn import PathGCN
 from models.networks.recurrent import Backward
-from models.sequence import Batch, SequenceModel, state_gradients
+from models.sequence import Batch, SequenceModel, check_worst_case, state_gradients
 from models.tables import percent
 
 
@@ -259,16 +259,6 @@ class PalindromeClassifier(PalindromeModel):
     def hidden_state_gradients(self, batch: Batch) -> Tensor:
         """``dL/dh_t`` for t = 1 ... T-1, where L is the loss of each palindrome by itself: (B, T-1, H)."""
         return state_gradients(self.network, batch)
-
-
-def check_worst_case(weight: float, num_steps: int, ramp: int) -> None:
-    """Raise a ValueError unless the arguments of the loss over all sequences are in their ranges."""
-    if not 0 <= weight < float("inf"):
-        raise ValueError(f"worst_case_weight is {weight}; it must be at least 0, and finite")
-    if num_steps < 1:
-        raise ValueError(f"worst_case_steps is {num_steps}; it must be at least 1")
-    if ramp < 0:
-        raise ValueError(f"worst_case_ramp is {ramp}; it must be at least 0")
 
 
 class PathGraphClassifier(PalindromeModel):

@@ -84,3 +84,13 @@ def state_gradients(network: Any, batch: Batch) -> Tensor:
 
     gradients: Tensor = network.hidden_state_gradients(symbols, loss, num_last_steps=n)
     return gradients
+
+
+def check_worst_case(weight: float, num_steps: int = 1, ramp: int = 0) -> None:
+    """Raise a ValueError unless the arguments of the loss over all sequences are in their ranges."""
+    if not 0 <= weight < float("inf"):
+        raise ValueError(f"worst_case_weight is {weight}; it must be at least 0, and finite")
+    if num_steps < 1:
+        raise ValueError(f"worst_case_steps is {num_steps}; it must be at least 1")
+    if ramp < 0:
+        raise ValueError(f"worst_case_ramp is {ramp}; it must be at least 0")

@@ -17,7 +17,8 @@ from models.networks import StackRNN
 from models.networks.build import build_string_network
 from models.networks.initialization import Initialization
 from models.networks.recurrent import Backward
-from models.sequence import Batch, SequenceModel, state_gradients
+from models.networks.stack_bounds import reversal_bound
+from models.sequence import Batch, SequenceModel, check_worst_case, state_gradients
 from models.tables import percent
 
 
@@ -40,15 +41,29 @@ class Transducer(SequenceModel):
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         soft_test_length: strings of more symbols are tested with hardened actions alone. Soft actions take time in
             proportion to the square of the length, hardened ones to the length.
+        worst_case_weight: factor of a second loss, an upper bound of the loss on all strings together, so that it can be
+            proved that every string is written in reverse; see ``models.networks.stack_bounds``. 0 for none.
+        worst_case_ramp: optimizer steps over which the bound grows to all strings.
         optimizer: makes the optimizer from the parameters; by default Adam, lr 0.005.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
         ``(symbols, target)``: (B, T) and (B, m) or (B,), int64. The targets belong to the last m steps.
     Raises:
-        ValueError: an argument is out of its range; when training begins, the data has no strings.
+        ValueError: an argument is out of its range; ``worst_case_weight`` with another network than ``stack_rnn``; when
+            training begins, the data has no strings, or ``worst_case_weight`` with another task than ``reverse``.
     """
 
-    MAY_DIFFER_IN_TEST = ("backward", "initialization", "input_scale", "lr_scheduler", "optimizer", "recurrent_scale", "soft_test_length")
+    MAY_DIFFER_IN_TEST = (
+        "backward",
+        "initialization",
+        "input_scale",
+        "lr_scheduler",
+        "optimizer",
+        "recurrent_scale",
+        "soft_test_length",
+        "worst_case_ramp",
+        "worst_case_weight",
+    )
     MAY_DIFFER_ON_RESUME = ("soft_test_length",)
     MAY_CHANGE_ON_RESUME = ("backward", "lr_scheduler", "optimizer")
 
@@ -64,6 +79,8 @@ class Transducer(SequenceModel):
         recurrent_scale: float | None = None,
         backward: Backward = "bptt",
         soft_test_length: int = 2000,
+        worst_case_weight: float = 0.0,
+        worst_case_ramp: int = 2000,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=5e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -80,11 +97,35 @@ class Transducer(SequenceModel):
             recurrent_scale=recurrent_scale,
             backward=backward,
         )
+        check_worst_case(worst_case_weight, ramp=worst_case_ramp)
+        if worst_case_weight and not isinstance(self.network, StackRNN):
+            raise ValueError(
+                f"worst_case_weight is {worst_case_weight} with network {network!r}, but its bound is for 'stack_rnn'; "
+                "set it to 0"
+            )
+        if worst_case_weight:
+            self.step_metrics.track("worst_case_loss")
+        self.worst_case_weight = worst_case_weight
+        self.worst_case_ramp = worst_case_ramp
         self.soft_test_length = soft_test_length
         self.hardened_metrics = EvalMetrics(("accuracy", "exact_match"))
 
     def setup(self, stage: str) -> None:
         self.check_data(StringData, "no strings", "StringDataModule")
+        task = getattr(self.trainer.datamodule, "task", "reverse")
+        if stage == "fit" and self.worst_case_weight and task != "reverse":
+            raise ValueError(
+                f"worst_case_weight is {self.worst_case_weight} with task {task!r}, but its bound is for 'reverse'; set "
+                "it to 0"
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if not self.worst_case_weight:
+            return loss
+        bound = reversal_bound(self.network, min(1.0, self.trainer.global_step / max(1, self.worst_case_ramp)))
+        self.step_metrics.values["worst_case_loss"].append(bound.detach())
+        return loss + self.worst_case_weight * bound
 
     def forward(self, symbols: Tensor, num_last_steps: int = 1) -> Tensor:
         return self.network.logits(symbols, num_last_steps)
