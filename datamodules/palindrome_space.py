@@ -94,9 +94,7 @@ def draw_halves(
     return torch.cat(drawn)
 
 
-def all_halves(
-    length: int, num_classes: int, split: Split, change: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
+def all_halves(length: int, num_classes: int, split: Split, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Every first half of a split that ``change`` leaves as it is, (number, N) int64, in ascending order."""
     place_values = num_classes ** torch.arange(half_length(length) - 1, -1, -1)
     blocks = []

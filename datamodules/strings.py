@@ -5,7 +5,6 @@ Legend: B batch, n symbols of a string, T time steps, K different symbols.
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -49,7 +48,8 @@ class TaskForm(NamedTuple):
 
     def changed(self, num_symbols: int) -> Callable[[Tensor], Tensor] | None:
         """``change`` for a K."""
-        return None if self.change is None else partial(self.change, num_symbols=num_symbols)
+        change = self.change
+        return None if change is None else lambda strings: change(strings, num_symbols)
 
 
 def reversed_strings(strings: Tensor, num_symbols: int) -> Batch:

@@ -71,7 +71,7 @@ def automaton(
     if max_length < 1 or sum(K**n for n in range(1, max_length + 1)) > STRINGS_MAX:
         longest = max(n for n in range(1, 22) if sum(K**m for m in range(1, n + 1)) <= STRINGS_MAX)
         raise UserError(
-            f"max_length is {max_length}; it must be from 1 to {longest}, for at most {STRINGS_MAX} strings of {K} symbols"
+            f"max_length is {max_length}; it must be from 1 to {longest}, which are {STRINGS_MAX} strings at most"
         )
     if not 1 <= num_symbols_shown <= LONGEST_SHOWN:
         raise UserError(f"num_symbols_shown is {num_symbols_shown}; it must be from 1 to {LONGEST_SHOWN}")

@@ -83,8 +83,8 @@ def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) 
     status is then 1.
 
     Args:
-        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit, or of
-            a Transducer with a stack trained on reverse.
+        ckpt_path: checkpoint, run folder or experiment folder of a PalindromeClassifier trained on the last digit, or
+            of a Transducer with a stack trained on reverse.
         output_dir: folder for the files; by default certificate in the run's folder.
         check: only check the certificate that is in output_dir.
     """

@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from experiments import (
+    automaton,
     certify,
     confusions,
     curves,
@@ -49,6 +50,7 @@ FIGURES: dict[str, tuple[str, Callable[[Rows, Path], None]]] = {
     "patterns": ("patterns/patterns.csv", patterns.draw),
     "proof": ("proof/certificate.csv", certify.draw),
     "confusions": ("confusions/confusions.csv", confusions.draw),
+    "stack": ("strings/stack.csv", automaton.draw),
     "text_grimm": ("text_grimm/curves.csv", curves.draw),
     "text_context": ("text_grimm/context.csv", text_context.draw),
     "text_writing": ("text_grimm/writing.csv", text_writing.draw),

@@ -67,7 +67,9 @@ class Affine:
         for other in range(self.W.nrows()):
             if other != target:
                 row = arb_mat(1, len(box), [self.W[target, i] - self.W[other, i] for i in range(len(box))])
-                difference = reduce(lambda sum_, bias: sum_ + bias[target] - bias[other], self.biases, (row * column)[0, 0])
+                difference = reduce(
+                    lambda sum_, bias: sum_ + bias[target] - bias[other], self.biases, (row * column)[0, 0]
+                )
                 margins.append((difference - errors[target] - errors[other]).lower())
         return reduce(arb.min, margins, arb("inf"))
 
@@ -96,7 +98,7 @@ def check_boxes(certificate: ReversalCertificate, weights: Weights) -> CheckedRe
     ]
     actions, values = Affine(weights["W_ah"], weights["b_a"]), Affine(weights["W_vh"], weights["b_v"])
     output = Affine(weights["W_ph"], weights["b_p"])
-    if not ((lower <= 0) & (0 <= upper)).all():
+    if (lower > 0).any() or (upper < 0).any():
         return Refusal("the state before the first symbol, zero and an empty stack, is not in the box of reading", -1)
     margins, action_margins = [], []
     for symbol in range(K):

@@ -41,13 +41,13 @@ class Transducer(SequenceModel):
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         soft_test_length: strings of more symbols are tested with hardened actions alone. Soft actions take time in
             proportion to the square of the length, hardened ones to the length.
-        worst_case_weight: factor of a second loss, an upper bound of the loss on all strings together, so that it can be
-            proved that every string is written in reverse; see ``models.networks.stack_bounds``. 0 for none.
+        worst_case_weight: factor of a second loss, an upper bound of the loss on all strings together, so that it can
+            be proved that every string is written in reverse; see ``models.networks.stack_bounds``. 0 for none.
         worst_case_ramp: optimizer steps over which the bound grows to all strings.
         optimizer: makes the optimizer from the parameters; by default Adam, lr 0.005.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:
-        ``(symbols, target)``: (B, T) and (B, m) or (B,), int64. The targets belong to the last m steps.
+        ``(symbols, target)``: (B, T) and (B, m), int64. The targets belong to the last m steps.
     Raises:
         ValueError: an argument is out of its range; ``worst_case_weight`` with another network than ``stack_rnn``; when
             training begins, the data has no strings, or ``worst_case_weight`` with another task than ``reverse``.
@@ -115,13 +115,13 @@ class Transducer(SequenceModel):
         task = getattr(self.trainer.datamodule, "task", "reverse")
         if stage == "fit" and self.worst_case_weight and task != "reverse":
             raise ValueError(
-                f"worst_case_weight is {self.worst_case_weight} with task {task!r}, but its bound is for 'reverse'; set "
-                "it to 0"
+                f"worst_case_weight is {self.worst_case_weight} with task {task!r}, but its bound is for 'reverse'; "
+                "set it to 0"
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
-        if not self.worst_case_weight:
+        if not self.worst_case_weight or not isinstance(self.network, StackRNN):
             return loss
         bound = reversal_bound(self.network, min(1.0, self.trainer.global_step / max(1, self.worst_case_ramp)))
         self.step_metrics.values["worst_case_loss"].append(bound.detach())
@@ -132,12 +132,11 @@ class Transducer(SequenceModel):
 
     def evaluate_test(self, batch: Batch) -> None:
         symbols, target = batch
-        has_stack = isinstance(self.network, StackRNN)
-        if has_stack:
-            logits = self.network.logits(symbols, target.numel() // len(target), hardened=True).view(*target.shape, -1)
+        if isinstance(self.network, StackRNN):
+            logits = self.network.logits(symbols, target.shape[1], hardened=True)
             correct = self.correctness(logits, target)
             self.hardened_metrics.update(cross_entropy(logits, target), target.numel(), correct)
-        if not has_stack or symbols.shape[1] <= 2 * self.soft_test_length + 2:
+        if not isinstance(self.network, StackRNN) or symbols.shape[1] <= 2 * self.soft_test_length + 1:
             super().evaluate_test(batch)
 
     def add_test_results(self, loader: Any, batch: Batch) -> None:

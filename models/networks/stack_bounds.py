@@ -45,9 +45,7 @@ def reversal_bound(network: StackRNN, share: float = 1.0) -> Tensor:
     for _ in range(NUM_STEPS):
         before = (torch.cat([h.expand(K, -1), top], dim=1) for h, top in zip(writing, pushed, strict=True))
         written = activated(W_r, inputs[K + 1], narrowed(Interval(*before), share))
-        writing = Interval(
-            written.lower.amin(0).minimum(writing.lower), written.upper.amax(0).maximum(writing.upper)
-        )
+        writing = Interval(written.lower.amin(0).minimum(writing.lower), written.upper.amax(0).maximum(writing.upper))
     actions = ((read, PUSH), (marked, KEEP), (written, POP))
     losses = [worst_case(affine(network.W_ah, network.b_a, h), torch.full((K,), action)) for h, action in actions]
     losses.append(worst_case(affine(network.W_ph, network.b_p, written), torch.arange(K)))

@@ -27,8 +27,8 @@ PUSH, KEEP, POP = range(NUM_ACTIONS)
 softmax_backward = torch.ops.aten._softmax_backward_data.out  # y * (grad - sum of grad * y)
 
 PIECE_NUMEL = 1 << 19
-"""Elements of the stacks of the rows that are evaluated together: 2 MiB of float32. With fewer rows calls cost more than
-products; with more, the stacks leave the cache."""
+"""Elements of the stacks of the rows that are evaluated together: 2 MiB of float32. With fewer rows calls cost more
+than products; with more, the stacks leave the cache."""
 
 HARDENED_NUMEL = 1 << 24
 """The same with hardened actions, where a step touches one cell of a stack: 64 MiB."""
@@ -140,7 +140,7 @@ class Steps:
 
 
 def depths(first: int, num_steps: int, keeps_state: bool) -> list[int]:
-    """How many cells are computed after step 0, 1, ..., T: all that can be filled, or those that can still be popped."""
+    """How many cells are computed after each step: all that can be filled, or those that can still be popped."""
     grown = range(first, first + num_steps + 1)
     if keeps_state:
         return list(grown)
@@ -148,11 +148,9 @@ def depths(first: int, num_steps: int, keeps_state: bool) -> list[int]:
 
 
 @differentiable_once
-def backward_pass(
-    ctx: Any, _: None, d_hidden: Tensor | None, d_h_T: Tensor | None, d_s_T: Tensor | None
-) -> Gradients:
+def backward_pass(ctx: Any, _: None, d_hidden: Tensor | None, d_h_T: Tensor | None, d_s_T: Tensor | None) -> Gradients:
     """Gradients of the arguments of ``StackRNNFunction`` from those of its results."""
-    inputs, W_hx, W_r, b_h, W_o, b_o, h_0, s_0, r, stacks, o = ctx.saved_tensors
+    inputs, W_hx, W_r, b_h, W_o, _, _, s_0, r, stacks, o = ctx.saved_tensors
     n, depths = ctx.n, ctx.depths
     (H, R), T, B = W_r.shape, inputs.shape[1], len(inputs)
     M = R - H

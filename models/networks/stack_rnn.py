@@ -1,7 +1,7 @@
 """The handwritten recurrent network with a stack (Joulin and Mikolov 2015, section 3.1).
 
-Legend: B batch, T time steps, n last time steps with outputs, I input features, H hidden units, K classes, M features of
-a cell of the stack, D cells of the stack.
+Legend: B batch, T time steps, n last time steps with outputs, I input features, H hidden units, K classes, M features
+of a cell of the stack, D cells of the stack.
 """
 
 from collections.abc import Callable

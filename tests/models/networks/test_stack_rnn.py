@@ -12,13 +12,13 @@ from torch import Tensor
 from models.networks import StackRNN
 from models.networks.stack_rnn import Trace
 
-I, H, K, M = 5, 6, 4, 3
+NUM_IN, H, K, M = 5, 6, 4, 3
 SIZES = [(1, 1, 3), (2, 1, 2), (7, 3, 4), (9, 9, 2), (12, 5, 1)]
 
 
 def network(**options: Any) -> StackRNN:
     torch.manual_seed(0)
-    return StackRNN(I, H, K, M, **options).double()
+    return StackRNN(NUM_IN, H, K, M, **options).double()
 
 
 def same_weights(net: StackRNN, backward: Any) -> StackRNN:
@@ -61,7 +61,7 @@ def equations(net: StackRNN, symbols: list[int], hardened: bool = False) -> tupl
 @pytest.mark.parametrize("backward", ["bptt", "autograd"])
 def test_it_is_the_equations(backward: Any) -> None:
     net = network(backward=backward)
-    symbols = torch.randint(I, (3, 9))
+    symbols = torch.randint(NUM_IN, (3, 9))
     expected = torch.tensor([equations(net, row)[0] for row in symbols.tolist()], dtype=torch.float64)
     logits, _ = net(symbols)
     torch.testing.assert_close(logits, expected)
@@ -75,7 +75,7 @@ def test_hardened_actions_are_the_likeliest_ones() -> None:
     net = network()
     with torch.no_grad():
         net.W_ah *= 20  # so that all three actions occur
-    symbols = torch.randint(I, (4, 30))
+    symbols = torch.randint(NUM_IN, (4, 30))
     logits, actions = zip(*(equations(net, row, hardened=True) for row in symbols.tolist()), strict=True)
     assert {action for row in actions for action in row} == {0, 1, 2}
     torch.testing.assert_close(net.logits(symbols, 30, hardened=True), torch.tensor(logits, dtype=torch.float64))
@@ -89,7 +89,7 @@ def test_a_hardened_stack_is_a_list() -> None:
     net = network()
     with torch.no_grad():
         net.W_ah *= 20
-    trace: Trace = net.trace(torch.randint(I, (1, 40)), hardened=True)
+    trace: Trace = net.trace(torch.randint(NUM_IN, (1, 40)), hardened=True)
     stack: list[list[float]] = []
     for step in range(40):
         action = int(trace.actions[0, step].argmax())
@@ -107,7 +107,7 @@ def test_a_hardened_stack_is_a_list() -> None:
 def test_gradients_are_those_of_autograd(T: int, n: int, B: int, depth: int, floats: bool) -> None:
     """Of all outputs with respect to weights, initial state and inputs."""
     autograd = network(backward="autograd")
-    inputs = torch.rand(B, T, I, dtype=torch.float64).requires_grad_() if floats else torch.randint(I, (B, T))
+    inputs = torch.rand(B, T, NUM_IN, dtype=torch.float64).requires_grad_() if floats else torch.randint(NUM_IN, (B, T))
     state = a_state(B, depth)
     results = []
     for net in (autograd, same_weights(autograd, "bptt")):
@@ -127,7 +127,7 @@ def test_gradients_of_logits_are_those_of_autograd(T: int, B: int, data: Any) ->
     """Of ``logits``, which leaves out the cells that the sequence cannot pop any more."""
     n = data.draw(st.integers(1, T))
     autograd = network(backward="autograd")
-    symbols = torch.randint(I, (B, T))
+    symbols = torch.randint(NUM_IN, (B, T))
     results = []
     for net in (autograd, same_weights(autograd, "bptt")):
         logits = net.logits(symbols, n)
@@ -139,7 +139,7 @@ def test_gradients_of_logits_are_those_of_autograd(T: int, B: int, data: Any) ->
 
 def test_gradcheck() -> None:
     net = network()
-    symbols = torch.randint(I, (2, 6))
+    symbols = torch.randint(NUM_IN, (2, 6))
     names = list(dict(net.named_parameters()))
 
     def outputs(h: Tensor, stack: Tensor, *parameters: Tensor) -> Any:
@@ -153,7 +153,7 @@ def test_gradcheck() -> None:
 def test_gradients_in_float32() -> None:
     autograd = network(backward="autograd").float()
     bptt = same_weights(autograd, "bptt").float()
-    symbols = torch.randint(I, (16, 101))
+    symbols = torch.randint(NUM_IN, (16, 101))
     results = []
     for net in (autograd, bptt):
         net.logits(symbols, 50).logsumexp(2).mean().backward()
@@ -165,7 +165,7 @@ def test_gradients_in_float32() -> None:
 def test_hidden_state_gradients() -> None:
     """By a finite difference of a single hidden state, which no later layer but the network itself sees."""
     net = network()
-    symbols = torch.randint(I, (2, 7))
+    symbols = torch.randint(NUM_IN, (2, 7))
     gradients = net.hidden_state_gradients(symbols, lambda logits: logits.square().sum(), num_last_steps=2)
     assert gradients.shape == (2, 7, H)
     last = net.trace(symbols).hidden_states[:, -1]
@@ -176,7 +176,7 @@ def test_hidden_state_gradients() -> None:
 
 def test_the_state_continues_a_cut_sequence() -> None:
     net = network()
-    symbols = torch.randint(I, (3, 11))
+    symbols = torch.randint(NUM_IN, (3, 11))
     whole, (h, stack) = net(symbols)
     first, state = net(symbols[:, :4])
     second, (h_cut, stack_cut) = net(symbols[:, 4:], state)
@@ -188,7 +188,7 @@ def test_the_state_continues_a_cut_sequence() -> None:
 @pytest.mark.parametrize("hardened", [False, True])
 def test_rows_are_evaluated_piece_by_piece(hardened: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
-    symbols = torch.randint(I, (7, 9))
+    symbols = torch.randint(NUM_IN, (7, 9))
     with torch.no_grad():
         expected = net.logits(symbols, 5, hardened)
         for name in ("PIECE_NUMEL", "HARDENED_NUMEL", "PROJECTED_NUMEL"):
@@ -212,14 +212,16 @@ def test_evaluation_holds_one_stack() -> None:
     T = 400
     for hardened in (False, True):
         with torch.no_grad(), Watch():
-            net.logits(torch.randint(I, (1, T)), 1, hardened)
+            net.logits(torch.randint(NUM_IN, (1, T)), 1, hardened)
     assert largest < 10 * T * (M + H)  # all steps: 200 cells of 400 stacks
 
 
 def test_a_second_derivative_is_refused() -> None:
     net = network()
     weights = tuple(net.parameters())
-    gradients = torch.autograd.grad(net.logits(torch.randint(I, (2, 5)), 2).square().sum(), weights, create_graph=True)
+    gradients = torch.autograd.grad(
+        net.logits(torch.randint(NUM_IN, (2, 5)), 2).square().sum(), weights, create_graph=True
+    )
     with pytest.raises(RuntimeError, match="backward='autograd'"):
         gradients[0].sum().backward()
 
@@ -239,14 +241,14 @@ def test_no_ready_made_module_of_torch_is_used() -> None:
 )
 def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        StackRNN(I, H, K, **options)
+        StackRNN(NUM_IN, H, K, **options)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda net, x: net(x, None, 9), "num_last_steps is 9"),
-        (lambda net, x: net.logits(x + I), "digits go from"),
+        (lambda net, x: net.logits(x + NUM_IN), "digits go from"),
         (lambda net, x: net(x.double()), "float64"),
         (lambda net, x: net(x, torch.zeros(3, H)), "two tensors"),
         (lambda net, x: net(x, (torch.zeros(3, H).double(), torch.zeros(3, 2, M + 1).double())), "expected"),
@@ -255,4 +257,4 @@ def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: st
 )
 def test_inputs_and_states_that_do_not_fit_are_refused(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        call(network(), torch.randint(I, (3, 5)))
+        call(network(), torch.randint(NUM_IN, (3, 5)))
