@@ -1,9 +1,11 @@
 """Trains networks that can be proved with several seeds, proves what they remember, and checks the proofs.
 
 python -m benchmarks.proof [--config rnn_proved] [--seeds 1 2 3 4 5] [--weight 10]
+python -m benchmarks.proof --ckpt-paths runs/rnn_T1000 runs/lstm_T1000
 
 "ordinary" is the same training without the loss over all sequences. Seconds are those of training, of the search for a
-certificate, and of its check.
+certificate, and of its check. With --ckpt-paths nothing is trained: what is proved of these networks, or why nothing
+is.
 """
 
 import time
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 from benchmarks.command import at_least, fit, option_parser, prepare_run, print_table
 from experiments.certificate_check import Refusal
 from experiments.certify import check_certificate, find
+from experiments.trained_model import load
 from models.networks import LSTM, VanillaRNN
 
 Result = TypeVar("Result")
@@ -27,7 +30,12 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3, 4, 5], help="of the trainings")
     parser.add_argument("--weight", type=float, help="of the loss over all sequences; by default that of the config")
+    parser.add_argument("--ckpt-paths", nargs="+", help="checkpoints, run folders or experiment folders to prove")
     args = parser.parse_args()
+    if args.ckpt_paths is not None:
+        columns = {"seed": "d", "margin": ".2f", "reason": ""}
+        print_table(columns, map(of_checkpoint, args.ckpt_paths), args.output_dir, "after_training")
+        return
     columns = {
         **{"seed": "d", "fit": ".1f", "ordinary": ".1f", "test accuracy": ".4f", "boxes": "d", "first length": "d"},
         **{"margin": ".2f", "search": ".2f", "check": ".2f", "inequalities": "d"},
@@ -56,6 +64,18 @@ def rows(config: str, seeds: list[int], weight: float | None) -> Iterator[tuple[
             continue
         proved = len(found.certificate.lower), found.certificate.first_length, result.margin
         yield *trained, *proved, search, seconds, result.num_inequalities
+
+
+def of_checkpoint(ckpt_path: str) -> tuple[float | str | None, ...]:
+    """The seed of a trained network, the proved margin, or the reason why nothing is proved."""
+    trained = load(ckpt_path, "last_digit")
+    found = find(trained.network)
+    if isinstance(found, str):
+        return trained.seed, None, found
+    result = check_certificate(found.certificate, trained.network)
+    if isinstance(result, Refusal):
+        return trained.seed, None, result.reason
+    return trained.seed, result.margin, ""
 
 
 def timed(function: Callable[..., Result], *args: Any) -> tuple[Result, float]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from datamodules.strings import reversed_strings
+from datamodules.string_tasks import reversed_strings
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
 from experiments.tables import Rows, cannot_write, column, make_folder, print_table, save, write_table

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from datamodules.strings import reversed_strings
+from datamodules.string_tasks import reversed_strings
 from experiments.certificate import checksum_of, write_certificate
 from experiments.certificate_check import Refusal
 from experiments.provenance import record

@@ -32,6 +32,7 @@ SHORTER: dict[str, list[str]] = {
     r"cli\.py text": ["--num_positions=200", "--num_samples=2", "--length=50", "--num_prompts=2", "--beam_length=5"],
     r"cli\.py patterns": ["--lengths=[5,8]"],
     r"cli\.py attractors": ["--num_steps=200", "--num_palindromes=2"],
+    r"cli\.py automaton": ["--max_length=3"],
     r"make fit": [*FEW_STEPS, *FEW_PALINDROMES],
     r"make test": ["tests/test_configs.py", "-k", "T5", "--numprocesses", "0"],
     r"make bench .*networks": ["--networks", "rnn", "--lengths", "5", "--rounds", "1"],
@@ -107,8 +108,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         few_steps = [*FEW_STEPS, "--trainer.max_steps=10"]
         made = done(f"python cli.py fit --config configs/{name}.yaml", [*changed, *few_steps], folder)
         assert made.returncode == 0, made.stderr
-    made = done("python cli.py fit --config configs/rnn_proved.yaml --seed_everything 1", [], folder)
-    assert made.returncode == 0, made.stderr
+    small = ["--data.num_symbols=3", "--data.length=8", "--data.batch_size=32", "--data.num_test=20"]
+    small += [
+        "--data.test_lengths=[8]",
+        "--model.hidden_size=16",
+        "--model.optimizer.lr=0.01",
+        "--trainer.max_steps=500",
+    ]
+    for command, changed in (("rnn_proved.yaml --seed_everything 1", []), ("reverse.yaml --seed_everything 1", small)):
+        made = done(f"python cli.py fit --config configs/{command}", changed, folder)
+        assert made.returncode == 0, made.stderr
     return folder
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from datamodules import StringDataModule
 from datamodules.sharding import Shard
-from datamodules.strings import TASKS, HeldOutStrings, StringLoader, without_unopened
+from datamodules.string_tasks import TASKS, without_unopened
+from datamodules.strings import HeldOutStrings, StringLoader
 
 
 def all_rows(loader: Any) -> tuple[list[list[int]], list[list[int]]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from datamodules.strings import reversed_strings
+from datamodules.string_tasks import reversed_strings
 from experiments.certificate_check import Refusal
 from experiments.certify_reversal import check_certificate, find
 from experiments.reversal_certificate import ReversalCertificate, read_reversal_certificate

@@ -20,6 +20,7 @@ from experiments.studies import (
     oversmoothing,
     path_graph,
     spread,
+    strings,
     text_choices,
 )
 
@@ -105,6 +106,37 @@ def factor_run(seed: int, accuracy: float, weights: str = "uniform", rate: str =
         "test/accuracy": accuracy,
         "steps": steps,
     }
+
+
+def string_run(seed: int, network: str = "stack_rnn", **tested: float) -> dict[str, Any]:
+    return {
+        "model.class_path": "models.Transducer" if network != "gru" else "docs.examples.string_models.GRUTransducer",
+        "model.network": network,
+        "data.task": "reverse",
+        "data.length": 40,
+        "seed_everything": seed,
+        "steps": 10,
+    } | {f"test/{name}": value for name, value in tested.items()}
+
+
+def test_strings_have_a_row_for_each_length_and_kind_of_actions(tmp_path: Path) -> None:
+    both = {"accuracy_n9": 0.5, "exact_match_n9": 0.25, "accuracy_hardened_n9": 1.0, "exact_match_hardened_n9": 0.75}
+    runs = [
+        string_run(1, **both, accuracy_n70=0.3, exact_match_n70=0.0),
+        string_run(2, "gru", **dict(list(both.items())[:2])),
+    ]
+    results = write_results(tmp_path / "strings", runs)
+    rows = strings.rows_of(read_results(results))
+    found = [tuple(row[key] for key in ("network", "seed", "length", "accuracy", "exact_match")) for row in rows]
+    assert found == [
+        ("stack_rnn", 1, 9, 0.5, 0.25),
+        ("stack_rnn", 1, 70, 0.3, 0.0),
+        ("stack_rnn, hardened", 1, 9, 1.0, 0.75),
+        ("gru", 2, 9, 0.5, 0.25),
+    ]
+    assert {(row["task"], row["trained_to"]) for row in rows} == {("reverse", 40)}
+    assert cli.main(["figure", "--study=strings", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "strings.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_effects_of_factors_compare_runs_that_differ_in_one_factor(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_it_is_the_equations(backward: Any) -> None:
 def test_hardened_actions_are_the_likeliest_ones() -> None:
     net = network()
     with torch.no_grad():
-        net.W_ah *= 20  # so that all three actions occur
+        net.W_ah.normal_(std=20)  # so that all three actions occur
     symbols = torch.randint(NUM_IN, (4, 30))
     logits, actions = zip(*(equations(net, row, hardened=True) for row in symbols.tolist()), strict=True)
     assert {action for row in actions for action in row} == {0, 1, 2}
@@ -88,7 +88,7 @@ def test_a_hardened_stack_is_a_list() -> None:
     """Push, keep and pop of the trace, done with a list of Python; an empty stack stays empty."""
     net = network()
     with torch.no_grad():
-        net.W_ah *= 20
+        net.W_ah.normal_(std=20)
     trace: Trace = net.trace(torch.randint(NUM_IN, (1, 40)), hardened=True)
     stack: list[list[float]] = []
     for step in range(40):
