@@ -103,6 +103,33 @@ def test_margins_of_a_built_network_are_those_of_its_weights() -> None:
     assert checked.num_inequalities == (H + M) + K * (3 * H + 2 * M + 6 + K - 1)
 
 
+def test_margins_contain_the_rounding_of_float32() -> None:
+    """A bias of 1e7 for all symbols changes no exact margin. But float32 has steps of 1 there, so logits may be equal."""
+    network = built()
+    with torch.no_grad():
+        network.b_p.fill_(1e7)
+        network.W_ph *= 4
+    checked = check_certificate(certificate_of(network), network)
+    assert isinstance(checked, CheckedReversal)
+    H = network.hidden_size
+    assert checked.margin == pytest.approx(80 - 2 * (H + 1) * 2**-24 * 1e7, abs=0.5)
+    with torch.no_grad():
+        network.b_p.fill_(1e9)
+    refused = check_certificate(certificate_of(network), network)
+    assert isinstance(refused, Refusal) and "may be written" in refused.reason
+
+
+def test_states_contain_the_rounding_of_float32() -> None:
+    """The same for what tanh is applied to, which is 10 or -10 if sums of numbers of 1e7 are exact."""
+    network = built()
+    found = certificate_of(network)
+    with torch.no_grad():
+        network.W_hx += 1e7
+        network.b_h -= 1e7
+    assert torch.equal(network.W_hx + network.b_h[:, None], built().W_hx + built().b_h[:, None])
+    assert isinstance(check_certificate(found, network), Refusal)
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_certificate_changed_for_the_worse_is_refused(data: Any) -> None:
@@ -136,6 +163,29 @@ def test_weights_of_another_network_are_refused(parameter: str, place: Any, valu
     with torch.no_grad():
         getattr(network, parameter)[place] = value
     checked = check_certificate(found, network)
+    assert isinstance(checked, Refusal) and reason in checked.reason
+
+
+@pytest.mark.parametrize(
+    ("bound", "places", "value", "reason"),
+    [
+        (
+            "upper",
+            slice(2 * K + 2, None),
+            0.5,
+            "the box of what is pushed for the symbol 0 is not in the box of reading",
+        ),
+        ("upper", 2 * K, -0.5, "the state before the first symbol"),
+        ("writing_upper", 2 * K, 0.5, "the marker after the symbol 0 leads out of the box of writing"),
+        ("writing_upper", 2 * K + 1, 0.5, "a blank with the symbol 0 at the top leads out of the box of writing"),
+    ],
+)
+def test_each_condition_is_checked_by_itself(bound: str, places: Any, value: float, reason: str) -> None:
+    """A narrower box that breaks this condition alone: the units of the mode never lie in between."""
+    found = certificate_of(built())
+    narrower = getattr(found, bound).copy()
+    narrower[places] = value
+    checked = check_certificate(found._replace(**{bound: narrower}), built())
     assert isinstance(checked, Refusal) and reason in checked.reason
 
 
