@@ -155,8 +155,8 @@ def backward_pass(ctx: Any, _: None, d_hidden: Tensor | None, d_h_T: Tensor | No
     (H, R), T, B = W_r.shape, inputs.shape[1], len(inputs)
     M = R - H
     delta, delta_o = workspace.allocate([(T, H, B), (T, NUM_ACTIONS + M, B)], W_r)
-    # dL/ds, of this step and the one before: two empty cells above and below, so that shifted views need no edges. Those
-    # below are never written: backwards in time, the number of cells grows at first and then shrinks.
+    # dL/ds, of this step and the one before: two empty cells above and below, so that shifted views need no edges.
+    # Those below are never written: backwards in time, the number of cells grows at first and then shrinks.
     ds, ds_before = W_r.new_zeros(2, max(depths) + 5, M, B).unbind(0)
     products = W_r.new_empty(NUM_ACTIONS * max(depths) * M, B)
     if d_s_T is not None:
