@@ -69,7 +69,9 @@ def automaton(
     trained = load_stack_rnn(ckpt_path, "reverse")
     K = trained.num_symbols
     if max_length < 1 or sum(K**n for n in range(1, max_length + 1)) > STRINGS_MAX:
-        longest = max(n for n in range(1, 22) if sum(K**m for m in range(1, n + 1)) <= STRINGS_MAX)
+        longest = max((n for n in range(1, 22) if sum(K**m for m in range(1, n + 1)) <= STRINGS_MAX), default=0)
+        if longest == 0:
+            raise UserError(f"the network reads {K} symbols; at most {STRINGS_MAX} can be tried, so train on fewer")
         raise UserError(
             f"max_length is {max_length}; it must be from 1 to {longest}, which are {STRINGS_MAX} strings at most"
         )
@@ -105,7 +107,7 @@ def transitions(network: StackRNN, K: int, max_length: int) -> tuple[Rows, int, 
         for strings in all_strings(K, n):
             steps = run_hardened(network, strings, K)
             num_strings, num_wrong = num_strings + len(strings), num_wrong + int(steps.wrong.sum())
-            margin = min(margin, float(steps.margin.min()))
+            margin = float(torch.cat([steps.margin, torch.tensor([margin])]).min())  # NaN stays NaN
             for t, (mode, kind) in enumerate(kinds):
                 for k, action in enumerate(ACTIONS):
                     certain = steps.certainty[:, t][steps.actions[:, t] == k]
@@ -133,19 +135,21 @@ def run_hardened(network: StackRNN, strings: Tensor, K: int) -> Steps:
     symbols, target = reversed_strings(strings, K)
     trace = network.trace(symbols, hardened=True)
     hidden = trace.hidden_states
-    certainty, actions = torch.softmax(hidden @ network.W_ah.t() + network.b_a, dim=2).max(dim=2)
+    actions = trace.actions.max(dim=2).indices
+    probabilities = torch.softmax(hidden @ network.W_ah.t() + network.b_a, dim=2)
+    certainty = probabilities.gather(2, actions[:, :, None])[:, :, 0]
     logits = network.readout(hidden[:, -target.shape[1] :])
     right = logits.gather(2, target[:, :, None])[:, :, 0]
     others = logits.scatter(2, target[:, :, None], float("-inf")).max(dim=2).values
     margin = (right - others).min(dim=1).values
-    return Steps(actions, certainty.detach(), margin <= 0, margin.detach())
+    return Steps(actions, certainty.detach(), ~(margin > 0), margin.detach())
 
 
 def rows_of(network: StackRNN, string: Tensor, K: int) -> Rows:
     """A row for each time step of a string (1, n): the input, the probabilities of the actions, and the stack.
 
     The stack is that of hardened actions, from the bottom. A cell is shown as the symbol that the network would write
-    if it read a blank with this cell at the top.
+    if it read a blank with this cell at the top, and a hidden state of zeros.
     """
     symbols, target = reversed_strings(string, K)
     soft, hard = network.trace(symbols), network.trace(symbols, hardened=True)

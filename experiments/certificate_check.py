@@ -25,8 +25,15 @@ FLOAT32_ROUNDING = arb(2) ** -24
 FLOAT32_UNDERFLOW = arb(2) ** -126
 """Largest absolute error of an operation whose result is too small for a normal float32, and may become 0."""
 
+SUM_MAX = arb(2) ** 127
+"""Sums whose absolute terms add up to less than this cannot overflow in float32, in any order."""
+
 ACTIVATION_ERROR = arb(2) ** -20
 """Largest absolute error that a float32 implementation of tanh or sigmoid may have; a test measures torch's."""
+
+
+class SumOverflowError(Exception):
+    """A sum may be too large for float32; then it can be infinite or NaN, and no bound holds."""
 
 
 class Refusal(NamedTuple):
@@ -61,7 +68,10 @@ def check_inequalities(certificate: Certificate, weights: Weights) -> Checked | 
         the first inequality that does not hold, or what was checked.
     """
     with flint.ctx.workprec(PRECISION):
-        return check_boxes(certificate, weights)
+        try:
+            return check_boxes(certificate, weights)
+        except SumOverflowError as overflow:
+            return Refusal(str(overflow), -1)
 
 
 def check_boxes(certificate: Certificate, weights: Weights) -> Checked | Refusal:
@@ -279,7 +289,13 @@ def entries(matrix: arb_mat) -> list[arb]:
 
 
 def rounding(num: int, magnitude: arb) -> arb:
-    """The largest error of a float32 sum of ``num`` terms whose absolute values have the sum ``magnitude``."""
+    """The largest error of a float32 sum of ``num`` terms whose absolute values have the sum ``magnitude``.
+
+    Raises:
+        SumOverflowError: the sum may be too large for float32.
+    """
+    if not magnitude < SUM_MAX:
+        raise SumOverflowError("a sum may be too large for float32")
     return num * FLOAT32_ROUNDING / (1 - num * FLOAT32_ROUNDING) * magnitude + 2 * num * FLOAT32_UNDERFLOW
 
 

@@ -15,6 +15,7 @@ from experiments.certificate_check import (
     Array,
     Bounds,
     Refusal,
+    SumOverflowError,
     Weights,
     absolute,
     balls,
@@ -86,7 +87,10 @@ def check_reversal(certificate: ReversalCertificate, weights: Weights) -> Checke
     if (wrong := wrong_shape(certificate, weights)) is not None:
         return wrong
     with flint.ctx.workprec(PRECISION):
-        return check_boxes(certificate, weights)
+        try:
+            return check_boxes(certificate, weights)
+        except SumOverflowError as overflow:
+            return Refusal(str(overflow), -1)
 
 
 def check_boxes(certificate: ReversalCertificate, weights: Weights) -> CheckedReversal | Refusal:

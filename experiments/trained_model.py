@@ -55,7 +55,7 @@ def load(ckpt_path: str, task: str) -> TrainedNetwork:
             this task, or its weights are not finite.
     """
     path, checkpoint, arguments = read_model(ckpt_path, "PalindromeClassifier")
-    data = checkpoint["config"]["data"]["init_args"]
+    data = data_arguments(path, checkpoint, ("task", "seed", "length"), "PalindromeDataModule")
     trained_for = data["task"]
     if trained_for != task:
         raise UserError(f"{path} was trained for task {trained_for}; this command needs task {task}")
@@ -100,7 +100,7 @@ def load_stack_rnn(ckpt_path: str, task: str) -> TrainedStackRNN:
             trained for this task, or its weights are not finite.
     """
     path, checkpoint, arguments = read_model(ckpt_path, "Transducer")
-    data = checkpoint["config"]["data"]["init_args"]
+    data = data_arguments(path, checkpoint, ("task", "num_symbols", "seed"), "StringDataModule")
     if data["task"] != task:
         raise UserError(f"{path} was trained for task {data['task']}; this command needs task {task}")
     sizes = {"in_features": data["num_symbols"] + 2, "out_features": data["num_symbols"]}
@@ -110,6 +110,18 @@ def load_stack_rnn(ckpt_path: str, task: str) -> TrainedStackRNN:
     load_weights(network, path, checkpoint)
     dtype = checkpoint["state_dict"][f"{PREFIX}W_ph"].dtype
     return TrainedStackRNN(path, network, data["num_symbols"], data["seed"], folder_of(path), dtype)
+
+
+def data_arguments(path: Path, checkpoint: dict[str, Any], names: tuple[str, ...], use: str) -> dict[str, Any]:
+    """The arguments of the datamodule of a checkpoint; a UserError if it lacks one of ``names``."""
+    data: dict[str, Any] = checkpoint["config"]["data"]
+    arguments: dict[str, Any] = data.get("init_args") or {}
+    if missing := [name for name in names if name not in arguments]:
+        raise UserError(
+            f"{path} was trained with {data['class_path']}, which has no argument {missing[0]}; this command needs a "
+            f"network that was trained with {use}"
+        )
+    return arguments
 
 
 def model_name(ckpt_path: str) -> str:

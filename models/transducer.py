@@ -3,6 +3,7 @@
 Legend: B batch, n symbols of a string, T time steps, m symbols to predict, K different symbols to predict.
 """
 
+import string
 from operator import truediv
 from typing import Any, Literal
 
@@ -20,6 +21,9 @@ from models.networks.recurrent import Backward
 from models.networks.stack_bounds import reversal_bound
 from models.sequence import Batch, SequenceModel, check_worst_case, state_gradients
 from models.tables import percent
+
+SIGNS_MAX = 36
+"""Symbols that have a digit or a letter."""
 
 
 class Transducer(SequenceModel):
@@ -98,6 +102,8 @@ class Transducer(SequenceModel):
             backward=backward,
         )
         check_worst_case(worst_case_weight, ramp=worst_case_ramp)
+        if soft_test_length < 0:
+            raise ValueError(f"soft_test_length is {soft_test_length}; it must be at least 0")
         if worst_case_weight and not isinstance(self.network, StackRNN):
             raise ValueError(
                 f"worst_case_weight is {worst_case_weight} with network {network!r}, but its bound is for 'stack_rnn'; "
@@ -112,7 +118,7 @@ class Transducer(SequenceModel):
 
     def setup(self, stage: str) -> None:
         self.check_data(StringData, "no strings", "StringDataModule")
-        task = getattr(self.trainer.datamodule, "task", "reverse")
+        task = getattr(self.trainer.datamodule, "task", None)
         if stage == "fit" and self.worst_case_weight and task != "reverse":
             raise ValueError(
                 f"worst_case_weight is {self.worst_case_weight} with task {task!r}, but its bound is for 'reverse'; "
@@ -166,25 +172,26 @@ class Transducer(SequenceModel):
         }
 
     def describe_learning(self) -> str:
-        """A sentence: how many strings of the test split the model completes without a mistake."""
-        name = "num_exact_match" if any("exact_match" in result for result in self.test_results) else "num_accuracy"
-        shares = []
+        """A sentence: on how many strings of the test split the model makes no mistake."""
+        parts = []
         for is_hardened in (False, True):
             results = [result for result in self.test_results if result["is_hardened"] == is_hardened]
             if results:
-                num_correct, num = (sum(count) for count in zip(*[result[name] for result in results], strict=True))
-                shares.append(f"{percent(num_correct / num)} of {num:,}")
-        if not shares:
-            return ""
-        lengths = [f"{result['length']:,}" for result in self.test_results]
-        of_symbols = lengths[0] if lengths[0] == lengths[-1] else f"{lengths[0]} to {lengths[-1]}"
-        hardened = f"; with hardened actions {shares[1]}" if len(shares) > 1 else ""
-        return f"The model makes no mistake on {shares[0]} held-out strings of {of_symbols} symbols{hardened}."
+                num_correct, num = (
+                    sum(n) for n in zip(*[result["num_exact_match"] for result in results], strict=True)
+                )
+                lengths = [f"{result['length']:,}" for result in results]
+                of_symbols = " to ".join(dict.fromkeys((lengths[0], lengths[-1])))
+                actions = " with hardened actions" if is_hardened else ""
+                parts.append(
+                    f"on {percent(num_correct / num)} of {num:,} held-out strings of {of_symbols} symbols{actions}"
+                )
+        return f"The model makes no mistake {', and '.join(parts)}." if parts else ""
 
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
         """A heading, and a line for each of the first strings: input, target, prediction, probability."""
-        lines = ["input symbols (_ is a blank), what to predict, the prediction and its probability"]
-        num_symbols = self.network.input_size - 2
+        lines = ["input symbols (_ is a blank, a is 10), what to predict, the prediction and its probability"]
+        num_symbols = self.network.input_size
         for symbols, target, preds, prob in first_items(predictions, ("digits", "target", "preds", "probs"), num_shown):
             words = (written(ids.tolist(), num_symbols) for ids in (symbols, target, preds))
             lines.append(f"{' '.join(words)} {prob:.3f}{'' if torch.equal(preds, target) else '  wrong'}")
@@ -196,6 +203,8 @@ class Transducer(SequenceModel):
 
 
 def written(ids: list[int], num_symbols: int) -> str:
-    """Symbols as text, with dots between them if one has two digits: # for the marker, pop or end, _ for a blank."""
-    signs = {num_symbols: "#", num_symbols + 1: "_"}
-    return ("" if num_symbols <= 10 else ".").join(signs.get(symbol, str(symbol)) for symbol in ids)
+    """Symbols as text: digits and letters, or if there are more, numbers with dots between. The last, a blank, is _."""
+    signs = (string.digits + string.ascii_lowercase)[:num_symbols] if num_symbols <= SIGNS_MAX else ()
+    names = [*(signs or map(str, range(num_symbols)))]
+    names[-1] = "_"
+    return ("" if signs else ".").join(names[symbol] for symbol in ids)

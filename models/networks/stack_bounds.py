@@ -2,8 +2,9 @@
 
 The proof is about the automaton that writes a string in reverse: it pushes each symbol, keeps the stack at the marker,
 and at each blank it writes the top and pops. The loss of this module is an upper bound of the cross-entropy of these
-actions and of what is written, over all strings of all lengths. It follows by interval arithmetic (Moore 1966; Gowal
-et al. 2018).
+actions and of what is written, over all strings. It follows by interval arithmetic (Moore 1966; Gowal et al. 2018). It
+holds for strings of all lengths if the boxes no longer grow after ``NUM_STEPS`` steps, as in networks that were trained
+with it. A proof does not depend on it.
 
 Legend: K different symbols, H hidden units, M features of a cell.
 """
@@ -20,7 +21,7 @@ SLACK = 1e-3
 """By how much training widens each box, with ``share`` 1, so that a proof has room for rounding."""
 
 NUM_STEPS = 6
-"""Steps after which the boxes of a network that can be proved have settled."""
+"""Steps for which boxes are computed; those of a network that can be proved settle within a few."""
 
 
 def reversal_bound(network: StackRNN, share: float = 1.0) -> Tensor:
@@ -28,7 +29,8 @@ def reversal_bound(network: StackRNN, share: float = 1.0) -> Tensor:
 
     Args:
         network: which reads K symbols, a marker and a blank, and writes K symbols.
-        share: of the widths of the boxes, from 0 to 1. With 1 they contain the states of all strings.
+        share: of the widths of the boxes, from 0 to 1. With 1 they contain the states of all strings of up to
+            ``NUM_STEPS`` symbols.
     """
     K = network.output_size
     W_r = torch.cat([network.W_hh, network.W_hs], 1)

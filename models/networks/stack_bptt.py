@@ -30,8 +30,9 @@ PIECE_NUMEL = 1 << 19
 """Elements of the stacks of the rows that are evaluated together: 2 MiB of float32. With fewer rows calls cost more
 than products; with more, the stacks leave the cache."""
 
-HARDENED_NUMEL = 1 << 24
-"""The same with hardened actions, where a step touches one cell of a stack: 64 MiB."""
+HARDENED_NUMEL = 1 << 26
+"""With hardened actions, where a step touches one cell of a stack: the most elements of stacks, or of the hidden states
+that are kept, 256 MiB."""
 
 PROJECTED_NUMEL = 1 << 18
 """Elements of the projected inputs that are held at a time, 1 MiB."""
@@ -65,8 +66,9 @@ class StackRNNFunction(torch.autograd.Function):
             ctx.set_materialize_grads(False)
         T = inputs.shape[1]
         last = T % len(steps.r)
-        h_T = steps.r[last, : steps.H].t().contiguous()
-        s_T = steps.stacks[last, 1 : 1 + steps.depths[T]].permute(2, 0, 1).contiguous()
+        contiguous = torch.contiguous_format  # copies, because the results may be changed in place
+        h_T = steps.r[last, : steps.H].t().clone(memory_format=contiguous)
+        s_T = steps.stacks[last, 1 : 1 + steps.depths[T]].permute(2, 0, 1).clone(memory_format=contiguous)
         return hidden, h_T, s_T
 
     @staticmethod
@@ -181,7 +183,7 @@ def backward_pass(ctx: Any, _: None, d_hidden: Tensor | None, d_h_T: Tensor | No
                 (NUM_ACTIONS, depth * M, B), (M * B, B, 1), stacks_before[t].storage_offset()
             )
             part = products[: NUM_ACTIONS * depth * M].view(NUM_ACTIONS, depth * M, B)
-            da = torch.mul(seen, ds[2 : 2 + depth].view(-1, B), out=part).sum(1)  # (C2)
+            da = torch.mul(seen, ds[2 : 2 + depth].view(depth * M, B), out=part).sum(1)  # (C2)
             softmax_backward(da, a[t], 0, da.dtype, grad_input=d_scores[t])  # (C3)
             sigmoid_backward(ds[2] * push[t], stacks_before[t][0], grad_input=d_values[t])  # (C4)
             dh.addmm_(W_o_t, delta_os[t])  # (C5)
@@ -229,26 +231,26 @@ def last_hidden_states(steps: Steps, n: int) -> Tensor:
 
 def soft_hidden_states(
     inputs: Tensor, n: int, W_hx: Tensor, W_r: Tensor, b_h: Tensor, W_o: Tensor, b_o: Tensor
-) -> Tensor:
-    """Hidden states of the last n steps (B, n, H), from zeros and an empty stack, without a backward pass."""
+) -> Iterator[Tensor]:
+    """Hidden states of the last n steps, some rows at a time (any, n, H), from zeros and an empty stack.
+
+    There is no backward pass.
+    """
     M = len(W_o) - NUM_ACTIONS
     num_rows = max(1, PIECE_NUMEL // ((inputs.shape[1] // 2 + 3) * M))
-    hidden = []
-    for rows in inputs.split(num_rows):
+    for rows in inputs.split(num_rows) if len(inputs) else ():
         h_0, s_0 = W_r.new_zeros(len(rows), len(W_r)), W_r.new_zeros(len(rows), 0, M)
         steps = Steps(rows, W_hx, W_r, b_h, W_o, b_o, h_0, s_0, keeps_state=False, keeps_steps=False)
-        hidden.append(last_hidden_states(steps, n))
-    return torch.cat(hidden)
+        yield last_hidden_states(steps, n)
 
 
 def hardened_hidden_states(
     inputs: Tensor, n: int, W_hx: Tensor, W_r: Tensor, b_h: Tensor, W_o: Tensor, b_o: Tensor
-) -> Tensor:
+) -> Iterator[Tensor]:
     """As ``soft_hidden_states``, but each step takes its most likely action, so a stack is a list with a pointer."""
     T, H, M = inputs.shape[1], len(W_r), len(W_o) - NUM_ACTIONS
-    num_rows = max(1, HARDENED_NUMEL // ((T // 2 + 1) * M))
-    hidden = []
-    for rows in inputs.split(num_rows):
+    num_rows = max(1, HARDENED_NUMEL // max((T // 2 + 1) * M, n * H))
+    for rows in inputs.split(num_rows) if len(inputs) else ():
         B = len(rows)
         cells = W_r.new_empty(B, T + 1, M)  # the system provides the pages that are written
         cells[:, 0] = 0  # the empty cell below every stack
@@ -272,5 +274,4 @@ def hardened_hidden_states(
                 flat.index_copy_(0, place, top)
                 r = torch.cat([h, top], 1)
             start += some.shape[1]
-        hidden.append(kept)
-    return torch.cat(hidden)
+        yield kept

@@ -58,9 +58,10 @@ class StackRNN(nn.Module):
     actions are probabilities, so the cells are mixtures, and the gradient passes through them. With ``hardened``
     actions the most likely one has the probability 1: then the stack is an ordinary one.
 
-    Joulin and Mikolov have a sigmoid in place of tanh, and -1 in empty cells; the rest is theirs, with the top cell
-    alone as input of the next step. The stack has no largest depth: as many cells are computed as the sequence can
-    fill, and in ``logits`` only those that it can still pop.
+    Joulin and Mikolov have several stacks with one number in a cell, a sigmoid in place of tanh, and -1 in empty cells.
+    One stack with M numbers in a cell is that of Delétang et al. (2023). The stack has no largest depth: as many cells
+    are computed as the sequence can fill, and in ``logits`` only those that it can still pop. Under autocast all is
+    computed in the dtype of the parameters, apart from the readout.
 
     The parameters have the names of the equations: ``W_hx`` (H, I), ``W_hh`` (H, H), ``W_hs`` (H, M), ``b_h`` (H,),
     ``W_ah`` (3, H), ``b_a`` (3,), ``W_vh`` (M, H), ``b_v`` (M,), ``W_ph`` (K, H), ``b_p`` (K,).
@@ -152,7 +153,10 @@ class StackRNN(nn.Module):
             return self.readout(self.run_bptt(inputs, num_last_steps, start, keeps_state=False)[0])
         with torch.no_grad():
             hidden_states = hardened_hidden_states if hardened else soft_hidden_states
-            return self.readout(hidden_states(inputs, num_last_steps, *self.stacked_weights()))
+            with torch.autocast(inputs.device.type, enabled=False):
+                pieces = hidden_states(inputs, num_last_steps, *self.stacked_weights())
+                logits = [self.readout(piece) for piece in pieces]
+            return torch.cat(logits) if logits else inputs.new_empty(0, num_last_steps, self.output_size).to(self.b_p)
 
     def readout(self, hidden_states: Tensor) -> Tensor:
         """``p_t = W_ph h_t + b_p`` (equation 2): (..., H) -> logits (..., K)."""
@@ -166,7 +170,10 @@ class StackRNN(nn.Module):
     def run_bptt(self, inputs: Tensor, n: int, start: State, keeps_state: bool) -> tuple[Tensor, ...]:
         """Hidden states of the last n steps and the final state, with the hand-derived backward pass."""
         grad_enabled = torch.is_grad_enabled()
-        return StackRNNFunction.apply(n, keeps_state, grad_enabled, inputs, *self.stacked_weights(), *start)
+        with torch.autocast(inputs.device.type, enabled=False):
+            start = start[0].to(self.b_h.dtype), start[1].to(self.b_h.dtype)
+            inputs = inputs.to(self.b_h.dtype) if inputs.is_floating_point() else inputs
+            return StackRNNFunction.apply(n, keeps_state, grad_enabled, inputs, *self.stacked_weights(), *start)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros, and a stack without cells."""
@@ -199,9 +206,10 @@ class StackRNN(nn.Module):
         empty = stack.new_zeros(len(stack), 2, self.stack_size)
         below = torch.cat([stack, empty], 1)  # (B, D+2, M)
         h = torch.tanh(x + h @ self.W_hh.t() + below[:, 0] @ self.W_hs.t())
-        a = torch.softmax(h @ self.W_ah.t() + self.b_a, dim=1)
+        scores = h @ self.W_ah.t() + self.b_a
+        a = torch.softmax(scores, dim=1)
         if hardened:
-            a = functional.one_hot(a.max(1).indices, NUM_ACTIONS).to(a.dtype)
+            a = functional.one_hot(scores.max(1).indices, NUM_ACTIONS).to(a.dtype)
         v = torch.sigmoid(h @ self.W_vh.t() + self.b_v)
         push, keep, pop = a[:, :, None, None].unbind(1)
         pushed = torch.cat([v[:, None], stack], 1)  # (B, D+1, M)

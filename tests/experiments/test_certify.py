@@ -208,6 +208,13 @@ def test_readout_of_short_sequences_may_be_left_out() -> None:
     assert isinstance(refused, Refusal) and refused.box == 1
 
 
+@pytest.mark.parametrize("name", ["W_hh", "W_ph"])
+def test_sums_that_may_overflow_are_refused(proved: TrainedNetwork, certificate: Certificate, name: str) -> None:
+    weights = weights_of(proved.network)
+    result = check_inequalities(certificate, weights | {name: weights[name] * np.float32(1e38)})
+    assert isinstance(result, Refusal) and "too large for float32" in result.reason
+
+
 def test_a_change_of_the_first_digit_is_refused() -> None:
     certificate, weights = two_digits()
     # A network that forgets names the last digit: the boxes of its states hold, and so does the readout in them.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import cli
 from datamodules.string_tasks import reversed_strings
+from experiments.automaton import transitions
 from experiments.certificate_check import Refusal
 from experiments.certify_reversal import check_certificate, find
 from experiments.reversal_certificate import ReversalCertificate, read_reversal_certificate
@@ -117,6 +118,22 @@ def test_margins_contain_the_rounding_of_float32() -> None:
         network.b_p.fill_(1e9)
     refused = check_certificate(certificate_of(network), network)
     assert isinstance(refused, Refusal) and "may be written" in refused.reason
+
+
+def test_sums_that_may_overflow_are_refused() -> None:
+    """All logits are infinite in float32, although the exact ones have a large margin."""
+    network = built()
+    found = certificate_of(network)
+    with torch.no_grad():
+        network.W_ph.mul_(1e36)
+        network.W_ph[:, 2 * K] -= 3e38  # of a unit that is -1 while the network writes
+        network.b_p.fill_(3e38)
+    checked = check_certificate(found, network)
+    assert isinstance(checked, Refusal) and "too large for float32" in checked.reason
+    logits = network.logits(reversed_strings(torch.tensor([[0, 1]]), K)[0], 2, hardened=True)
+    assert logits.isinf().all()
+    _, num_strings, num_wrong, margin = transitions(network, K, 2)
+    assert num_wrong == num_strings == 12 and not margin > 0
 
 
 def test_states_contain_the_rounding_of_float32() -> None:

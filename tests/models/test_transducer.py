@@ -9,6 +9,7 @@ from datamodules import PalindromeDataModule, StringDataModule
 from models import PalindromeClassifier, Transducer
 from models.networks import LSTM, StackRNN, VanillaRNN
 from models.networks.stack_bounds import reversal_bound
+from models.transducer import written
 from tests.models.test_classifier import QUIET
 from training.trainer import Trainer
 
@@ -29,7 +30,7 @@ def test_a_stack_rnn_learns_to_reverse_longer_strings_than_in_training() -> None
     assert hardened == {8: 1.0, 60: 1.0}
     soft = {result["length"]: result["accuracy"] for result in model.test_results if not result["is_hardened"]}
     assert soft[60] > 0.9
-    assert "hardened actions 100" in model.describe_learning()
+    assert "and on 100.00 % of" in model.describe_learning()
 
 
 def test_soft_and_hardened_results_are_those_of_the_network() -> None:
@@ -50,6 +51,11 @@ def test_soft_and_hardened_results_are_those_of_the_network() -> None:
     logged = {name for name in trainer.callback_metrics if "accuracy" in name}
     assert logged == {"test/accuracy_n4", "test/accuracy_hardened_n4", "test/accuracy_hardened_n7"}
     assert len(model.describe_test()) == 4
+    soft, hardened = model.describe_learning().split(", and ")
+    assert "of 40 held-out strings of 4 symbols" in soft
+    assert "of 80 held-out strings of 4 to 7 symbols with hardened actions" in hardened
+    model.test_results = model.test_results[2:]
+    assert "of 40 held-out strings of 7 symbols with hardened actions" in model.describe_learning()
 
 
 @pytest.mark.parametrize(("network", "kind"), [("stack_rnn", StackRNN), ("lstm", LSTM), ("rnn", VanillaRNN)])
@@ -68,7 +74,8 @@ def test_predictions_have_signs_for_marker_and_blank() -> None:
     batch = next(iter(data.predict_dataloader()))
     lines = model.describe_predictions([model.predict_step(batch, 0)])
     string, target = lines[1].split()[:2]
-    assert string[3:] == "#___" and target == string[2::-1]
+    assert string[3:] == "4___" and target == string[2::-1]
+    assert written([3, 10, 11], 12) == "3a_" and written([3, 10, 39], 40) == "3.10._"
 
 
 def test_the_bound_is_above_the_loss_of_every_string() -> None:
@@ -139,6 +146,7 @@ def test_the_second_loss_is_added_and_grows() -> None:
         ({"worst_case_ramp": -1}, "worst_case_ramp is -1"),
         ({"worst_case_weight": 1.0, "network": "lstm"}, "'stack_rnn'"),
         ({"stack_size": 0}, "stack_size is 0"),
+        ({"soft_test_length": -1}, "soft_test_length is -1"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -186,6 +186,55 @@ def test_the_state_continues_a_cut_sequence() -> None:
 
 
 @pytest.mark.parametrize("hardened", [False, True])
+def test_no_rows(hardened: bool) -> None:
+    net = network()
+    nothing = torch.empty(0, 5, dtype=torch.int64)
+    with torch.no_grad():
+        assert net.logits(nothing, 2, hardened).shape == (0, 2, K)
+    logits, (h, stack) = net(nothing, num_last_steps=2)
+    assert logits.shape == (0, 2, K) and h.shape == (0, H) and stack.shape == (0, 5, M)
+    (net.logits(nothing, 2).sum() + logits.sum()).backward()
+    assert net.W_hh.grad is not None and not net.W_hh.grad.any()
+
+
+def test_actions_are_compared_by_their_scores() -> None:
+    """The scores 0 and 1e-20 have equal probabilities, but the network keeps the stack."""
+    net = network()
+    with torch.no_grad():
+        net.W_ah.zero_()
+        net.b_a.copy_(torch.tensor([0.0, 1e-20, -1.0]))
+    symbols = torch.randint(NUM_IN, (2, 6))
+    trace = net.trace(symbols, hardened=True)
+    assert (trace.actions.argmax(2) == 1).all()
+    torch.testing.assert_close(net.logits(symbols, 6, hardened=True), net.readout(trace.hidden_states))
+
+
+@pytest.mark.parametrize("floats", [False, True])
+def test_autocast_changes_the_readout_alone(floats: bool) -> None:
+    net = network().float()
+    inputs = torch.rand(3, 9, NUM_IN) if floats else torch.randint(NUM_IN, (3, 9))
+    expected = net.logits(inputs, 4)
+    state = net(inputs)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net.logits(inputs.bfloat16() if floats else inputs, 4)
+        h, stack = net(inputs)[1]
+        logits.float().sum().backward()
+    torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.05)
+    assert torch.equal(h, state[0]) and torch.equal(stack, state[1])
+
+
+def test_results_may_be_changed_in_place() -> None:
+    net = network()
+    symbols = torch.randint(NUM_IN, (1, 6))
+    logits, (h, stack) = net(symbols)
+    expected = torch.autograd.grad(logits.sum(), net.W_hh, retain_graph=True)
+    with torch.no_grad():
+        h.zero_()
+        stack.zero_()
+    assert torch.equal(torch.autograd.grad(logits.sum(), net.W_hh)[0], expected[0])
+
+
+@pytest.mark.parametrize("hardened", [False, True])
 def test_rows_are_evaluated_piece_by_piece(hardened: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network()
     symbols = torch.randint(NUM_IN, (7, 9))
