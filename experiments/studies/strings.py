@@ -38,8 +38,8 @@ def rows_of(results: list[dict[str, Any]]) -> Rows:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A panel for each task: the share of correct symbols of each network, the lengths of training shaded."""
-    tasks = values_of(rows, "task")
+    """A panel for each task, reverse first: the share of correct symbols of each network, training's lengths shaded."""
+    tasks = sorted(values_of(rows, "task"), key=lambda task: (task != "reverse", task))
     figure, grid = new_figure(1, len(tasks), PAGE_WIDTH, 2.9, squeeze=False, sharey=True)
     for axes, task in zip(grid[0], tasks, strict=True):
         own = filter_rows(rows, task=task)
