@@ -160,9 +160,10 @@ class Classifier(Loadable, ReportingModel, LightningModule):
             metrics: in place of ``eval_metrics``, for a second evaluation of the same data.
             others: what the result belongs to.
         """
-        metrics = metrics or self.eval_metrics
-        if means := {name: mean.item() for name, mean in metrics.compute().items()}:
-            counts = {f"num_{name}": metric.counts for name, metric in metrics.accuracies.items()}
+        computed = self.compute_eval_metrics() if metrics is None else metrics.compute()
+        if means := {name: mean.item() for name, mean in computed.items()}:
+            accuracies = (metrics or self.eval_metrics).accuracies
+            counts = {f"num_{name}": metric.counts for name, metric in accuracies.items()}
             self.test_results.append(others | means | {key: n for key, n in counts.items() if key[4:] in means})
 
     def test_cells(self, result: dict[str, Any]) -> dict[str, str]:
