@@ -107,6 +107,9 @@ def test_wrong_arguments(
 def test_it_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(networks, "OTHER_SIZES", [])
     monkeypatch.setattr(networks, "SECONDS_PER_TURN", 0.0)
+    # A thousand steps take a minute; the documented command of tests/test_commands.py has them.
+    monkeypatch.setattr(networks, "growth", lambda names, *_: [1.0] * len(names))
+    monkeypatch.setattr(networks, "peak_mebibytes", lambda *_: 1.0)
     monkeypatch.setattr(sys, "argv", ["networks", "--networks", "rnn", "--lengths", "5", "--rounds", "1"])
     networks.main()
     out = capsys.readouterr().out
