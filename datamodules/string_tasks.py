@@ -46,12 +46,12 @@ def reversed_strings(strings: Tensor, num_symbols: int) -> Batch:
     return torch.cat([strings, marker, blanks], 1), strings.flip(1)
 
 
-def worked_stacks(strings: Tensor, num_symbols: int) -> Batch:
+def stack_contents(strings: Tensor, num_symbols: int) -> Batch:
     """A symbol below K is pushed, K pops (an empty stack stays empty); then follow n + 1 blanks, K + 1.
 
     To predict at the blanks: the stack from its top, then K, which is its end, (B, n + 1).
     """
-    _, stacks = work(strings, num_symbols)
+    _, stacks = push_and_pop(strings, num_symbols)
     return torch.cat([strings, torch.full_like(stacks, num_symbols + 1)], 1), stacks
 
 
@@ -61,18 +61,18 @@ def brackets(strings: Tensor, num_symbols: int) -> Batch:
     In the input the bracket that closes kind k is K + k. To predict at the blanks: the kinds of the brackets that are
     open, from the innermost, then K, which is the end, (B, n + 1).
     """
-    tops, stacks = work(strings, num_symbols)
+    tops, stacks = push_and_pop(strings, num_symbols)
     symbols = torch.where(strings < num_symbols, strings, num_symbols + tops)
     return torch.cat([symbols, torch.full_like(stacks, 2 * num_symbols)], 1), stacks
 
 
 def without_unopened(strings: Tensor, num_symbols: int) -> Tensor:
     """Strings of ``brackets`` in which a bracket of kind 0 is opened where none is open that could be closed."""
-    tops, _ = work(strings, num_symbols, bottom=0)
+    tops, _ = push_and_pop(strings, num_symbols, bottom=0)
     return torch.where((strings == num_symbols) & (tops == num_symbols), 0, strings)
 
 
-def work(strings: Tensor, num_symbols: int, bottom: int | None = None) -> tuple[Tensor, Tensor]:
+def push_and_pop(strings: Tensor, num_symbols: int, bottom: int | None = None) -> tuple[Tensor, Tensor]:
     """Push the symbols below K, and pop for K.
 
     Args:
@@ -97,6 +97,6 @@ def work(strings: Tensor, num_symbols: int, bottom: int | None = None) -> tuple[
 
 TASKS: dict[str, TaskForm] = {
     "reverse": TaskForm(lambda K: K, lambda K: K + 2, lambda K: K, reversed_strings),
-    "stack_manipulation": TaskForm(lambda K: K + 1, lambda K: K + 2, lambda K: K + 1, worked_stacks),
+    "stack_manipulation": TaskForm(lambda K: K + 1, lambda K: K + 2, lambda K: K + 1, stack_contents),
     "brackets": TaskForm(lambda K: K + 1, lambda K: 2 * K + 1, lambda K: K + 1, brackets, without_unopened),
 }

@@ -49,7 +49,7 @@ class StringDataModule(ShardedDataModule):
         num_classes: different symbols to predict.
     Batch:
         ``(symbols, target)``, (B, 2n+1) and (B, n), int64; the targets belong to the last steps. Tasks other than
-        ``reverse`` have 2n+1 and n+1 of them. ``reversed_strings``, ``worked_stacks`` and ``brackets`` say what they
+        ``reverse`` have 2n+1 and n+1 of them. ``reversed_strings``, ``stack_contents`` and ``brackets`` say what they
         mean.
     Raises:
         ValueError: an argument is out of its range; the message gives the value and the limit.

@@ -27,7 +27,7 @@ SIGNS_MAX = 36
 
 
 class Transducer(SequenceModel):
-    """Reads a string and predicts the symbols of the task: the reversed string, the stack that was worked, or a class.
+    """Reads a string and predicts symbols: the string in reverse, what is left on a stack, or the open brackets.
 
     A stack RNN is tested twice. ``soft`` is the network as it was trained, whose actions are probabilities; with
     ``hardened`` actions it takes the most likely one at each step, so its stack is an ordinary one.
@@ -45,8 +45,8 @@ class Transducer(SequenceModel):
         backward: ``bptt`` for the hand-derived backward pass, ``autograd`` for torch's own, which is slower.
         soft_test_length: strings of more symbols are tested with hardened actions alone. Soft actions take time in
             proportion to the square of the length, hardened ones to the length.
-        worst_case_weight: factor of a second loss, an upper bound of the loss on all strings together, so that it can
-            be proved that every string is written in reverse; see ``models.networks.stack_bounds``. 0 for none.
+        worst_case_weight: factor of a second loss, a bound of the loss on all strings together, so that it can be
+            proved that every string is written in reverse; see ``models.networks.stack_bounds``. 0 for none.
         worst_case_ramp: optimizer steps over which the bound grows to all strings.
         optimizer: makes the optimizer from the parameters; by default Adam, lr 0.005.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.

@@ -5,8 +5,8 @@ between the cells of two stacks is then three products with shifted views. The c
 of the derivation, (S1) ... (S5) those of ``StackRNN``.
 
 Legend: B batch, T time steps, n last time steps whose hidden states are needed, I input features, H hidden units, M
-features of a cell, D cells of the stack before the first step. ``delta`` is dL/da, a is what tanh is applied to; ``o``
-are the scores of the 3 actions and what the sigmoid is applied to, 3 + M values.
+features of a cell, D cells of the stack before the first step. ``delta`` is dL/dz, z is what tanh is applied to; ``a``
+are the probabilities of the actions; ``o`` are their 3 scores and what the sigmoid is applied to, 3 + M values.
 """
 
 import collections

@@ -61,7 +61,7 @@ class StackRNN(nn.Module):
     Joulin and Mikolov have several stacks with one number in a cell, a sigmoid in place of tanh, and -1 in empty cells.
     One stack with M numbers in a cell is that of Delétang et al. (2023). The stack has no largest depth: as many cells
     are computed as the sequence can fill, and in ``logits`` only those that it can still pop. Under autocast all is
-    computed in the dtype of the parameters, apart from the readout.
+    computed in the dtype of the parameters, apart from the readout in training.
 
     The parameters have the names of the equations: ``W_hx`` (H, I), ``W_hh`` (H, H), ``W_hs`` (H, M), ``b_h`` (H,),
     ``W_ah`` (3, H), ``b_a`` (3,), ``W_vh`` (M, H), ``b_v`` (M,), ``W_ph`` (K, H), ``b_p`` (K,).

@@ -124,14 +124,15 @@ def test_without_widths_the_bound_is_the_loss_of_one_path() -> None:
     assert narrow < half < wide
 
 
-def test_the_second_loss_is_added_and_grows() -> None:
+def test_the_second_loss_is_added_and_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     data = StringDataModule(3, num_symbols=3, batch_size=4)
     model = Transducer(hidden_size=8, in_features=5, out_features=3, worst_case_weight=0.5, worst_case_ramp=10)
     plain = Transducer(hidden_size=8, in_features=5, out_features=3)
     plain.load_state_dict(model.state_dict())
     batch = data.train_dataloader().batch(0)
-    model._trainer = trainer = Trainer(**QUIET)  # type: ignore[assignment]
+    trainer = Trainer(**QUIET)
+    monkeypatch.setattr(model, "_trainer", trainer)
     for step in (0, 4, 30):
         trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
         assert trainer.global_step == step
@@ -164,8 +165,8 @@ def test_data_of_another_kind_is_refused() -> None:
         Trainer(**QUIET | {"max_steps": 1}).fit(model, StringDataModule(5, "stack_manipulation"))
 
 
-def test_gradients_of_hidden_states() -> None:
+@pytest.mark.parametrize("network", ["stack_rnn", "lstm"])
+def test_gradients_of_hidden_states(network: Any) -> None:
     batch = StringDataModule(4, num_symbols=3, batch_size=2, shortest=4).train_dataloader().batch(0)
-    for network in ("stack_rnn", "lstm"):
-        model = Transducer(network, hidden_size=8, in_features=5, out_features=3)  # type: ignore[arg-type]
-        assert model.hidden_state_gradients(batch).shape == (2, 9, 8)
+    model = Transducer(network, hidden_size=8, in_features=5, out_features=3)
+    assert model.hidden_state_gradients(batch).shape == (2, 9, 8)
