@@ -6,6 +6,7 @@ Legend: S boxes, K different digits, H hidden units, N numbers of a state: H of 
 c).
 """
 
+from decimal import ROUND_FLOOR, Context, Decimal
 from functools import reduce
 from typing import NamedTuple
 
@@ -297,6 +298,11 @@ def rounding(num: int, magnitude: arb) -> arb:
     if not magnitude < SUM_MAX:
         raise SumOverflowError("a sum may be too large for float32")
     return num * FLOAT32_ROUNDING / (1 - num * FLOAT32_ROUNDING) * magnitude + 2 * num * FLOAT32_UNDERFLOW
+
+
+def rounded_down(margin: float) -> Decimal:
+    """Three digits of a margin, never more than it is."""
+    return Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(margin)
 
 
 def inside(state: list[Bounds], lower: Array, upper: Array) -> bool:

@@ -5,7 +5,6 @@ LSTM (h, then c).
 """
 
 import itertools
-from decimal import ROUND_FLOOR, Context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +16,13 @@ from scipy.special import expit
 from datamodules.palindrome_patterns import all_patterns
 from datamodules.palindrome_space import half_length, mirrored
 from experiments.certificate import Certificate, checksum_of, read_certificate, write_certificate
-from experiments.certificate_check import Checked, Refusal, check_inequalities
+from experiments.certificate_check import Checked, Refusal, check_inequalities, rounded_down
 from experiments.certify_reversal import certify_reversal
 from experiments.patterns import batches_of
 from experiments.plotting import COLOURS, PAGE_WIDTH, new_figure, save_figure
 from experiments.provenance import record
 from experiments.tables import Rows, cannot_write, column, filter_rows, make_folder, save, values_of
-from experiments.trained_model import Network, TrainedNetwork, load, model_name
+from experiments.trained_model import Network, TrainedNetwork, check_float32, load, model_name
 from training.errors import UserError
 
 EXAMPLE = "python cli.py certify --ckpt_path runs/rnn_proved"
@@ -91,11 +90,7 @@ def certify(ckpt_path: str, output_dir: str | None = None, check: bool = False) 
     if model_name(ckpt_path) == "Transducer":
         return certify_reversal(ckpt_path, output_dir, check)
     trained = load(ckpt_path, "last_digit")
-    if trained.dtype != torch.float32:
-        raise UserError(
-            f"the weights in {trained.path} are {trained.dtype}, but a proof is about float32; train with "
-            "--trainer.precision 32-true"
-        )
+    check_float32(trained.path, trained.dtype)
     folder = trained.folder / "certificate" if output_dir is None else Path(output_dir)
     if check:
         return check_file(folder / "certificate.npz", trained)
@@ -147,7 +142,7 @@ def statement(network: Network, first_length: int) -> str:
 
 def description(checked: Checked) -> str:
     """What the check found, in a line; the margin is rounded down."""
-    margin = Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(checked.margin)
+    margin = rounded_down(checked.margin)
     return (
         f"Checked {checked.num_inequalities:,} inequalities of {checked.num_boxes} boxes of states: all hold. The "
         f"logit of the first digit is the largest by at least {margin}."

@@ -3,7 +3,6 @@
 Legend: K different symbols, H hidden units, M features of a cell of the stack.
 """
 
-from decimal import ROUND_FLOOR, Context
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ from scipy.special import expit
 
 from datamodules.string_tasks import reversed_strings
 from experiments.certificate import checksum_of, write_certificate
-from experiments.certificate_check import Refusal
+from experiments.certificate_check import Refusal, rounded_down
 from experiments.provenance import record
 from experiments.reversal_certificate import ReversalCertificate, read_reversal_certificate
 from experiments.reversal_check import CheckedReversal, check_reversal
 from experiments.tables import cannot_write, make_folder
-from experiments.trained_model import TrainedStackRNN, load_stack_rnn
+from experiments.trained_model import TrainedStackRNN, check_float32, load_stack_rnn
 from models.networks import StackRNN
 from training.errors import UserError
 
@@ -37,11 +36,7 @@ Bounds = tuple[NDArray[np.float64], NDArray[np.float64]]
 def certify_reversal(ckpt_path: str, output_dir: str | None, check: bool) -> int:
     """The command ``certify`` for a Transducer; see ``experiments.certify.certify``."""
     trained = load_stack_rnn(ckpt_path, "reverse")
-    if trained.dtype != torch.float32:
-        raise UserError(
-            f"the weights in {trained.path} are {trained.dtype}, but a proof is about float32; train with "
-            "--trainer.precision 32-true"
-        )
+    check_float32(trained.path, trained.dtype)
     folder = trained.folder / "certificate" if output_dir is None else Path(output_dir)
     path = folder / "certificate.npz"
     if check:
@@ -70,18 +65,15 @@ def check_certificate(certificate: ReversalCertificate, network: StackRNN) -> Ch
 
 
 def tell(checked: CheckedReversal | Refusal, trained: TrainedStackRNN) -> int:
-    """Print what is proved, or why nothing is; the exit status. Margins are rounded down."""
+    """Print what is proved, or why nothing is; the exit status."""
     if isinstance(checked, Refusal):
         print(f"Not proved: {find_mistake(trained) or checked.reason + '. No mistake was found'}.")
         return 1
-    margin, action_margin = (
-        Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(value)
-        for value in (checked.margin, checked.action_margin)
-    )
     print("Proved: writes every string of every length from 1 to infinity in reverse, with hardened actions.")
     print(
         f"Checked {checked.num_inequalities:,} inequalities: all hold. The logit of the right symbol is the largest by "
-        f"at least {margin}, the score of the right action by at least {action_margin}."
+        f"at least {rounded_down(checked.margin)}, the score of the right action by at least "
+        f"{rounded_down(checked.action_margin)}."
     )
     return 0
 

@@ -124,6 +124,14 @@ def data_arguments(path: Path, checkpoint: dict[str, Any], names: tuple[str, ...
     return arguments
 
 
+def check_float32(path: Path, dtype: torch.dtype) -> None:
+    """Raise a UserError unless the weights of a checkpoint are float32, which proofs are about."""
+    if dtype != torch.float32:
+        raise UserError(
+            f"the weights in {path} are {dtype}, but a proof is about float32; train with --trainer.precision 32-true"
+        )
+
+
 def model_name(ckpt_path: str) -> str:
     """The name of the model's class in a checkpoint; errors as for ``read_model``."""
     _, checkpoint, _ = read_model(ckpt_path)
