@@ -23,6 +23,7 @@ Study = Literal[
     "path_graph",
     "node_order",
     "spread",
+    "every_digit",
     "strings",
 ]
 
@@ -35,7 +36,7 @@ def figure(study: Study, results: list[str], output_dir: str) -> None:
     Args:
         study: accuracy_vs_length and memory_factors (questions 1.3 and 1.6), baselines (other networks), optimizers
             (1.4), learning_rate_vs_length (1.6), text_choices (2.1a), oversmoothing (3.1b), graph_controls, path_graph
-            and node_order (3.4a), spread (3.4b) or strings (tasks that need a stack).
+            and node_order (3.4a), spread (3.4b), every_digit (1.1) or strings (tasks that need a stack).
         results: output folders of sweeps.
         output_dir: folder for the files.
     """

@@ -12,6 +12,7 @@ from experiments.runs import read_results
 from experiments.studies import (
     accuracy_vs_length,
     baselines,
+    every_digit,
     graph_controls,
     learning_rate_vs_length,
     memory_factors,
@@ -137,6 +138,19 @@ def test_strings_have_a_row_for_each_length_and_kind_of_actions(tmp_path: Path) 
     assert {(row["task"], row["trained_to"]) for row in rows} == {("reverse", 40)}
     assert cli.main(["figure", "--study=strings", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
     assert (tmp_path / "strings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_digit_has_a_row_for_each_length(tmp_path: Path) -> None:
+    tested = {"exact_match_T8": 0.9, "accuracy_T8": 0.99, "exact_match_T10": 0.0, "accuracy_T10": 0.5}
+    run = {"model.network": "rnn", "data.length": 8, "seed_everything": 3, "steps": 20, "seconds": 1.5}
+    results = write_results(tmp_path / "digits", [run | {f"test/{name}": value for name, value in tested.items()}])
+    expected = {"network": "rnn", "trained_on": 8, "seed": 3, "seconds": 1.5}
+    assert every_digit.rows_of(read_results(results)) == [
+        expected | {"length": 8, "exact_match": 0.9, "accuracy": 0.99},
+        expected | {"length": 10, "exact_match": 0.0, "accuracy": 0.5},
+    ]
+    assert cli.main(["figure", "--study=every_digit", f"--results=[{results}]", f"--output_dir={tmp_path}"]) == 0
+    assert (tmp_path / "every_digit.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_effects_of_factors_compare_runs_that_differ_in_one_factor(tmp_path: Path) -> None:
