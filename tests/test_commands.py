@@ -32,6 +32,7 @@ SHORTER: dict[str, list[str]] = {
     r"cli\.py test .*test_lengths": ["--data.num_test=20"],
     r"cli\.py text": ["--num_positions=200", "--num_samples=2", "--length=50", "--num_prompts=2", "--beam_length=5"],
     r"cli\.py patterns": ["--lengths=[5,8]"],
+    r"cli\.py confusions": ["--num_palindromes=10"],
     r"cli\.py attractors": ["--num_steps=200", "--num_palindromes=2"],
     r"cli\.py automaton": ["--max_length=3"],
     r"make fit": [*FEW_STEPS, *FEW_PALINDROMES],

@@ -95,7 +95,15 @@ def test_the_command_writes_the_report_and_its_figures(docs: Path, capsys: pytes
     drawn = {path.name for path in (docs / "figures").glob("*.png")}
     assert {path.name for path in (docs / "figures").glob("*.svg")} == {name[:-3] + "svg" for name in drawn}
     assert drawn == {"hops.png", "remembered.png"} | {f"{name}.png" for name in FIGURES}
-    elsewhere = {"every_digit.png", "longest.png", "patterns.png", "proof.png", "remembered.png", "stack.png", "strings.png"}
+    elsewhere = {
+        "every_digit.png",
+        "longest.png",
+        "patterns.png",
+        "proof.png",
+        "remembered.png",
+        "stack.png",
+        "strings.png",
+    }
     assert drawn == set(re.findall(r"\(figures/(\S+)\)", REPORT)) | elsewhere
     told = capsys.readouterr().out
     assert str(docs / "report.md") in told and f"and {2 + len(FIGURES)} figures" in told
