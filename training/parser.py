@@ -8,6 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 import pytorch_lightning as pl
@@ -105,6 +106,7 @@ class Command(LightningCLI):
             raise UserError(
                 f"{one_line(str(error))}; see python cli.py {self.name} --help, or start from {example}"
             ) from error
+        check_class_paths(self.config_dump)
         check_seed(self.config.seed_everything, "seed_everything")
         check_trainer(self.config.trainer)
         self.experiment_dir = experiment_dir or Path(self.config.trainer.default_root_dir) / experiment_name(
@@ -177,6 +179,16 @@ def former_config(path: Path) -> str:
         return ""
     config = yaml.safe_load(text)
     return yaml.safe_dump(config | {"model": with_current_optimizer(config["model"])})
+
+
+def check_class_paths(given: Any, key: str = "") -> None:
+    """Reject functions in a class's place. jsonargparse calls any function that stands where an optimizer is made."""
+    parts = given.items() if isinstance(given, dict) else enumerate(given) if isinstance(given, list) else ()
+    for name, part in parts:
+        place = f"{key}.{name}" if key else str(name)
+        if name == "class_path" and isinstance(part, str) and not isinstance(locate(part), type | None):
+            raise UserError(f"{place} is {part}, which is no class; name a class, such as torch.optim.Adam")
+        check_class_paths(part, place)
 
 
 def bug_in_a_module(message: str) -> BaseException | None:

@@ -117,6 +117,22 @@ def test_wrong_configs(
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "wrong.yaml"}
 
 
+@pytest.mark.parametrize("name", ["fit", "test"])
+@pytest.mark.parametrize("argument", ["optimizer", "lr_scheduler"])
+def test_a_config_calls_no_function(
+    argument: str,
+    name: str,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = command(name, f"--model.{argument}={{class_path: os.system, init_args: {{command: touch ran}}}}")
+    assert_refused(status, capsys, f"{argument}.class_path is os.system, which is no class")
+    assert {path.name for path in tmp_path.iterdir()} == {"small.yaml"}
+
+
 def test_a_config_in_another_encoding_is_named(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
