@@ -1,7 +1,7 @@
 """The steps of ``steps.py`` in compiled code (``fused.cpp``), which takes a third less time but needs a C++ compiler.
 
-It is compiled at the first use, in about ten seconds. The library is kept in torch's folder for extensions:
-``TORCH_EXTENSIONS_DIR``, or ``torch_extensions`` in the user's cache.
+It is compiled at the first use, in about ten seconds. The library is kept in a folder that only the user can change,
+in torch's folder for extensions: ``TORCH_EXTENSIONS_DIR``, or ``torch_extensions`` in the user's cache.
 """
 
 import functools
@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -39,16 +40,17 @@ def load() -> NetworkKernels:
     """The compiled steps.
 
     Raises:
-        ValueError: there is no compiler, it fails, or its library cannot be kept or loaded.
+        ValueError: there is no compiler, it fails, its library cannot be kept or loaded, or others can change it.
     """
     command = [*(shlex.split(os.environ.get("CXX", "")) or ["c++"]), *flags()]
     key = hashlib.sha256("\0".join([SOURCE.read_text(), torch.__version__, platform.machine(), *command]).encode())
     folder = cache_dir()
     library = folder / f"palimpsest_{key.hexdigest()[:16]}.so"
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_owner(folder)
         if not is_whole(library):
             log.info("Compiling the steps of the networks; the next start finds them in %s.", folder)
-            folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 unfinished = Path(scratch) / library.name
                 compile_to(unfinished, command)
@@ -84,9 +86,22 @@ def flags() -> list[str]:
 
 
 def cache_dir() -> Path:
-    if os.environ.get("TORCH_EXTENSIONS_DIR"):
-        return Path(os.environ["TORCH_EXTENSIONS_DIR"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "torch_extensions"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():  # the XDG base directory specification ignores relative ones
+        cache = Path.home() / ".cache"
+    return Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cache / "torch_extensions") / "palimpsest"
+
+
+def check_owner(folder: Path) -> None:
+    """Raise a ValueError if another user could change what lies in the folder: a library that is loaded is run."""
+    if not hasattr(os, "getuid"):  # Windows
+        return
+    status = folder.stat()
+    if status.st_uid not in (0, os.getuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError(
+            f"fused is true, but other users can change {folder}, and with it the code that is run; set "
+            "TORCH_EXTENSIONS_DIR to a folder of your own, or fused to false"
+        )
 
 
 def compile_to(library: Path, command: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The compiled steps are compiled once, and a missing part is reported in one line. Their results: test_bptt.py."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ NETWORKS = [VanillaRNN, LSTM]
 def nothing_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
     fused.load.cache_clear()
-    yield tmp_path / "extensions"
+    yield tmp_path / "extensions" / "palimpsest"
     fused.load.cache_clear()
 
 
@@ -62,11 +63,36 @@ def test_a_library_that_cannot_be_loaded(
 
 
 def test_a_folder_that_cannot_be_written(nothing_compiled: Path) -> None:
-    nothing_compiled.touch()
+    nothing_compiled.parent.touch()
     with pytest.raises(
-        ValueError, match="cannot be kept in .*extensions: .*; set TORCH_EXTENSIONS_DIR to another folder"
+        ValueError, match="cannot be kept in .*extensions/palimpsest: .*; set TORCH_EXTENSIONS_DIR to another folder"
     ):
         LSTM(5, 4, 7, fused=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders have no owner")
+@pytest.mark.parametrize("change", ["group", "others", "owner"])
+def test_a_folder_that_others_can_change(change: str, nothing_compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is loaded is run, and a checksum beside it proves nothing."""
+    nothing_compiled.mkdir(parents=True)
+    nothing_compiled.chmod({"group": 0o770, "others": 0o707, "owner": 0o700}[change])
+    if change == "owner":
+        user = nothing_compiled.stat().st_uid
+        os.chown(nothing_compiled, user + 1, -1) if user == 0 else monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    with pytest.raises(
+        ValueError, match="other users can change .*palimpsest, .*; set TORCH_EXTENSIONS_DIR to a folder"
+    ):
+        LSTM(5, 4, 7, fused=True)
+    assert list(nothing_compiled.iterdir()) == []
+
+
+def test_the_folder_of_compiled_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    ours = Path("torch_extensions") / "palimpsest"
+    for cache, expected in (("", ".cache"), ("relative", ".cache"), (str(tmp_path / "mine"), "mine")):
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        assert fused.cache_dir() == tmp_path / expected / ours
 
 
 @needs_compiler
@@ -81,12 +107,12 @@ def test_a_damaged_library_is_compiled_again(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(torch.ops, "load_library", lambda path: None)  # these operations are loaded already
     for damaged, calls in ((False, 1), (False, 1), (True, 2)):
         if damaged:
-            (library,) = extensions.glob("palimpsest_*.so")
+            (library,) = extensions.rglob("palimpsest_*.so")
             library.write_bytes(whole.read_bytes()[:5000])
         fused.load.cache_clear()
         fused.load()
         assert (tmp_path / "calls").read_text() == "x\n" * calls
-        (library,) = extensions.glob("palimpsest_*.so")
+        (library,) = extensions.rglob("palimpsest_*.so")
         assert library.read_bytes() == whole.read_bytes()
     fused.load.cache_clear()
 
