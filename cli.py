@@ -35,7 +35,7 @@ commands:
   patterns    test networks on palindromes whose digits repeat, and on adversaries
   confusions  show which digits a checkpoint takes for which
   automaton   read a network with a stack as an automaton, and try it on all short strings
-  certify     prove that a checkpoint predicts the last digit of every palindrome
+  certify     prove that a checkpoint predicts the last digit of every palindrome, or reverses every string
   longest     show the longest palindromes that runs with a curriculum have mastered
   hops        show how many updates a message needs from one node of a graph to another
   report      rewrite the pages with results and their figures from docs/results

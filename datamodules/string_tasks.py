@@ -22,7 +22,7 @@ class TaskForm(NamedTuple):
         num_features: different symbols in the input.
         num_classes: different symbols to predict.
         encode: from strings (B, n) and K to inputs (B, T), and targets (B, m) for the last m steps; all int64.
-        change: from strings and K to strings of the same shape that have a meaning, if not all have one.
+        change: from strings and K to valid strings of the same shape; None if all strings are valid.
     """
 
     num_drawn: Callable[[int], int]
@@ -32,7 +32,7 @@ class TaskForm(NamedTuple):
     change: Callable[[Tensor, int], Tensor] | None = None
 
     def changed(self, num_symbols: int) -> Callable[[Tensor], Tensor] | None:
-        """``change`` for a K."""
+        """``change`` with K fixed; None if all strings are valid."""
         change = self.change
         return None if change is None else lambda strings: change(strings, num_symbols)
 

@@ -13,7 +13,6 @@ from datamodules.palindrome_space import (
     Split,
     draw_halves,
     is_split,
-    num_palindromes,
 )
 from datamodules.palindromes import DIGITS_MAX, HELD_OUT_MAX, check_test_lengths
 from datamodules.resumable_loader import ResumableLoader
@@ -105,8 +104,7 @@ class StringDataModule(ShardedDataModule):
         for length in self.test_lengths if stage == "test" else [self.length]:
             if not is_split(2 * length, self.form.num_drawn(self.num_symbols)):
                 log.info(
-                    "There are only %d strings of length %d: training, validation and test share all of them.",
-                    num_palindromes(2 * length, self.form.num_drawn(self.num_symbols)),
+                    "There are so few strings of length %d that training, validation and test share all of them.",
                     length,
                 )
 

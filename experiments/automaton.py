@@ -71,9 +71,11 @@ def automaton(
     if max_length < 1 or sum(K**n for n in range(1, max_length + 1)) > STRINGS_MAX:
         longest = max((n for n in range(1, 22) if sum(K**m for m in range(1, n + 1)) <= STRINGS_MAX), default=0)
         if longest == 0:
-            raise UserError(f"the network reads {K} symbols; at most {STRINGS_MAX} can be tried, so train on fewer")
+            raise UserError(
+                f"the network reads {K} symbols; at most {STRINGS_MAX:,} strings can be tried, so train on fewer"
+            )
         raise UserError(
-            f"max_length is {max_length}; it must be from 1 to {longest}, which are {STRINGS_MAX} strings at most"
+            f"max_length is {max_length}; it must be from 1 to {longest}: at most {STRINGS_MAX:,} strings can be tried"
         )
     if not 1 <= num_symbols_shown <= LONGEST_SHOWN:
         raise UserError(f"num_symbols_shown is {num_symbols_shown}; it must be from 1 to {LONGEST_SHOWN}")
@@ -93,7 +95,7 @@ def automaton(
     written = "all are written in reverse" if num_wrong == 0 else f"{num_wrong:,} are not written in reverse"
     print(
         f"All {num_strings:,} strings of 1 to {max_length} symbols were tried: {written}, {deterministic}. "
-        f"The logit of the right symbol is the largest by at least {margin:.3g}."
+        f"The smallest margin of the right symbol is {margin:.3g}; with a mistake it is at most 0."
     )
     return 0 if has_one_action and num_wrong == 0 else 1
 

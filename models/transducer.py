@@ -190,7 +190,7 @@ class Transducer(SequenceModel):
 
     def describe_predictions(self, predictions: list[dict[str, Tensor]], num_shown: int = 10) -> list[str]:
         """A heading, and a line for each of the first strings: input, target, prediction, probability."""
-        lines = ["input symbols (_ is a blank, a is 10), what to predict, the prediction and its probability"]
+        lines = ["input (a is 10, and so on; _ is a blank), what to predict, the prediction and its probability"]
         num_symbols = self.network.input_size
         for symbols, target, preds, prob in first_items(predictions, ("digits", "target", "preds", "probs"), num_shown):
             words = (written(ids.tolist(), num_symbols) for ids in (symbols, target, preds))

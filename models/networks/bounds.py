@@ -5,7 +5,8 @@ digit lie in a box: each hidden unit, and in an LSTM each cell, between a lower 
 by interval arithmetic (Moore 1966; for the training of networks Gowal et al. 2018 and Mirman et al. 2018).
 
 Bounds of a tensor x, of shape (...), are a tensor of shape (2, ...): ``bounds[0]`` is an upper bound of -x, and
-``bounds[1]`` one of x. So the lower bound of x is ``-bounds[0]``. As tanh is odd, one operation computes both bounds.
+``bounds[1]`` one of x. So the lower bound of x is ``-bounds[0]``. As tanh is odd and increasing, one operation computes
+both bounds. They serve training alone: rounding is not covered, and no proof depends on them.
 
 Legend: K different digits, H hidden units, G = H, or 4H in an LSTM.
 """
@@ -21,7 +22,7 @@ from models.networks.lstm import LSTM
 from models.networks.vanilla_rnn import VanillaRNN
 
 SLACK = 0.02
-"""By how much training widens each box, with ``share`` 1, so that a proof has room for rounding."""
+"""By how much training widens each box, with ``share`` 1. So the network learns to leave room for rounding."""
 
 WIDENED_STEPS = 12
 """Steps from the widened box of an LSTM in training."""
@@ -50,11 +51,11 @@ def transition_of(network: LSTM | VanillaRNN, share: float = 1.0) -> Transition:
     W_x, W_h, b = network.recurrent_weights()
     inputs = (W_x + b[:, None]).T
     mean = inputs.mean(dim=0)
-    return Transition(exactly(mean + share * (inputs - mean)), W_h, W_h.abs())
+    return Transition(point(mean + share * (inputs - mean)), W_h, W_h.abs())
 
 
-def exactly(x: Tensor) -> Tensor:
-    """The bounds of a tensor that is known."""
+def point(x: Tensor) -> Tensor:
+    """The bounds of x alone."""
     return torch.stack([-x, x])
 
 
@@ -63,7 +64,7 @@ def boxes(network: LSTM | VanillaRNN, num_steps: int, share: float = 1.0, slack:
 
     Args:
         network: which reads digits: ``input_size`` is K.
-        num_steps: of them.
+        num_steps: number of boxes, at least 1.
         share: of the differences between digits after the first one. With 1 the boxes contain the states of all
             sequences, with 0 those of the sequence whose later digits are all the mean of the K digits.
         slack: by how much each box is widened before the next one follows from it.
@@ -83,7 +84,7 @@ def boxes(network: LSTM | VanillaRNN, num_steps: int, share: float = 1.0, slack:
 def next_box(transition: Transition, box: Box, slack: float = 0.0) -> Box:
     """The box of all states that follow from those of a box; see ``boxes``."""
     middle, radius = middle_and_radius(box.h)
-    pre = exactly(middle @ transition.W_h.T) + (radius + slack) @ transition.W_h_magnitudes.T  # (2, K, G)
+    pre = point(middle @ transition.W_h.T) + (radius + slack) @ transition.W_h_magnitudes.T  # (2, K, G)
     if box.c is None:
         return Box(torch.tanh(pre + transition.inputs.amax(dim=1, keepdim=True)))
     # Each digit by itself: one digit's largest g does not meet another one's largest i.
@@ -97,26 +98,32 @@ def middle_and_radius(bounds: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lstm_step(pre: Tensor, c: Tensor) -> Box:
-    """Equations 4-9 for bounds of the gates before tanh and sigmoid, (2, ..., 4H), and of the cells, (2, ..., H)."""
+    """Equations 4-9 for bounds, whose middle dimensions are broadcast.
+
+    Args:
+        pre: of the gates before tanh and sigmoid, (2, ..., 4H).
+        c: of the cells, (2, ..., H).
+    """
     H = c.shape[-1]
     g = torch.tanh(pre[..., :H])
     lowest, highest = -pre[0, ..., H:], pre[1, ..., H:]
     i, f, o = torch.sigmoid(torch.stack([lowest, highest])).chunk(3, dim=-1)
-    c = gated(g, i) + gated(c, f)
-    return Box(gated(torch.tanh(c), o), c)
+    c_next = gated(g, i) + gated(c, f)
+    return Box(gated(torch.tanh(c_next), o), c_next)
 
 
-def gated(bounds: Tensor, gate: Tensor) -> Tensor:
-    """Bounds of the product with a gate that lies between ``gate[0]`` and ``gate[1]``, which are at least 0."""
-    return bounds * torch.where(bounds > 0, gate[1], gate[0])
+def gated(bounds: Tensor, lowest_and_highest: Tensor) -> Tensor:
+    """Bounds of the product with a gate, of which the lowest and the highest value are given, both at least 0."""
+    lowest, highest = lowest_and_highest
+    return bounds * torch.where(bounds > 0, highest, lowest)
 
 
 def widened(box: Box, last: Box, distance: float) -> Box:
     """A box with the bounds of cells moved outwards, unless they move away from zero by themselves.
 
     Cells of a trained LSTM are counters: they move away from zero at every step, so no finite box contains all later
-    states. A bound next to zero that has moved away from it in the last step stays. The others move by a distance. If
-    it is large, they contain the cells for many steps, and tanh differs no more.
+    states. A bound next to zero that has not moved towards it in the last step stays. The others move by a distance. If
+    it is large, the box contains the cells of many further steps, and tanh of these bounds is -1 or 1.
 
     Args:
         box: of an LSTM; of a vanilla RNN it is returned as it is.
@@ -145,10 +152,11 @@ def worst_logits(network: LSTM | VanillaRNN, h: Tensor) -> Tensor:
 
 
 def worst_case_loss(network: LSTM | VanillaRNN, num_steps: int, share: float, distance: float = 0.0) -> Tensor:
-    """The mean over first digits and lengths up to ``num_steps`` of the cross-entropy of the worst logits, in nats.
+    """The mean over first digits and boxes of the cross-entropy of the worst logits, in nats.
 
-    With ``share`` 1 it is an upper bound of the mean, over first digits and lengths, of the largest loss. For an LSTM
-    and a ``distance`` above 0, the box after the last step is widened by it, and some further steps are added.
+    There is a box for each length up to ``num_steps``. With ``share`` 1 and without a ``distance`` it is an upper bound
+    of the mean, over first digits and lengths, of the largest loss. For an LSTM and a distance above 0, the box after
+    the last step is widened by it, and those of some further steps are added.
     """
     slack = share * SLACK
     found = list(boxes(network, num_steps, share, slack))

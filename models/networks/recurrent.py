@@ -192,7 +192,7 @@ def check_inputs(inputs: Tensor, num_last_steps: int | None, input_size: int, dt
     if inputs.dim() == 2 and inputs.device.type == "cpu" and inputs.numel() > 0:
         low, high = (int(bound) for bound in inputs.aminmax())
         if low < 0 or high >= input_size:
-            raise ValueError(f"digits go from {low} to {high}; expected 0 to {input_size - 1}")
+            raise ValueError(f"inputs go from {low} to {high}; expected 0 to {input_size - 1}")
 
 
 def initial_state(state: Any, num_states: int, batch_size: int, W_ph: Tensor) -> tuple[Tensor, ...]:

@@ -219,7 +219,7 @@ def test_states_steps_and_sizes_that_do_not_fit_are_refused(network: Any) -> Non
         make(network)(digits, (state[:B].float(),) * num_states)
     for wrong_digit in (-1, I):
         low, high = min(wrong_digit, 0), max(wrong_digit, 0)
-        with pytest.raises(ValueError, match=f"digits go from {low} to {high}; expected 0 to 4"):
+        with pytest.raises(ValueError, match=f"inputs go from {low} to {high}; expected 0 to 4"):
             make(network)(torch.tensor([[0, wrong_digit]]))
     with pytest.raises(ValueError, match="inputs are of type list; expected a tensor"):
         make(network)([[1, 2]])
@@ -261,7 +261,7 @@ def test_without_gradients_long_sequences_are_taken_piece_by_piece(
     with torch.no_grad():
         torch.testing.assert_close(net(digits, state, num_last_steps), expected, rtol=0, atol=1e-12)
         assert pieces == [4, 4, 4, 1]
-        with pytest.raises(ValueError, match="digits go from 0 to 5; expected 0 to 4"):
+        with pytest.raises(ValueError, match="inputs go from 0 to 5; expected 0 to 4"):
             net(torch.tensor([[0] * 12 + [5]]))
         with pytest.raises(ValueError, match="num_last_steps is 14; expected 1 to 13"):
             net(digits, None, 14)

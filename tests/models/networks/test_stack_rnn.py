@@ -298,7 +298,7 @@ def test_arguments_out_of_range_are_refused(options: dict[str, Any], message: st
     ("call", "message"),
     [
         (lambda net, x: net(x, None, 9), "num_last_steps is 9"),
-        (lambda net, x: net.logits(x + NUM_IN), "digits go from"),
+        (lambda net, x: net.logits(x + NUM_IN), "inputs go from"),
         (lambda net, x: net(x.double()), "float64"),
         (lambda net, x: net(x, torch.zeros(3, H)), "two tensors"),
         (lambda net, x: net(x, (torch.zeros(3, H).double(), torch.zeros(3, 2, M + 1).double())), "expected"),
