@@ -64,8 +64,12 @@ def read_book(book: str, encoding: str | None = None) -> Text:
     if book in BOOKS:
         path = download(book)
         return described(f"{book} ({path})", read_text(path, encoding))
-    path = Path(book).expanduser()
-    if not path.exists():
+    try:
+        path = Path(book).expanduser()
+        exists = path.exists()
+    except (RuntimeError, OSError):  # "~user" of no user, or the name is too long
+        exists = False
+    if not exists:
         where = "download it and give the file's path" if "://" in book else "give the path of a text file"
         raise ValueError(f"book is {book!r}: no such file; {where}, or one of {', '.join([*BOOKS, PYTHON_REFERENCE])}")
     return described(book, read_text(path, encoding))

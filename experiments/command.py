@@ -10,6 +10,7 @@ from typing import Any, get_args
 from jsonargparse import ArgumentParser
 
 from training.errors import UserError
+from training.files import with_home
 from training.messages import one_line
 from training.yaml_aliases import guard_aliases
 
@@ -36,6 +37,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{textwrap.shorten(one_line(str(error)), 300, placeholder=' ...')}; {see_help}") from error
     arguments.pop("config", None)
+    arguments |= {name: with_home(arguments[name]) for name in PATHS if name in arguments}
     try:
         return function(**arguments) or 0
     except ValueError as error:
@@ -44,6 +46,28 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
         if "memory" not in str(error) and not isinstance(error, MemoryError):
             raise
         raise UserError(f"{one_line(str(error))}; choose smaller sizes, {see_help}") from error
+    except OSError as error:
+        if (given := argument_with(str(error.filename), arguments)) is None:
+            raise
+        raise UserError(f"{given}: {shortened(str(error.filename))}: {error.strerror}; give another path") from error
+
+
+PATHS = ("base", "book", "ckpt_path", "ckpt_paths", "docs_dir", "graph", "output_dir", "prompt_file", "results", "runs")
+"""The arguments of all commands that are paths, or lists of them."""
+
+
+def argument_with(path: str, arguments: dict[str, Any]) -> str | None:
+    """The argument, as it is typed, that gave this file or a folder above it."""
+    for name in PATHS:
+        value = arguments.get(name)
+        for given in value if isinstance(value, list) else [value]:
+            if isinstance(given, str) and given and path.startswith(given):
+                return f"--{name} {shortened(given)}"
+    return None
+
+
+def shortened(path: str) -> str:
+    return path if len(path) <= 100 else f"{path[:60]}..."
 
 
 def to_yaml_words(function: Callable[..., Any], args: list[str]) -> list[str]:

@@ -87,7 +87,7 @@ def generate(
     generator = TextGenerator(network, vocabulary, options, on_unknown)
     num_threads = generator.network.num_weights // WEIGHTS_PER_THREAD
     torch.set_num_threads(max(1, min(torch.get_num_threads(), num_threads)))
-    text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file).expanduser()))
+    text = generator.prompt(prompt if prompt_file is None else read_string(Path(prompt_file)))
     if options.seed is not None and seed is None and not json:
         log.info("--seed %d generates the same text again.", options.seed)
     streams = stream or (interactive and beam is None)

@@ -1,10 +1,11 @@
-"""Files that are written completely or not at all, even if the process is killed or the power fails.
+"""Files that are written completely or not at all, even if the process is killed or the power fails; and their paths.
 
 Importing this module imports neither torch nor Lightning.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -33,3 +34,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def with_home(path: Any) -> Any:
+    """A path, or a list of paths, with the home folder in place of a ``~`` that the shell has left or a file has.
+
+    Without such a beginning, or for a user that does not exist, a path stays as it is; so does ``None``.
+    """
+    if isinstance(path, list):
+        return [with_home(part) for part in path]
+    if not (isinstance(path, str) and path.startswith("~")):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        return path

@@ -19,6 +19,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from pytorch_lightning.cli import ActionConfigFile, LightningArgumentParser, LightningCLI
 
 from training.errors import UserError, bug_behind
+from training.files import with_home
 from training.messages import one_line
 from training.recorded_config import FORMER_OPTIMIZERS, with_current_optimizer
 from training.run_folder import experiment_name
@@ -99,6 +100,12 @@ class Command(LightningCLI):
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
             )
+            for section, name in (
+                (self.config, "ckpt_path"),
+                (self.config, "init_from"),
+                (self.config.trainer, "default_root_dir"),
+            ):
+                section[name] = with_home(section[name])
             self.config_dump = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_unset=False))
         except (ArgumentError, ValueError, RecursionError, OSError) as error:
             if (bug := bug_behind(error) or bug_in_a_module(str(error))) is not None:

@@ -133,6 +133,14 @@ def test_a_config_calls_no_function(
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml"}
 
 
+def test_a_home_folder_in_a_config(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert command("fit", "--trainer.default_root_dir=~/mine", "--trainer.max_steps=1") == 0
+    run = tmp_path / "home" / "mine" / "small" / "version_0"
+    assert command("test", "--trainer.default_root_dir=~/mine", "--ckpt_path=~/mine/small") == 0
+    assert str(tmp_path / "home" / "mine") in (run / "config.yaml").read_text()
+
+
 def test_a_config_in_another_encoding_is_named(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
