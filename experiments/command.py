@@ -1,6 +1,7 @@
 """Runs a function as a command: its arguments are the command's keys."""
 
 import inspect
+import os
 import textwrap
 from argparse import ArgumentError
 from collections.abc import Callable
@@ -47,9 +48,10 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
             raise
         raise UserError(f"{one_line(str(error))}; choose smaller sizes, {see_help}") from error
     except OSError as error:
-        if (given := argument_with(str(error.filename), arguments)) is None:
+        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        if (given := argument_with(path, arguments)) is None:
             raise
-        raise UserError(f"{given}: {shortened(str(error.filename))}: {error.strerror}; give another path") from error
+        raise UserError(f"{given}: {shortened(path)}: {error.strerror}; give another path") from error
 
 
 PATHS = ("base", "book", "ckpt_path", "ckpt_paths", "docs_dir", "graph", "output_dir", "prompt_file", "results", "runs")

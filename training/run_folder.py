@@ -175,7 +175,7 @@ class RunFolder:
 
 def cannot_write(error: OSError, folder: Path, way_out: str = "make it writable, or copy the run") -> str:
     """The message for a run's folder, or a file in it, that cannot be written."""
-    place = folder if error.filename is None else Path(str(error.filename))
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
     is_wrong_kind = isinstance(error, IsADirectoryError | NotADirectoryError)
     return f"cannot write to {place}: {error.strerror}; {'move it away' if is_wrong_kind else way_out}"
 

@@ -15,6 +15,7 @@ from training.errors import UserError
 from training.resume import find_checkpoint, requeued_run
 from training.run_folder import (
     RunFolder,
+    cannot_write,
     experiment_name,
     run_folder_of,
     run_folders,
@@ -189,6 +190,14 @@ def test_a_second_process_is_kept_out_while_the_first_lives(experiment: Path) ->
     folder = RunFolder(path)
     folder.lock()  # what the dead one left behind keeps nobody out
     folder.unlock()
+
+
+@pytest.mark.parametrize("name", ["/runs/a.csv", b"/runs/a.csv"])
+def test_a_file_that_cannot_be_written_is_named_as_it_is_typed(name: str | bytes) -> None:
+    error = PermissionError(13, "Permission denied", name)
+    assert cannot_write(error, Path("runs")) == (
+        "cannot write to /runs/a.csv: Permission denied; make it writable, or copy the run"
+    )
 
 
 def test_the_run_of_a_checkpoint() -> None:
