@@ -13,7 +13,7 @@ from jsonargparse import ArgumentParser
 from training.errors import UserError
 from training.files import with_home
 from training.messages import one_line
-from training.yaml_aliases import guard_aliases
+from training.yaml_guard import guard_yaml
 
 
 def run_command(function: Callable[..., int | None], example: str, args: list[str]) -> int:
@@ -28,7 +28,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     Raises:
         UserError: an argument is missing, unknown or of the wrong type, or the function refuses its value.
     """
-    guard_aliases()
+    guard_yaml()
     parser = ArgumentParser(usage=f"{example} [--key value ...]", exit_on_error=False)
     parser.add_argument("--config", action="config", help="A file with any of the keys below.")
     parser.add_function_arguments(function, as_group=False, fail_untyped=True)

@@ -25,7 +25,7 @@ from training.recorded_config import FORMER_OPTIMIZERS, with_current_optimizer
 from training.run_folder import experiment_name
 from training.seeds import check_seed
 from training.trainer import DEFAULTS, Trainer
-from training.yaml_aliases import guard_aliases
+from training.yaml_guard import guard_yaml
 
 LINKS = {
     "data.init_args.seed": "seed_everything",
@@ -80,7 +80,7 @@ class Command(LightningCLI):
     """
 
     def __init__(self, words: list[str], start: Sequence[str] = (), experiment_dir: Path | None = None) -> None:
-        guard_aliases()
+        guard_yaml()
         self.words, self.name = words, words[0]
         example = f"python cli.py {self.name} --config configs/lstm_T20.yaml"
         usage = f"{example}{'' if self.name == 'fit' else ' --ckpt_path best'} [--key value ...]"

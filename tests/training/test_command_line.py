@@ -474,6 +474,23 @@ def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pyt
     assert_refused(cli.main(["hops", f"--config={bomb}"]), capsys, "graph")
 
 
+@pytest.mark.parametrize("name", ["fit", "hops", "generate"])
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("source: A\ntarget: B\nsource: C\n", "the key source stands twice, in lines 1 and 3"),
+        ("trainer:\n  max_steps: 3\n  max_steps: 4\n", "the key max_steps stands twice, in lines 2 and 3"),
+        ("a: " + "{b: " * 5000 + "1" + "}" * 5000, "nested too deeply"),
+        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+    ],
+)
+def test_configs_that_say_a_thing_twice_or_have_no_end(
+    text: str, part: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert_refused(cli.main([name, f"--config={tmp_path / 'wrong.yaml'}"]), capsys, part)
+
+
 @pytest.mark.parametrize("name", ["test", "validate"])
 def test_auto_needs_a_run_where_nothing_is_trained(
     name: str, command: Command, capsys: pytest.CaptureFixture[str]
