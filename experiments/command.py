@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import textwrap
 from argparse import ArgumentError
 from collections.abc import Callable
 from itertools import zip_longest
@@ -36,7 +35,7 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
     try:
         arguments: dict[str, Any] = vars(parser.instantiate_classes(parser.parse_args(to_yaml_words(function, args))))
     except (ArgumentError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{textwrap.shorten(one_line(str(error)), 300, placeholder=' ...')}; {see_help}") from error
+        raise UserError(f"{one_line(str(error))}; {see_help}") from error
     arguments.pop("config", None)
     arguments |= {name: with_home(arguments[name]) for name in PATHS if name in arguments}
     try:

@@ -33,6 +33,10 @@ UNNAMED = {"typing.Union": "torch.optim.lr_scheduler.StepLR", "torch.optim.Optim
 """What jsonargparse takes for the class of a schedule or an optimizer if none is named, and an example of one."""
 
 
+LENGTH_MAX = 500
+"""Characters of a message: a person's value may be a whole file."""
+
+
 def one_line(message: str) -> str:
     """A message in one line: the key as it is typed, what was expected, what was given.
 
@@ -62,7 +66,8 @@ def one_line(message: str) -> str:
     if len(causes) > 1 and all(cause.startswith("Expected") for cause in causes):
         line = "expected one of: " + ", ".join(c.removeprefix("Expected a ").removeprefix("one of ") for c in causes)
         line += f"; got {given}"
-    return f"{'.'.join(keys)}: {line}" if keys else line
+    line = f"{'.'.join(keys)}: {line}" if keys else line
+    return line if len(line) <= LENGTH_MAX else f"{line[:LENGTH_MAX]} ..."
 
 
 def readable(text: str) -> str:

@@ -481,7 +481,7 @@ def test_aliases_that_stand_for_too_much_are_refused(tmp_path: Path, capsys: pyt
         ("source: A\ntarget: B\nsource: C\n", "the key source stands twice, in lines 1 and 3"),
         ("trainer:\n  max_steps: 3\n  max_steps: 4\n", "the key max_steps stands twice, in lines 2 and 3"),
         ("a: " + "{b: " * 5000 + "1" + "}" * 5000, "nested too deeply"),
-        ("[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("[" * 5000 + "]" * 5000, "Unexpected config: [[[|nested too deeply"),
     ],
 )
 def test_configs_that_say_a_thing_twice_or_have_no_end(
@@ -489,6 +489,11 @@ def test_configs_that_say_a_thing_twice_or_have_no_end(
 ) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
     assert_refused(cli.main([name, f"--config={tmp_path / 'wrong.yaml'}"]), capsys, part)
+
+
+def test_a_message_about_a_long_value_is_short(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    status = command("fit", f"--data.length={'x' * 5000}")
+    assert len(capsys.readouterr().err) < 1000 and status == 2
 
 
 @pytest.mark.parametrize("name", ["test", "validate"])
