@@ -26,7 +26,7 @@ SHORTER: dict[str, list[str]] = {
     r"cli\.py fit .*my_graph": [*FEW_STEPS, "--data.train_per_class=2"],
     r"cli\.py fit .*gcn_cora": [*FEW_STEPS, "--data.graph=my_graph.graphml", "--data.train_per_class=2"],
     r"cli\.py fit .*shakespeare": [*FEW_STEPS, "--data.book=my_book.txt"],
-    r"cli\.py fit .*(lstm|rnn)_T|every_digit": [*FEW_STEPS, *FEW_PALINDROMES],
+    r"cli\.py fit .*((lstm|rnn)_T|every_digit)": [*FEW_STEPS, *FEW_PALINDROMES],
     r"cli\.py fit .*reverse": [*FEW_STEPS, "--trainer.default_root_dir=other"],  # automaton needs the trained one
     r"cli\.py fit": FEW_STEPS,
     r"cli\.py test .*test_lengths": ["--data.num_test=20"],
