@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,17 +20,8 @@ from experiments.adversaries import greedy
 from experiments.certificate import Certificate, read_certificate, write_certificate
 from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check_inequalities
 from experiments.trained_model import TrainedNetwork, load
-from models.networks import LSTM, VanillaRNN, bounds
-from models.networks.bounds import (
-    boxes,
-    gated,
-    next_box,
-    point,
-    transition_of,
-    widened,
-    worst_case_loss,
-    worst_logits,
-)
+from models.networks import LSTM, VanillaRNN
+from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
 from tests.stress import attack as attack_module
 from tests.stress.attack import attack
 from tests.stress.attack import main as attack_main
@@ -383,14 +373,14 @@ def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, 
             logits, state = network(every[:, :t], num_last_steps=1)
             states = (state,) if isinstance(state, torch.Tensor) else state
             for numbers, bounds in zip(states, box, strict=False):
-                assert (point(numbers) <= bounds[:, first] + 1e-12).all()
+                assert (numbers >= bounds.lower[first] - 1e-12).all() and (numbers <= bounds.upper[first] + 1e-12).all()
             differences = logits[:, 0] - logits[:, 0].gather(1, first[:, None])
-            assert (differences <= worst_logits(network, box.h)[first] + 1e-12).all()
+            assert (differences <= worst_logits(network, box)[first] + 1e-12).all()
             loss = torch.nn.functional.cross_entropy(logits[:, 0], first, reduction="none")
             losses.append(torch.stack([loss[first == digit].max() for digit in range(3)]).mean())
         assert worst_case_loss(network, 4, 1.0) >= sum(losses) / 4 - 1e-12
         for box, wider in zip(found, boxes(network, 4, slack=0.1), strict=True):
-            assert (wider.h >= box.h).all()
+            assert (wider.h.lower <= box.h.lower).all() and (wider.h.upper >= box.h.upper).all()
         # With share 0 all later digits are the mean digit.
         _, after = boxes(network, 2, share=0.0)
         mean = build(1, 6, 3).double()
@@ -400,104 +390,8 @@ def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, 
         _, one_digit = network(torch.arange(3)[:, None])
         _, state = mean(torch.zeros(3, 1, dtype=torch.int64), one_digit)
         h = state if isinstance(state, torch.Tensor) else state[0]
-        torch.testing.assert_close(after.h, point(h))
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-class Reference:
-    """The boxes once more, a number at a time, with lower and upper bounds: (lower, upper) for each digit and unit."""
-
-    def __init__(self, network: LSTM | VanillaRNN, share: float, slack: float) -> None:
-        W_x, W_h, b = (weights.tolist() for weights in network.recurrent_weights())
-        self.W_h, self.slack, self.H, self.K = W_h, slack, network.hidden_size, network.input_size
-        self.first = [[W_x[j][k] + b[j] for j in range(len(b))] for k in range(self.K)]
-        mean = [sum(row[j] for row in self.first) / self.K for j in range(len(b))]
-        self.later = [[m + share * (x - m) for x, m in zip(row, mean, strict=True)] for row in self.first]
-        self.is_lstm = isinstance(network, LSTM)
-
-    def begin(self) -> list[Any]:
-        nothing = [(0.0, 0.0)] * self.H
-        return [self.after([(x, x) for x in row], nothing) for row in self.first]
-
-    def step(self, h: list[Any], c: list[Any]) -> tuple[list[Any], list[Any]]:
-        """The hull over all next digits, for one first digit."""
-        h, c = ([(low - self.slack, high + self.slack) for low, high in part] for part in (h, c))
-        sums = [
-            [
-                sum(weight * part[weight < 0 if is_low else weight >= 0] for weight, part in zip(row, h, strict=True))
-                for is_low in (True, False)
-            ]
-            for row in self.W_h
-        ]
-        found = [self.after([(s[0] + x, s[1] + x) for s, x in zip(sums, row, strict=True)], c) for row in self.later]
-        hull = [
-            [(min(f[part][j][0] for f in found), max(f[part][j][1] for f in found)) for j in range(self.H)]
-            for part in (0, 1)
-        ]
-        return hull[0], hull[1]
-
-    def after(self, pre: list[Any], c: list[Any]) -> tuple[list[Any], list[Any]]:
-        if not self.is_lstm:
-            return [(math.tanh(low), math.tanh(high)) for low, high in pre], c
-        H = self.H
-        squashed = [
-            tuple((math.tanh if place < H else sigmoid)(bound) for bound in pair) for place, pair in enumerate(pre)
-        ]
-        g, i, f, o = (squashed[place * H : (place + 1) * H] for place in range(4))
-        next_c = []
-        for unit in range(H):
-            written, kept = hull_of_products(g[unit], i[unit]), hull_of_products(c[unit], f[unit])
-            next_c.append((written[0] + kept[0], written[1] + kept[1]))
-        tanh_c = [(math.tanh(low), math.tanh(high)) for low, high in next_c]
-        return [hull_of_products(*pair) for pair in zip(tanh_c, o, strict=True)], next_c
-
-
-def hull_of_products(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    products = [x * y for x in a for y in b]
-    return min(products), max(products)
-
-
-@pytest.mark.parametrize("build", [VanillaRNN, LSTM])
-@pytest.mark.parametrize("distance", [0.0, 3.0])
-def test_the_loss_of_all_sequences_equals_a_plain_reference(
-    build: type[LSTM | VanillaRNN], distance: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(1)
-    monkeypatch.setattr(bounds, "SLACK", 0.2)
-    monkeypatch.setattr(bounds, "WIDENED_STEPS", 3)
-    network = build(3, 4, 3, input_scale=1.0).double()
-    share, num_steps = 0.5, 3
-    reference = Reference(network, share, 0.1)
-    W_ph, b_p = network.W_ph.tolist(), network.b_p.tolist()
-    losses = []
-    for digit, (h, c) in enumerate(reference.begin()):
-        boxes_of_digit, last_c = [(h, c)], c
-        for step in range(num_steps - 1 + (3 if distance and build is LSTM else 0)):
-            start = c
-            if step >= num_steps - 1:
-                start = [
-                    (
-                        low if low > 0 and low >= last[0] else low - distance,
-                        high if high < 0 and high <= last[1] else high + distance,
-                    )
-                    for (low, high), last in zip(c, last_c, strict=True)
-                ]
-            last_c = start if step >= num_steps - 1 else c
-            h, c = reference.step(h, start)
-            boxes_of_digit.append((h, c))
-        for h_bounds, _ in boxes_of_digit:
-            worst = [
-                sum(max((row[j] - W_ph[digit][j]) * bound for bound in pair) for j, pair in enumerate(h_bounds))
-                + bias
-                - b_p[digit]
-                for row, bias in zip(W_ph, b_p, strict=True)
-            ]
-            losses.append(math.log(sum(math.exp(logit) for logit in worst)) - worst[digit])
-    ours = worst_case_loss(network, num_steps, share, distance)
-    assert ours.item() == pytest.approx(sum(losses) / len(losses), rel=1e-12)
+        torch.testing.assert_close(after.h.lower, h)
+        torch.testing.assert_close(after.h.upper, h)
 
 
 def test_a_cell_that_counts_keeps_its_bound() -> None:
@@ -507,17 +401,15 @@ def test_a_cell_that_counts_keeps_its_bound() -> None:
         last, box = boxes(network, 2)
         wide = widened(box, last, 100.0)
         assert box.c is not None and last.c is not None and wide.c is not None
-        (lower, upper), (last_lower, last_upper), (wide_lower, wide_upper) = (
-            (-bounds[0], bounds[1]) for bounds in (box.c, last.c, wide.c)
-        )
-        for place in itertools.product(range(3), range(50)):
-            up = lower[place] > 0 and lower[place] >= last_lower[place]
-            down = upper[place] < 0 and upper[place] <= last_upper[place]
-            assert wide_lower[place] == lower[place] - (0 if up else 100)
-            assert wide_upper[place] == upper[place] + (0 if down else 100)
+        for k, (lower, upper) in enumerate(zip(*box.c, strict=True)):
+            for unit in range(50):
+                up = lower[unit] > 0 and lower[unit] >= last.c.lower[k, unit]
+                down = upper[unit] < 0 and upper[unit] <= last.c.upper[k, unit]
+                assert wide.c.lower[k, unit] == lower[unit] - (0 if up else 100)
+                assert wide.c.upper[k, unit] == upper[unit] + (0 if down else 100)
         assert worst_case_loss(network, 2, 1.0, distance=100.0) > worst_case_loss(network, 2, 1.0)
-        narrow, after = (next_box(transition_of(network), which) for which in (box, wide))
-        assert (after.h >= narrow.h).all()
+        narrow, after = (next_box(network, which, 1.0, 0.0) for which in (box, wide))
+        assert (after.h.lower <= narrow.h.lower).all() and (after.h.upper >= narrow.h.upper).all()
     rnn = VanillaRNN(3, 5, 3)
     last, box = boxes(rnn, 2)
     assert widened(box, last, 100.0) is box
@@ -527,9 +419,11 @@ def test_a_cell_that_counts_keeps_its_bound() -> None:
 def test_bounds_of_a_product_with_a_gate(
     lower: float, width: float, gate: float, gate_width: float, x: float, y: float
 ) -> None:
-    bounds = gated(torch.tensor([-lower, lower + width]), torch.tensor([gate, gate + gate_width]))
+    value = Interval(torch.tensor(lower), torch.tensor(lower + width))
+    gates = Interval(torch.tensor(gate), torch.tensor(gate + gate_width))
+    bounds = gated(value, gates)
     product = (lower + x * width) * (gate + y * gate_width)
-    assert -bounds[0].item() - 1e-5 <= product <= bounds[1].item() + 1e-5
+    assert bounds.lower.item() - 1e-5 <= product <= bounds.upper.item() + 1e-5
 
 
 def test_the_loss_of_all_sequences_is_added(tmp_path: Path) -> None:
