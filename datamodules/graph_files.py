@@ -8,7 +8,7 @@ import networkx
 
 from datamodules.planetoid import NAMES as PLANETOID
 from datamodules.planetoid import read_planetoid
-from datamodules.text_file import read_string
+from datamodules.text_file import existing, read_string
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,7 @@ def read_graph(graph: str) -> networkx.Graph:
         citations.add_nodes_from(map(str, range(data.num_nodes)))
         citations.add_edges_from((str(u), str(v)) for u, v in data.edge_index.t().tolist() if u != v)
         return citations
-    try:
-        path = Path(graph).expanduser()
-        exists = path.exists()
-    except (RuntimeError, OSError):  # "~user" of no user, or the name is too long
-        exists = False
-    if not exists:
+    if (path := existing(graph)) is None:
         graph = graph if len(graph) <= NAME_MAX else f"{graph[:NAME_MAX]}..."
         raise ValueError(
             f"graph is {graph!r}: there is no such file; give an edge list or a GraphML file, or one of "

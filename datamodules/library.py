@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from datamodules.character_ids import Text
 from datamodules.download import cache_folder, fetch
-from datamodules.text_file import read_text, text_from_string
+from datamodules.text_file import existing, read_text, text_from_string
 
 
 class KnownBook(NamedTuple):
@@ -62,14 +62,9 @@ def read_book(book: str, encoding: str | None = None) -> Text:
         text = text_from_string("\n".join(topics[topic] for topic in sorted(topics)))
         return described(book, text, "comes with Python")
     if book in BOOKS:
-        path = download(book)
-        return described(f"{book} ({path})", read_text(path, encoding))
-    try:
-        path = Path(book).expanduser()
-        exists = path.exists()
-    except (RuntimeError, OSError):  # "~user" of no user, or the name is too long
-        exists = False
-    if not exists:
+        downloaded = download(book)
+        return described(f"{book} ({downloaded})", read_text(downloaded, encoding))
+    if (path := existing(book)) is None:
         where = "download it and give the file's path" if "://" in book else "give the path of a text file"
         raise ValueError(f"book is {book!r}: no such file; {where}, or one of {', '.join([*BOOKS, PYTHON_REFERENCE])}")
     return described(book, read_text(path, encoding))

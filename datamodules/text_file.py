@@ -43,6 +43,15 @@ def text_from_string(string: str) -> Text:
     return CharacterIds([unicodedata.normalize("NFC", string)]).text()
 
 
+def existing(name: str) -> Path | None:
+    """The file that a person has named, with the home folder in place of ``~``; ``None`` if there is nothing."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (RuntimeError, OSError):  # "~user" of no user, or the name is too long
+        return None
+
+
 def read_string(path: Path) -> str:
     """A small text file as a string, read by the same rules; Project Gutenberg's licence is kept.
 

@@ -5,6 +5,7 @@ import os
 from argparse import ArgumentError
 from collections.abc import Callable
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, get_args
 
 from jsonargparse import ArgumentParser
@@ -47,28 +48,24 @@ def run_command(function: Callable[..., int | None], example: str, args: list[st
             raise
         raise UserError(f"{one_line(str(error))}; choose smaller sizes, {see_help}") from error
     except OSError as error:
-        path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
-        if (given := argument_with(path, arguments)) is None:
+        path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        if path is None or (given := argument_with(path, arguments)) is None:
             raise
-        raise UserError(f"{given}: {shortened(path)}: {error.strerror}; give another path") from error
+        raise UserError(one_line(f"{given}: {path}: {error.strerror}; give another path")) from error
 
 
 PATHS = ("base", "book", "ckpt_path", "ckpt_paths", "docs_dir", "graph", "output_dir", "prompt_file", "results", "runs")
 """The arguments of all commands that are paths, or lists of them."""
 
 
-def argument_with(path: str, arguments: dict[str, Any]) -> str | None:
+def argument_with(path: Path, arguments: dict[str, Any]) -> str | None:
     """The argument, as it is typed, that gave this file or a folder above it."""
     for name in PATHS:
         value = arguments.get(name)
         for given in value if isinstance(value, list) else [value]:
-            if isinstance(given, str) and given and path.startswith(given):
-                return f"--{name} {shortened(given)}"
+            if isinstance(given, str) and Path(given) in (path, *path.parents):
+                return f"--{name} {given}"
     return None
-
-
-def shortened(path: str) -> str:
-    return path if len(path) <= 100 else f"{path[:60]}..."
 
 
 def to_yaml_words(function: Callable[..., Any], args: list[str]) -> list[str]:

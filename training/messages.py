@@ -34,7 +34,10 @@ UNNAMED = {"typing.Union": "torch.optim.lr_scheduler.StepLR", "torch.optim.Optim
 
 
 LENGTH_MAX = 500
-"""Characters of a message: a person's value may be a whole file."""
+"""Characters of a message: a person's value may be a whole file. What is left out stands between key and way out."""
+
+BEGINNING = 200
+"""Characters that are kept before it."""
 
 
 def one_line(message: str) -> str:
@@ -67,7 +70,7 @@ def one_line(message: str) -> str:
         line = "expected one of: " + ", ".join(c.removeprefix("Expected a ").removeprefix("one of ") for c in causes)
         line += f"; got {given}"
     line = f"{'.'.join(keys)}: {line}" if keys else line
-    return line if len(line) <= LENGTH_MAX else f"{line[:LENGTH_MAX]} ..."
+    return line if len(line) <= LENGTH_MAX else f"{line[:BEGINNING]} ... {line[BEGINNING - LENGTH_MAX :]}"
 
 
 def readable(text: str) -> str:

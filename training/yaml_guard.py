@@ -17,7 +17,7 @@ def guard_yaml() -> None:
 
     def guarded(text: str) -> Any:
         try:
-            if ":" in text:  # without one there is no key, and nothing for which an alias could stand often
+            if ":" in text or "&" in text:  # else it has neither keys nor aliases
                 check(yaml.compose(text, Loader=yaml.SafeLoader))
             return load(text)
         except RecursionError:

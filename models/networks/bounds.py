@@ -2,7 +2,8 @@
 
 A sequence is a first digit and any digits after it. The states after t digits of all sequences with the same first
 digit lie in a box: each hidden unit, and in an LSTM each cell, between a lower and an upper bound. The next box follows
-by interval arithmetic (Moore 1966; for the training of networks Gowal et al. 2018 and Mirman et al. 2018).
+by interval arithmetic (Moore 1966; for the training of networks Gowal et al. 2018 and Mirman et al. 2018). These bounds
+serve training alone: rounding is not covered, and no proof depends on them.
 
 Legend: K different digits, H hidden units.
 """
@@ -18,7 +19,7 @@ from models.networks.lstm import LSTM
 from models.networks.vanilla_rnn import VanillaRNN
 
 SLACK = 0.02
-"""By how much training widens each box, with ``share`` 1, so that a proof has room for rounding."""
+"""By how much training widens each box, with ``share`` 1. So the network learns to leave room for rounding."""
 
 WIDENED_STEPS = 12
 """Steps from the widened box of an LSTM in training."""
@@ -46,7 +47,7 @@ def boxes(network: LSTM | VanillaRNN, num_steps: int, share: float = 1.0, slack:
 
     Args:
         network: which reads digits: ``input_size`` is K.
-        num_steps: of them.
+        num_steps: number of boxes, at least 1.
         share: of the differences between digits after the first one. With 1 the boxes contain the states of all
             sequences, with 0 those of the sequence whose later digits are all the mean of the K digits.
         slack: by how much each box is widened before the next one follows from it.
@@ -109,8 +110,8 @@ def widened(box: Box, last: Box, distance: float) -> Box:
     """A box with the bounds of cells moved outwards, unless they move away from zero by themselves.
 
     Cells of a trained LSTM are counters: they move away from zero at every step, so no finite box contains all later
-    states. A bound next to zero that has moved away from it in the last step stays. The others move by a distance. If
-    it is large, they contain the cells for many steps, and tanh differs no more.
+    states. A bound next to zero that has not moved towards it in the last step stays. The others move by a distance. If
+    it is large, the box contains the cells of many further steps, and tanh of these bounds is -1 or 1.
 
     Args:
         box: of an LSTM; of a vanilla RNN it is returned as it is.
@@ -135,10 +136,11 @@ def worst_logits(network: LSTM | VanillaRNN, box: Box) -> Tensor:
 
 
 def worst_case_loss(network: LSTM | VanillaRNN, num_steps: int, share: float, distance: float = 0.0) -> Tensor:
-    """The mean over first digits and lengths up to ``num_steps`` of the cross-entropy of the worst logits, in nats.
+    """The mean over first digits and boxes of the cross-entropy of the worst logits, in nats.
 
-    With ``share`` 1 it is an upper bound of the mean, over first digits and lengths, of the largest loss. For an LSTM
-    and a ``distance`` above 0, the box after the last step is widened by it, and some further steps are added.
+    There is a box for each length up to ``num_steps``. With ``share`` 1 and without a ``distance`` it is an upper bound
+    of the mean, over first digits and lengths, of the largest loss. For an LSTM and a distance above 0, the box after
+    the last step is widened by it, and those of some further steps are added.
     """
     found = list(boxes(network, num_steps, share, share * SLACK))
     if distance > 0 and num_steps > 1 and found[-1].c is not None:

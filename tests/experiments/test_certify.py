@@ -20,7 +20,7 @@ from experiments.adversaries import greedy
 from experiments.certificate import Certificate, read_certificate, write_certificate
 from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check_inequalities
 from experiments.trained_model import TrainedNetwork, load
-from models.networks import LSTM, VanillaRNN
+from models.networks import LSTM, VanillaRNN, bounds
 from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
 from tests.stress import attack as attack_module
 from tests.stress.attack import attack
@@ -392,6 +392,103 @@ def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, 
         h = state if isinstance(state, torch.Tensor) else state[0]
         torch.testing.assert_close(after.h.lower, h)
         torch.testing.assert_close(after.h.upper, h)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+class Reference:
+    """The boxes once more, a number at a time, with lower and upper bounds: (lower, upper) for each digit and unit."""
+
+    def __init__(self, network: LSTM | VanillaRNN, share: float, slack: float) -> None:
+        W_x, W_h, b = (weights.tolist() for weights in network.recurrent_weights())
+        self.W_h, self.slack, self.H, self.K = W_h, slack, network.hidden_size, network.input_size
+        self.first = [[W_x[j][k] + b[j] for j in range(len(b))] for k in range(self.K)]
+        mean = [sum(row[j] for row in self.first) / self.K for j in range(len(b))]
+        self.later = [[m + share * (x - m) for x, m in zip(row, mean, strict=True)] for row in self.first]
+        self.is_lstm = isinstance(network, LSTM)
+
+    def begin(self) -> list[Any]:
+        nothing = [(0.0, 0.0)] * self.H
+        return [self.after([(x, x) for x in row], nothing) for row in self.first]
+
+    def step(self, h: list[Any], c: list[Any]) -> tuple[list[Any], list[Any]]:
+        """The hull over all next digits, for one first digit."""
+        h, c = ([(low - self.slack, high + self.slack) for low, high in part] for part in (h, c))
+        sums = [
+            [
+                sum(weight * part[weight < 0 if is_low else weight >= 0] for weight, part in zip(row, h, strict=True))
+                for is_low in (True, False)
+            ]
+            for row in self.W_h
+        ]
+        found = [self.after([(s[0] + x, s[1] + x) for s, x in zip(sums, row, strict=True)], c) for row in self.later]
+        hull = [
+            [(min(f[part][j][0] for f in found), max(f[part][j][1] for f in found)) for j in range(self.H)]
+            for part in (0, 1)
+        ]
+        return hull[0], hull[1]
+
+    def after(self, pre: list[Any], c: list[Any]) -> tuple[list[Any], list[Any]]:
+        if not self.is_lstm:
+            return [(math.tanh(low), math.tanh(high)) for low, high in pre], c
+        H = self.H
+        squashed = [
+            tuple((math.tanh if place < H else sigmoid)(bound) for bound in pair) for place, pair in enumerate(pre)
+        ]
+        g, i, f, o = (squashed[place * H : (place + 1) * H] for place in range(4))
+        next_c = []
+        for unit in range(H):
+            written, kept = hull_of_products(g[unit], i[unit]), hull_of_products(c[unit], f[unit])
+            next_c.append((written[0] + kept[0], written[1] + kept[1]))
+        tanh_c = [(math.tanh(low), math.tanh(high)) for low, high in next_c]
+        return [hull_of_products(*pair) for pair in zip(tanh_c, o, strict=True)], next_c
+
+
+def hull_of_products(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    products = [x * y for x in a for y in b]
+    return min(products), max(products)
+
+
+@pytest.mark.parametrize("build", [VanillaRNN, LSTM])
+@pytest.mark.parametrize("distance", [0.0, 3.0])
+def test_the_loss_of_all_sequences_equals_a_plain_reference(
+    build: type[LSTM | VanillaRNN], distance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    monkeypatch.setattr(bounds, "SLACK", 0.2)
+    monkeypatch.setattr(bounds, "WIDENED_STEPS", 3)
+    network = build(3, 4, 3, input_scale=1.0).double()
+    share, num_steps = 0.5, 3
+    reference = Reference(network, share, 0.1)
+    W_ph, b_p = network.W_ph.tolist(), network.b_p.tolist()
+    losses = []
+    for digit, (h, c) in enumerate(reference.begin()):
+        boxes_of_digit, last_c = [(h, c)], c
+        for step in range(num_steps - 1 + (3 if distance and build is LSTM else 0)):
+            start = c
+            if step >= num_steps - 1:
+                start = [
+                    (
+                        low if low > 0 and low >= last[0] else low - distance,
+                        high if high < 0 and high <= last[1] else high + distance,
+                    )
+                    for (low, high), last in zip(c, last_c, strict=True)
+                ]
+            last_c = start if step >= num_steps - 1 else c
+            h, c = reference.step(h, start)
+            boxes_of_digit.append((h, c))
+        for h_bounds, _ in boxes_of_digit:
+            worst = [
+                sum(max((row[j] - W_ph[digit][j]) * bound for bound in pair) for j, pair in enumerate(h_bounds))
+                + bias
+                - b_p[digit]
+                for row, bias in zip(W_ph, b_p, strict=True)
+            ]
+            losses.append(math.log(sum(math.exp(logit) for logit in worst)) - worst[digit])
+    ours = worst_case_loss(network, num_steps, share, distance)
+    assert ours.item() == pytest.approx(sum(losses) / len(losses), rel=1e-12)
 
 
 def test_a_cell_that_counts_keeps_its_bound() -> None:

@@ -78,7 +78,10 @@ def test_a_folder_that_others_can_change(change: str, nothing_compiled: Path, mo
     nothing_compiled.chmod({"group": 0o770, "others": 0o707, "owner": 0o700}[change])
     if change == "owner":
         user = nothing_compiled.stat().st_uid
-        os.chown(nothing_compiled, user + 1, -1) if user == 0 else monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        if user == 0:  # root, who may give it to another user
+            os.chown(nothing_compiled, 1, -1)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: user + 1)
     with pytest.raises(
         ValueError, match="other users can change .*palimpsest, .*; set TORCH_EXTENSIONS_DIR to a folder"
     ):
