@@ -8,6 +8,7 @@ Importing this module does not import torch.
 
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,28 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         raise UserError(f"cannot write the checkpoint {path}: {error.strerror}; {way_out}") from error
 
 
+def verified_content(path: Path) -> bytes:
+    """The bytes of a checkpoint file whose checksum is right.
+
+    Raises:
+        UserError: the file is missing, damaged, or not one of this project's.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - COMMENT_SIZE - END_RECORD_SIZE))
+            end = file.read()  # first, because a damaged file can be larger than the memory
+        num = f"its {size} bytes"
+        if not (end[-COMMENT_SIZE:].startswith(b"sha256:") and end.startswith(END_RECORD)):
+            raise UserError(f"{path} is damaged or no checkpoint of this project: {num} do not end in a checksum")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}; make it readable") from error
+    if content[-COMMENT_SIZE:] != checksum(content[:-COMMENT_SIZE]):
+        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match {num}")
+    return content
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, as ``read_with_sha256`` gives it."""
     return read_with_sha256(path)[0]
@@ -45,16 +68,7 @@ def read_with_sha256(path: Path) -> tuple[dict[str, Any], str]:
     Raises:
         UserError: the file is missing, damaged, not one of this project's, or holds more than tensors and plain values.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror}; make it readable") from error
-    body, comment = content[:-COMMENT_SIZE], content[-COMMENT_SIZE:]
-    num = f"its {len(content)} bytes"
-    if not (comment.startswith(b"sha256:") and body[-END_RECORD_SIZE:].startswith(END_RECORD)):
-        raise UserError(f"{path} is damaged or no checkpoint of this project: {num} do not end in a checksum")
-    if comment != checksum(body):
-        raise UserError(f"the checkpoint {path} is damaged: its checksum does not match {num}")
+    content = verified_content(path)
     import pickle
 
     import torch

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import filelock
 
 from training import slurm
+from training.checkpoint_file import verified_content
 from training.errors import UserError
 from training.files import sync, write_atomically
 
@@ -148,11 +149,21 @@ class RunFolder:
     def has_checkpoint(self) -> bool:
         return any(self.checkpoint(name).is_file() for name in NAMES)
 
-    def make_checkpoint_folder(self) -> None:
-        """Make ``checkpoints/`` and remove what a killed process left there."""
+    def make_checkpoint_folder(self, resumed_path: Path | None) -> None:
+        """Make ``checkpoints/`` and remove what a killed process left there.
+
+        If the run resumes from another checkpoint than ``last``, a damaged ``last`` becomes ``damaged``. Else it would
+        become ``previous``, and a process that is killed then would leave no good checkpoint.
+        """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for left_over in [*self.checkpoints.glob(".*.tmp"), *self.checkpoints.glob(self.coming.name)]:
             left_over.unlink()
+        last = self.checkpoint("last")
+        if resumed_path not in (None, last) and last.is_file():
+            try:
+                verified_content(last)
+            except UserError:
+                last.replace(self.checkpoints / "damaged.ckpt")
 
     def promote_coming(self) -> None:
         """The checkpoint ``coming`` becomes ``last``, and ``last`` becomes ``previous``.

@@ -40,7 +40,7 @@ def open_folder(run: "Run", resumed_path: Path | None) -> None:
     opened: Path | UserError | None = None
     if is_rank_zero():
         try:
-            opened = prepare_folder(run).path
+            opened = prepare_folder(run, resumed_path).path
         except UserError as error:
             opened = error
     opened, resumed_by_first = run.trainer.strategy.broadcast((opened, resumed_path))
@@ -51,7 +51,7 @@ def open_folder(run: "Run", resumed_path: Path | None) -> None:
     run.folder = run.trainer.folder = run.folder or RunFolder(opened)
 
 
-def prepare_folder(run: "Run") -> RunFolder:
+def prepare_folder(run: "Run", resumed_path: Path | None) -> RunFolder:
     """The run's folder, locked, with its configuration and loggers; a new one, or that of the resumed run."""
     trainer, step = run.trainer, run.step_before
     is_start = run.folder is None or step == 0
@@ -67,7 +67,7 @@ def prepare_folder(run: "Run") -> RunFolder:
         if run.changes:
             config_path.write_text(f"# {described(run.changes, step)}\n{config_path.read_text()}")
         if any(isinstance(callback, RunCheckpoints) for callback in trainer.callbacks):
-            folder.make_checkpoint_folder()
+            folder.make_checkpoint_folder(resumed_path)
         trainer.loggers = [RunTensorBoard(folder.path, step), RunMetricsFile(folder.path, step)]
         arguments = run.model.hparams_initial.keys() | run.data.hparams_initial.keys()
         trainer.loggers += open_loggers(trainer.external_loggers, folder.path, step, arguments)

@@ -22,10 +22,11 @@ class StepLoop(_TrainingEpochLoop):
     """Runs the steps of an epoch and calls ``on_step_complete`` of every ``RunCallback`` after each of them.
 
     Checkpoints are taken only there, so a resumed run has no half step and no validation to repeat. Validation, if
-    there is any, always follows the last step of a run.
+    there is any, always follows an optimizer step, and the last one of a run.
     """
 
     restarting: bool
+    _is_validation_due = False
 
     def reset(self) -> None:
         if self.restarting:
@@ -78,4 +79,10 @@ class StepLoop(_TrainingEpochLoop):
         fit_loop = self.trainer.fit_loop
         is_last_epoch = fit_loop.epoch_progress.current.processed + 1 == fit_loop.max_epochs
         is_last = 0 <= self.max_steps <= self.global_step or (is_last_epoch and self._num_ready_batches_reached())
-        return super()._should_check_val_fx(data_fetcher) or (is_last and self._should_check_val_epoch())
+        is_due = super()._should_check_val_fx(data_fetcher) or (is_last and self._should_check_val_epoch())
+        # While gradients are accumulated it waits for the step, because the next checkpoint has the weights after it.
+        self._is_validation_due = is_due or self._is_validation_due
+        if not self._is_validation_due or self._should_accumulate():
+            return False
+        self._is_validation_due = False
+        return True

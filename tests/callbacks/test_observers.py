@@ -54,7 +54,7 @@ def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:
     kinds = {type(callback).__name__ for callback in ours.callbacks}
     assert kinds >= {"RunCheckpoints", "RunSummary", "StepProgress", "TrainingMetrics"}
     ours.folder = RunFolder(tmp_path)
-    ours.folder.make_checkpoint_folder()
+    ours.folder.make_checkpoint_folder(None)
     torch.testing.assert_close(train(ours), without, rtol=0, atol=0)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")} | {"summary.json"}

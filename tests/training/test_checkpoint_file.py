@@ -1,5 +1,6 @@
 """A checkpoint is written completely or not at all, verified when read, and runs no code."""
 
+import os
 import pickle
 import random
 import zipfile
@@ -58,6 +59,12 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
 def test_noise_is_refused(path: Path) -> None:
     path.write_bytes(random.Random(0).randbytes(5000))
     with pytest.raises(UserError, match="do not end in a checksum"):
+        read_checkpoint(path)
+
+
+def test_a_file_larger_than_the_memory_is_refused(path: Path) -> None:
+    os.truncate(path, 2**40)  # it takes no more room on the disk
+    with pytest.raises(UserError, match=f"its {2**40} bytes do not end in a checksum"):
         read_checkpoint(path)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -98,10 +99,10 @@ def test_last_without_a_run_is_an_error(experiment: Path) -> None:
 
 
 def test_what_cannot_be_read_is_not_called_damaged(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_bytes(path: Path) -> bytes:
+    def denied(path: Path, *_: object) -> IO[bytes]:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(
         UserError, match=r"last.ckpt: Permission denied.*previous.ckpt cannot be read \(Permission denied\)"
     ):
@@ -134,6 +135,20 @@ def test_previous_replaces_a_damaged_last(experiment: Path, caplog: pytest.LogCa
         UserError, match=r"last.ckpt.*, and previous.ckpt is damaged; (resume with .*best.ckpt, or )?start a new run"
     ):
         find_checkpoint("last", experiment, "last")
+
+
+def test_a_damaged_last_does_not_replace_previous(experiment: Path) -> None:
+    run = RunFolder(experiment / "version_10")
+    last, previous = run.checkpoint("last"), run.checkpoint("previous")
+    good, whole = previous.read_bytes(), last.read_bytes()
+    run.make_checkpoint_folder(previous)
+    assert last.read_bytes() == whole
+    last.write_bytes(b"half a file")
+    run.make_checkpoint_folder(previous)
+    run.coming.write_bytes(whole)
+    run.promote_coming()
+    assert (last.read_bytes(), previous.read_bytes()) == (whole, good)
+    assert (run.checkpoints / "damaged.ckpt").read_bytes() == b"half a file"
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])

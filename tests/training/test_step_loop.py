@@ -221,3 +221,9 @@ def test_the_last_step_is_validated(kwargs: dict[str, Any], validated_after: lis
     witness = Witness()
     fit(Trainer, witness, **kwargs)
     assert [step for name, step, *_ in witness.seen if name == "on_validation_end"] == validated_after
+
+
+def test_a_validation_waits_for_the_accumulated_step() -> None:
+    witness = Witness()
+    fit(Trainer, witness, accumulate_grad_batches=2, max_steps=8)  # it is due after 5, 10 and 15 batches
+    assert [step for name, step, *_ in witness.seen if name == "on_validation_end"] == [3, 5, 8]
