@@ -26,7 +26,10 @@ ORDINARY = "--model.worst_case_weight=0"
 def main() -> None:
     parser = option_parser(__doc__)
     parser.add_argument(
-        "--config", default="rnn_proved", choices=("rnn_proved", "rnn_T1000", "lstm_proved"), help="to train"
+        "--config",
+        default="rnn_proved",
+        choices=("rnn_proved", "rnn_T1000", "lstm_proved", "lstm_T1000"),
+        help="to train",
     )
     parser.add_argument("--seeds", nargs="+", type=at_least(0), default=[1, 2, 3, 4, 5], help="of the trainings")
     parser.add_argument("--weight", type=float, help="of the loss over all sequences; by default that of the config")

@@ -206,9 +206,11 @@ class PalindromeClassifier(PalindromeModel):
         if not self.worst_case_weight:
             return loss
         # First the bound grows to all sequences of this number of digits, then an LSTM's cells to all later values.
+        # Both begin slowly: the network must tell all first digits apart before later ones disturb it.
         progress = self.trainer.global_step / max(1, self.worst_case_ramp)
+        share = min(1.0, progress) ** 2
         distance = FAR * min(1.0, max(0.0, progress - 1)) ** 2
-        bound = worst_case_loss(self.network, self.worst_case_steps, min(1.0, progress), distance)
+        bound = worst_case_loss(self.network, self.worst_case_steps, share, distance)
         self.step_metrics.values["worst_case_loss"].append(bound.detach())
         return loss + self.worst_case_weight * bound
 

@@ -9,11 +9,12 @@ with it. A proof does not depend on it.
 Legend: K different symbols, H hidden units, M features of a cell.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.networks.bounds import Interval
 from models.networks.stack_bptt import KEEP, POP, PUSH
 from models.networks.stack_rnn import StackRNN
 
@@ -22,6 +23,13 @@ SLACK = 1e-3
 
 NUM_STEPS = 6
 """Steps for which boxes are computed; those of a network that can be proved settle within a few."""
+
+
+class Interval(NamedTuple):
+    """Lower and upper bounds, of the same shape."""
+
+    lower: Tensor
+    upper: Tensor
 
 
 def reversal_bound(network: StackRNN, share: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,16 @@ from experiments.certificate import Certificate, read_certificate, write_certifi
 from experiments.certificate_check import ACTIVATION_ERROR, Checked, Refusal, check_inequalities
 from experiments.trained_model import TrainedNetwork, load
 from models.networks import LSTM, VanillaRNN, bounds
-from models.networks.bounds import Interval, boxes, gated, next_box, widened, worst_case_loss, worst_logits
+from models.networks.bounds import (
+    boxes,
+    gated,
+    next_box,
+    point,
+    transition_of,
+    widened,
+    worst_case_loss,
+    worst_logits,
+)
 from tests.stress import attack as attack_module
 from tests.stress.attack import attack
 from tests.stress.attack import main as attack_main
@@ -112,11 +122,10 @@ def test_the_attack_is_a_program(
 def test_an_lstm_is_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(ROOT / "configs" / "lstm_proved.yaml")
     words = ["fit", "--config", config, "--seed_everything=1", f"--trainer.default_root_dir={tmp_path}"]
-    small = ["--data.num_classes=2", "--model.hidden_size=32", "--trainer.max_steps=800", "--model.worst_case_ramp=300"]
-    assert cli.main([*words, *small]) == 0
-    assert cli.main(["certify", f"--ckpt_path={tmp_path}/lstm_proved/version_0/checkpoints/last.ckpt"]) == 0
+    assert cli.main([*words, "--data.num_classes=2", "--model.hidden_size=32"]) == 0
+    assert cli.main(["certify", f"--ckpt_path={tmp_path}/lstm_proved"]) == 0
     assert "every palindrome of every length from 2 to infinity" in capsys.readouterr().out
-    trained = load(str(tmp_path / "lstm_proved" / "version_0" / "checkpoints" / "last.ckpt"), "last_digit")
+    trained = load(str(tmp_path / "lstm_proved"), "last_digit")
     found = read_certificate(trained.folder / "certificate" / "certificate.npz")
     assert np.isinf(found.upper).any()  # no finite box contains the states of a counter
     assert_sound(trained.network, found)
@@ -373,14 +382,14 @@ def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, 
             logits, state = network(every[:, :t], num_last_steps=1)
             states = (state,) if isinstance(state, torch.Tensor) else state
             for numbers, bounds in zip(states, box, strict=False):
-                assert (numbers >= bounds.lower[first] - 1e-12).all() and (numbers <= bounds.upper[first] + 1e-12).all()
+                assert (point(numbers) <= bounds[:, first] + 1e-12).all()
             differences = logits[:, 0] - logits[:, 0].gather(1, first[:, None])
-            assert (differences <= worst_logits(network, box)[first] + 1e-12).all()
+            assert (differences <= worst_logits(network, box.h)[first] + 1e-12).all()
             loss = torch.nn.functional.cross_entropy(logits[:, 0], first, reduction="none")
             losses.append(torch.stack([loss[first == digit].max() for digit in range(3)]).mean())
         assert worst_case_loss(network, 4, 1.0) >= sum(losses) / 4 - 1e-12
         for box, wider in zip(found, boxes(network, 4, slack=0.1), strict=True):
-            assert (wider.h.lower <= box.h.lower).all() and (wider.h.upper >= box.h.upper).all()
+            assert (wider.h >= box.h).all()
         # With share 0 all later digits are the mean digit.
         _, after = boxes(network, 2, share=0.0)
         mean = build(1, 6, 3).double()
@@ -390,8 +399,7 @@ def test_boxes_contain_all_sequences(build: type[LSTM | VanillaRNN], seed: int, 
         _, one_digit = network(torch.arange(3)[:, None])
         _, state = mean(torch.zeros(3, 1, dtype=torch.int64), one_digit)
         h = state if isinstance(state, torch.Tensor) else state[0]
-        torch.testing.assert_close(after.h.lower, h)
-        torch.testing.assert_close(after.h.upper, h)
+        torch.testing.assert_close(after.h, point(h))
 
 
 def sigmoid(x: float) -> float:
@@ -498,15 +506,17 @@ def test_a_cell_that_counts_keeps_its_bound() -> None:
         last, box = boxes(network, 2)
         wide = widened(box, last, 100.0)
         assert box.c is not None and last.c is not None and wide.c is not None
-        for k, (lower, upper) in enumerate(zip(*box.c, strict=True)):
-            for unit in range(50):
-                up = lower[unit] > 0 and lower[unit] >= last.c.lower[k, unit]
-                down = upper[unit] < 0 and upper[unit] <= last.c.upper[k, unit]
-                assert wide.c.lower[k, unit] == lower[unit] - (0 if up else 100)
-                assert wide.c.upper[k, unit] == upper[unit] + (0 if down else 100)
+        (lower, upper), (last_lower, last_upper), (wide_lower, wide_upper) = (
+            (-bounds[0], bounds[1]) for bounds in (box.c, last.c, wide.c)
+        )
+        for place in itertools.product(range(3), range(50)):
+            up = lower[place] > 0 and lower[place] >= last_lower[place]
+            down = upper[place] < 0 and upper[place] <= last_upper[place]
+            assert wide_lower[place] == lower[place] - (0 if up else 100)
+            assert wide_upper[place] == upper[place] + (0 if down else 100)
         assert worst_case_loss(network, 2, 1.0, distance=100.0) > worst_case_loss(network, 2, 1.0)
-        narrow, after = (next_box(network, which, 1.0, 0.0) for which in (box, wide))
-        assert (after.h.lower <= narrow.h.lower).all() and (after.h.upper >= narrow.h.upper).all()
+        narrow, after = (next_box(transition_of(network), which) for which in (box, wide))
+        assert (after.h >= narrow.h).all()
     rnn = VanillaRNN(3, 5, 3)
     last, box = boxes(rnn, 2)
     assert widened(box, last, 100.0) is box
@@ -516,11 +526,9 @@ def test_a_cell_that_counts_keeps_its_bound() -> None:
 def test_bounds_of_a_product_with_a_gate(
     lower: float, width: float, gate: float, gate_width: float, x: float, y: float
 ) -> None:
-    value = Interval(torch.tensor(lower), torch.tensor(lower + width))
-    gates = Interval(torch.tensor(gate), torch.tensor(gate + gate_width))
-    bounds = gated(value, gates)
+    bounds = gated(torch.tensor([-lower, lower + width]), torch.tensor([gate, gate + gate_width]))
     product = (lower + x * width) * (gate + y * gate_width)
-    assert bounds.lower.item() - 1e-5 <= product <= bounds.upper.item() + 1e-5
+    assert -bounds[0].item() - 1e-5 <= product <= bounds[1].item() + 1e-5
 
 
 def test_the_loss_of_all_sequences_is_added(tmp_path: Path) -> None:
