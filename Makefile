@@ -18,7 +18,7 @@ fit: install ## train with $(CONFIG), then test
 	$(RUN) cli.py fit --config $(CONFIG) $(ARGS)
 
 test: .venv/installed-test .venv/installed-browser ## run all tests on all cores; ARGS='-m "not slow"' runs the fast ones, ARGS=--cov measures coverage
-	$(RUN) -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 5 $(ARGS)
+	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 5 $(ARGS)
 
 versions: ## run the fast tests and a short fit of each kind of model with the lowest and the newest versions of all packages
 	tests/versions.sh $(ARGS)
