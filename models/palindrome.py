@@ -118,8 +118,8 @@ class PalindromeClassifier(PalindromeModel):
         worst_case_weight: factor of a second loss, an upper bound of the loss on all sequences of digits together, so
             that what the network remembers can be proved; see ``models.networks.bounds``. 0 for none.
         worst_case_steps: digits of the longest sequences of this bound.
-        worst_case_ramp: optimizer steps over which the bound grows from one sequence to all; for ``lstm``, in as many
-            further steps to all values that the cells reach later.
+        worst_case_ramp: optimizer steps over which the bound grows from one sequence to all, as their square; for
+            ``lstm``, in as many further steps to all values that the cells reach later.
         optimizer: makes the optimizer from the parameters; by default RMSProp, lr 0.001, as in the assignment.
         lr_scheduler: makes the learning rate schedule from the optimizer; it is stepped at every optimizer step.
     Batch:

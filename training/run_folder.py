@@ -152,8 +152,8 @@ class RunFolder:
     def make_checkpoint_folder(self, resumed_path: Path | None) -> None:
         """Make ``checkpoints/`` and remove what a killed process left there.
 
-        If the run resumes from another checkpoint than ``last``, a damaged ``last`` becomes ``damaged``. Else it would
-        become ``previous``, and a process that is killed then would leave no good checkpoint.
+        If the run resumes from another checkpoint than ``last``, a ``last`` that is damaged or cannot be read becomes
+        ``damaged``. Else it would become ``previous``, and a process that is killed then would leave no good one.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         for left_over in [*self.checkpoints.glob(".*.tmp"), *self.checkpoints.glob(self.coming.name)]:

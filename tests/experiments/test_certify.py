@@ -542,6 +542,27 @@ def test_the_loss_of_all_sequences_is_added(tmp_path: Path) -> None:
     assert not (untrained.folder / "certificate" / "certificate.npz").exists()
 
 
+def test_the_bound_grows_as_the_square_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def asking(network: LSTM, num_steps: int, share: float, distance: float) -> torch.Tensor:
+        asked.append((num_steps, share, distance))
+        return worst_case_loss(network, num_steps, share, distance)
+
+    monkeypatch.setattr("models.palindrome.worst_case_loss", asking)
+    lstm = [
+        "--model.network=lstm",
+        "--model.worst_case_ramp=4",
+        "--model.worst_case_steps=3",
+        "--trainer.max_steps=10",
+        "--data.num_test=100",
+    ]
+    assert cli.main([*FIT, f"--trainer.default_root_dir={tmp_path}", *lstm]) == 0
+    shares = [min(1.0, step / 4) ** 2 for step in range(10)]
+    distances = [bounds.FAR * min(1.0, max(0.0, step / 4 - 1)) ** 2 for step in range(10)]
+    assert asked == list(zip([3] * 10, shares, distances, strict=True))
+
+
 def test_a_network_that_does_not_remember(run_of_few_steps: TrainedNetwork, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify.certify(str(run_of_few_steps.path)) == 1
     words = capsys.readouterr().out.split()
